@@ -1,0 +1,158 @@
+"""Dataclasses to JSON values and back, with an error that names the place.
+
+Floats that JSON cannot hold are written so that any JSON reader accepts the file: NaN as ``null``, infinities
+as the strings ``"inf"`` and ``"-inf"``. For that reason no field may be ``float | None``: an unknown number
+is NaN. Integer arrays become nested lists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from segcrit.errors import DataError
+
+__all__ = ["damaged", "decode", "encode"]
+
+T = TypeVar("T")
+
+
+def encode(value: object) -> Any:
+    """The JSON value of a dataclass, an array, or a plain value made of them."""
+    writer = getattr(value, "to_json_value", None)
+    if writer is not None:
+        return writer()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return encode(value.item())
+    if isinstance(value, (bool, int, str)) or value is None:
+        return value
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, (list, tuple)):
+        return [encode(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def decode(kind: type[T], value: object, place: str) -> T:
+    """Build an object of the (dataclass or plain) type ``kind`` from a JSON value.
+
+    Fields that have a default may be missing and unknown fields are skipped, so that a file of the same
+    schema version stays readable when a field is added.
+
+    Raises:
+        DataError: the value does not fit; the message names the field.
+    """
+    return cast(T, _decode(kind, value, place))
+
+
+def damaged(expected: str, got: str) -> DataError:
+    """The error of a results file that is not what segcrit wrote."""
+    return DataError(
+        expected, got, "The file is damaged or was edited; run the comparison again, or restore the file."
+    )
+
+
+def _refuse(place: str, expected: str, value: object) -> DataError:
+    shown = repr(value)
+    return damaged(f"{expected} in the field {place!r}", shown if len(shown) <= 60 else shown[:57] + "...")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _decode(kind: Any, value: object, place: str) -> object:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any or kind is object:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _decode(next(item for item in arguments if item is not type(None)), value, place)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise _refuse(place, "one of " + ", ".join(map(repr, arguments)), value)
+        return value
+    if origin is tuple:
+        return _decode_tuple(arguments, value, place)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _refuse(place, "an object", value)
+        return {key: _decode(arguments[1], item, f"{place}.{key}") for key, item in value.items()}
+    if kind is np.ndarray or origin is np.ndarray:
+        return _decode_array(value, place)
+    if dataclasses.is_dataclass(kind):
+        return _decode_record(cast(type, kind), value, place)
+    return _decode_scalar(kind, value, place)
+
+
+def _decode_scalar(kind: Any, value: object, place: str) -> object:
+    if kind is float:
+        if value is None:
+            return math.nan
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if value in ("inf", "-inf"):
+            return float(value)
+        raise _refuse(place, "a number", value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str):
+        return value
+    raise _refuse(place, {int: "an integer", bool: "true or false", str: "a text"}[kind], value)
+
+
+def _decode_tuple(arguments: tuple[Any, ...], value: object, place: str) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise _refuse(place, "a list", value)
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_decode(arguments[0], item, f"{place}[{k}]") for k, item in enumerate(value))
+    if len(value) != len(arguments):
+        raise _refuse(place, f"a list of {len(arguments)} values", value)
+    return tuple(
+        _decode(kind, item, f"{place}[{k}]")
+        for k, (kind, item) in enumerate(zip(arguments, value, strict=True))
+    )
+
+
+def _decode_array(value: object, place: str) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise _refuse(place, "a rectangular table of integers", value) from None
+    if not isinstance(value, list) or (array.size and array.dtype.kind not in "iu"):
+        raise _refuse(place, "a rectangular table of integers", value)
+    return array.astype(np.int64)
+
+
+def _decode_record(kind: type, value: object, place: str) -> object:
+    if not isinstance(value, dict):
+        raise _refuse(place, "an object", value)
+    reader = getattr(kind, "from_json_value", None)
+    if reader is not None:
+        return reader(value, place)
+    hints = _hints(kind)
+    content: dict[str, object] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in value:
+            content[field.name] = _decode(hints[field.name], value[field.name], f"{place}.{field.name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise damaged(f"the field {place + '.' + field.name!r}", "a file without it")
+    return kind(**content)
