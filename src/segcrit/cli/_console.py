@@ -1,0 +1,146 @@
+"""Everything the commands print: headings, text and tables, pretty in a terminal and plain in a pipe.
+
+With ``rich`` installed and a terminal at the other end, tables get colours and rules. Otherwise the same
+content is written as plain, aligned text, which is also what scripts and tests read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["columns", "heading", "note", "table", "text"]
+
+DEFAULT_WIDTH = 100
+MAXIMUM_WIDTH = 120
+
+
+def columns() -> int:
+    """Width that output may use: of the terminal, or of ``COLUMNS``, or 100; never more than 120."""
+    return max(40, min(shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns, MAXIMUM_WIDTH))
+
+
+def _rich_console() -> Any | None:
+    # Piped output stays plain: no cut lines, no box characters, the same on every machine.
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(width=columns(), highlight=False)
+
+
+def heading(title: str) -> None:
+    """Print a section title, set off from what came before by an empty line."""
+    console = _rich_console()
+    if console is None:
+        print(f"\n{title}\n{'=' * len(title)}")
+    else:
+        from rich.text import Text
+
+        console.print()
+        console.print(Text(title, style="bold cyan"))
+
+
+def text(message: str = "", *, indent: int = 0) -> None:
+    """Print a paragraph, wrapped at the width of the terminal; line breaks in ``message`` are kept."""
+    prefix = " " * indent
+    for paragraph in message.split("\n"):
+        print(textwrap.fill(paragraph, columns(), initial_indent=prefix, subsequent_indent=prefix))
+
+
+def note(message: str) -> None:
+    """Print a remark on stderr, so that piped results stay clean."""
+    print(textwrap.fill(f"note: {message}", columns()), file=sys.stderr)
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
+    """Print a table; columns of numbers are right-aligned, long texts are wrapped inside their column.
+
+    Args:
+        headers: one title a column.
+        rows: cells as text, as many in each row as there are headers.
+        indent: blanks before each line of the plain form.
+    """
+    console = _rich_console()
+    right = [_is_numeric([row[index] for row in rows]) for index in range(len(headers))]
+    if console is None:
+        print("\n".join(plain_table(headers, rows, right, columns(), indent)))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    pretty = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for title, is_right in zip(headers, right, strict=True):
+        pretty.add_column(Text(title), justify="right" if is_right else "left", overflow="fold")
+    for row in rows:
+        pretty.add_row(*(Text(cell) for cell in row))
+    console.print(pretty)
+
+
+def plain_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], width: int, indent: int = 2
+) -> list[str]:
+    """Lay a table out as lines of plain text no wider than ``width``, as far as its shortest words allow.
+
+    Example:
+        >>> rows = [["ce", "0.5"], ["dice", "12.25"]]
+        >>> print("\\n".join(plain_table(["name", "value"], rows, [False, True], width=40, indent=0)))
+        name  value
+        ----  -----
+        ce      0.5
+        dice  12.25
+    """
+    gap = 2
+    natural = [max(len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
+    widths = _fit(natural, right, width - indent - gap * (len(headers) - 1))
+    lines = [*_row(headers, widths, right, gap), (" " * gap).join("-" * size for size in widths)]
+    for row in rows:
+        lines += _row(row, widths, right, gap)
+    return [(" " * indent + line).rstrip() for line in lines]
+
+
+def _fit(natural: list[int], right: Sequence[bool], available: int) -> list[int]:
+    """Narrow the widest columns of text, a character at a time, until the table fits; never numbers."""
+    widths = list(natural)
+    shortest = 12
+    while sum(widths) > available:
+        wide = [index for index, size in enumerate(widths) if not right[index] and size > shortest]
+        if not wide:
+            break
+        widest = max(wide, key=lambda index: widths[index])
+        widths[widest] -= 1
+    return widths
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: int) -> list[str]:
+    wrapped = [textwrap.wrap(cell, size) or [""] for cell, size in zip(cells, widths, strict=True)]
+    lines = []
+    for index in range(max(len(part) for part in wrapped)):
+        parts = []
+        for part, size, is_right in zip(wrapped, widths, right, strict=True):
+            piece = part[index] if index < len(part) else ""
+            parts.append(piece.rjust(size) if is_right else piece.ljust(size))
+        lines.append((" " * gap).join(parts))
+    return lines
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers only; blanks, dashes and dropped marks do not count against it."""
+    seen = False
+    for cell in cells:
+        word = cell.strip().strip("()*").replace("−", "-").replace("%", "").strip()
+        if word in ("", "-", "–", "dropped", "skipped"):
+            continue
+        try:
+            float(word)
+        except ValueError:
+            return False
+        seen = True
+    return seen

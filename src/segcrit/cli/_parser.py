@@ -1,0 +1,108 @@
+"""An argument parser whose errors are one clear line with the nearest name."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+__all__ = ["Parser", "fail", "join_negative_numbers", "nearest"]
+
+USAGE_ERROR = 2
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """Return "Did you mean 'x'?" with the closest candidates, or an empty string when none is close.
+
+    Example:
+        >>> nearest("dcie", ["dice", "focal"])
+        "Did you mean 'dice'?"
+        >>> nearest("zzz", ["dice", "focal"])
+        ''
+    """
+    close = difflib.get_close_matches(word, list(candidates), n=2, cutoff=0.6)
+    return f"Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+def fail(message: str, hint: str = "") -> NoReturn:
+    """Print ``segcrit: error: message`` and a hint on stderr, then leave with exit code 2."""
+    print(f"segcrit: error: {message}" + (f" {hint}" if hint else ""), file=sys.stderr)
+    raise SystemExit(USAGE_ERROR)
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of descriptions and examples, and leaves room for long option names."""
+
+    def __init__(self, prog: str) -> None:
+        columns = min(shutil.get_terminal_size((100, 24)).columns, 110)
+        super().__init__(prog, max_help_position=30, width=columns - 2)
+
+
+class Parser(argparse.ArgumentParser):
+    """``argparse.ArgumentParser`` with nearest names in its errors and no abbreviated options.
+
+    Abbreviations are off, because ``--label`` would mean ``--labels`` today and something else tomorrow.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options.setdefault("formatter_class", HelpFormatter)
+        options.setdefault("allow_abbrev", False)
+        super().__init__(*arguments, **options)
+
+    def option_names(self) -> list[str]:
+        """All long and short option names of this parser."""
+        return [name for action in self._actions for name in action.option_strings]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        # argparse's own text changes between Python versions and knows no nearest name.
+        choices = None if action.choices is None else list(action.choices)
+        if choices is None or value in choices:
+            return
+        text = ", ".join(str(choice) for choice in choices)
+        hint = nearest(str(value), [str(choice) for choice in choices])
+        raise argparse.ArgumentError(action, f"{value!r} is not one of {text}. {hint}".rstrip())
+
+    def error(self, message: str) -> NoReturn:
+        """One line on stderr, exit code 2."""
+        complete = message.endswith((".", "?"))
+        fail(message if complete else f"{message}.", "" if complete else f"See '{self.prog} --help'.")
+
+    def refuse_unknown(self, extra: Sequence[str]) -> NoReturn:
+        """Report arguments that no option or positional took."""
+        options = [word for word in extra if word.startswith("-") and word != "-"]
+        if not options:
+            fail(f"unexpected argument {extra[0]!r} for '{self.prog}'.", f"See '{self.prog} --help'.")
+        name = options[0].split("=", 1)[0]
+        hint = nearest(name, self.option_names()) or f"See '{self.prog} --help'."
+        fail(f"'{self.prog}' has no option {name!r}.", hint)
+
+
+NEGATIVE = re.compile(r"-[\d.]")
+
+
+def join_negative_numbers(words: Sequence[str]) -> list[str]:
+    """Write ``--logits -1,2`` as ``--logits=-1,2``, because argparse takes ``-1,2`` for an option.
+
+    Example:
+        >>> join_negative_numbers(["explain", "--logits", "-1,2 / 0,3", "--json"])
+        ['explain', '--logits=-1,2 / 0,3', '--json']
+        >>> join_negative_numbers(["explain", "--logits", "-1", "2"])
+        ['explain', '--logits', '-1', '2']
+    """
+    joined: list[str] = []
+    for word in words:
+        is_value = NEGATIVE.match(word) is not None and not _is_number(word)
+        if is_value and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _is_number(word: str) -> bool:
+    # These argparse already takes for values; joining the first of several would cut the rest off.
+    return re.fullmatch(r"-\d+|-\d*\.\d+", word) is not None

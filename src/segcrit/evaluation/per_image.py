@@ -1,0 +1,159 @@
+"""Counts per image: what every figure, interval and comparison is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segcrit._constants import TASKS, Task
+from segcrit.errors import DataError, ParameterError, ShapeError
+from segcrit.evaluation.policy import get_policy
+from segcrit.evaluation.ratios import Floats, Integers, class_ratio
+
+__all__ = ["PerImage"]
+
+
+@dataclass(frozen=True, eq=False)
+class PerImage:
+    """True positives, false positives and false negatives of each image and class.
+
+    Lists and other integer arrays are converted. A binary task has two columns, background and foreground; a
+    multilabel task one a channel.
+
+    Attributes:
+        ids: one name an image.
+        tp, fp, fn: int64 of shape (images, classes).
+        pixels: int64 of shape (images,): the pixels that were judged (valid in the truth). In a multilabel task
+            (images, classes), because there each channel has its own ignored elements.
+        task: ``"multiclass"``, ``"multilabel"`` or ``"binary"``.
+        policy: name of the policy on absent classes.
+
+    Raises:
+        ShapeError: the arrays do not fit together.
+        DataError: a count is negative, or larger than the number of pixels.
+
+    Example:
+        >>> counts = PerImage(["a", "b"], tp=[[3, 1], [4, 0]], fp=[[0, 1], [0, 0]], fn=[[1, 0], [0, 0]], pixels=[5, 4])
+        >>> counts.iou
+        array([[0.75, 0.5 ],
+               [1.  ,  nan]])
+    """
+
+    ids: tuple[str, ...]
+    tp: Integers
+    fp: Integers
+    fn: Integers
+    pixels: Integers
+    task: Task = "multiclass"
+    policy: str = "segcrit"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", tuple(str(name) for name in self.ids))
+        for name in ("tp", "fp", "fn", "pixels"):
+            object.__setattr__(self, name, _integers(name, getattr(self, name), len(self.ids)))
+        if self.task not in TASKS:
+            raise ParameterError(f"task to be one of {TASKS}", repr(self.task), "Choose one of them.")
+        get_policy(self.policy)
+        shape = self.tp.shape
+        if self.tp.ndim != 2 or self.fp.shape != shape or self.fn.shape != shape or shape[0] != len(self.ids):
+            raise ShapeError(
+                f"tp, fp and fn of shape ({len(self.ids)} images, classes)",
+                f"{self.tp.shape}, {self.fp.shape} and {self.fn.shape}",
+                "Give one row an image and one column a class.",
+            )
+        expected = shape if self.task == "multilabel" else shape[:1]
+        if self.pixels.shape != expected:
+            raise ShapeError(f"pixels of shape {expected}", str(self.pixels.shape), "Give the number of judged pixels.")
+        per_class = self.pixels if self.pixels.ndim == 2 else self.pixels[:, None]
+        wrong = np.minimum(np.minimum(self.tp, self.fp), self.fn) < 0
+        wrong |= self.tp + self.fp + self.fn > per_class
+        if wrong.any():
+            raise DataError(
+                "counts that are not negative and at most the number of pixels",
+                f"other counts for image {self.ids[int(np.argmax(wrong.any(axis=1)))]!r}",
+                "Compute the counts again.",
+            )
+
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+        return len(self.ids)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes (columns)."""
+        return int(self.tp.shape[1])
+
+    @property
+    def iou(self) -> Floats:
+        """IoU of each image and class, (images, classes), NaN where the class is absent from the image."""
+        return self._ratio("iou")
+
+    @property
+    def dice(self) -> Floats:
+        """Dice of each image and class, (images, classes), NaN where the class is absent from the image."""
+        return self._ratio("dice")
+
+    @property
+    def precision(self) -> Floats:
+        """Precision of each image and class, (images, classes)."""
+        return self._ratio("precision")
+
+    @property
+    def recall(self) -> Floats:
+        """Recall of each image and class, (images, classes)."""
+        return self._ratio("recall")
+
+    def _ratio(self, name: str) -> Floats:
+        return class_ratio(name, self.tp, self.fp, self.fn, get_policy(self.policy))
+
+    def select(self, rows: Sequence[int] | Integers) -> PerImage:
+        """Return the images with these row numbers, in this order.
+
+        Example:
+            >>> PerImage(["a", "b"], [[1], [2]], [[0], [0]], [[0], [0]], [1, 2]).select([1]).ids
+            ('b',)
+        """
+        index = np.asarray(rows, dtype=np.int64)
+        return PerImage(
+            ids=tuple(self.ids[row] for row in index),
+            tp=self.tp[index],
+            fp=self.fp[index],
+            fn=self.fn[index],
+            pixels=self.pixels[index],
+            task=self.task,
+            policy=self.policy,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, ready for JSON; :meth:`from_dict` reads them back."""
+        arrays = {name: getattr(self, name).tolist() for name in ("tp", "fp", "fn", "pixels")}
+        return {"ids": list(self.ids), **arrays, "task": self.task, "policy": self.policy}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> PerImage:
+        """Build the counts from what :meth:`to_dict` returned.
+
+        Raises:
+            DataError: a field is missing.
+        """
+        try:
+            return cls(**{name: content[name] for name in ("ids", "tp", "fp", "fn", "pixels", "task", "policy")})
+        except KeyError as error:
+            raise DataError(
+                f"per-image counts with the field {error.args[0]!r}",
+                f"the fields {sorted(content)}",
+                "Write them with PerImage.to_dict.",
+            ) from None
+
+
+def _integers(name: str, values: Any, rows: int) -> Integers:
+    array = np.asarray(values)
+    if array.size == 0 and array.ndim == 1 and name != "pixels":
+        array = array.reshape(rows, 0)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise DataError(f"{name} to hold whole numbers", f"the dtype {array.dtype}", "Give counts of pixels.")
+    return array.astype(np.int64)
