@@ -18,9 +18,18 @@ import numpy as np
 
 from segcrit.errors import DataError
 
-__all__ = ["damaged", "decode", "encode"]
+__all__ = ["Record", "damaged", "decode", "encode"]
 
 T = TypeVar("T")
+
+
+class Record:
+    """Base of the records: equality by content, where arrays compare by element and NaN equals NaN."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and bool(encode(self) == encode(other))
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def encode(value: object) -> Any:

@@ -18,7 +18,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segcrit.comparison._codec import damaged, decode, encode
+from segcrit.comparison._codec import Record, damaged, decode
+from segcrit.comparison.judgement import Verdict
 
 __all__ = [
     "METRICS",
@@ -58,20 +59,11 @@ METRICS: Final[dict[MetricName, str]] = {
 }
 
 
-class _Record:
-    """Equality by content: arrays compare element by element, and NaN equals NaN."""
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and bool(encode(self) == encode(other))
-
-    __hash__ = None  # type: ignore[assignment]
-
-
 # ---------------------------------------------------------------------------------------------------- the run
 
 
 @dataclass(frozen=True, eq=False)
-class Machine(_Record):
+class Machine(Record):
     """Where the comparison ran."""
 
     system: str  # operating system and architecture, "Linux x86_64"
@@ -84,7 +76,7 @@ class Machine(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkInfo(_Record):
+class NetworkInfo(Record):
     """The network that every loss trained, from the same initial weights."""
 
     spec: str  # what the user asked for: "unet", "smp:Unet", "mymodule:make_network"
@@ -93,7 +85,7 @@ class NetworkInfo(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class RunInfo(_Record):
+class RunInfo(Record):
     """How the comparison was made."""
 
     created: str  # start, ISO 8601 in UTC: "2026-11-23T15:04:05Z"
@@ -124,7 +116,7 @@ class RunInfo(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class ClassEntry(_Record):
+class ClassEntry(Record):
     """One class: column ``index`` of every per-class tuple and table."""
 
     index: int
@@ -133,7 +125,7 @@ class ClassEntry(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class ComputedWord(_Record):
+class ComputedWord(Record):
     """A word of an expression that was turned into numbers with the training split."""
 
     word: str  # 'class_weight="median"', 'pos_weight="auto"'
@@ -142,7 +134,7 @@ class ComputedWord(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class DataInfo(_Record):
+class DataInfo(Record):
     """The data, without a path of the machine."""
 
     name: str  # "land cover", or the folder's name
@@ -174,7 +166,7 @@ class DataInfo(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Figures(_Record):
+class Figures(Record):
     """Scores over the whole test split, from counts added up over its images (except ``image_dice``)."""
 
     miou: float  # mean over classes that exist in truth or prediction
@@ -190,7 +182,7 @@ class Figures(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class ImageCounts(_Record):
+class ImageCounts(Record):
     """True and false positives and false negatives of every test image and class: int64 (images, classes).
 
     Stored in JSON with one row ``[class, tp, fp, fn]`` for each class that occurs in an image, because with
@@ -243,7 +235,7 @@ class ImageCounts(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingCurve(_Record):
+class TrainingCurve(Record):
     """The training loss; thin it to about 500 points before storing it."""
 
     steps: tuple[int, ...]
@@ -253,7 +245,7 @@ class TrainingCurve(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class ValidationCurve(_Record):
+class ValidationCurve(Record):
     """The validation figures, one entry each time that the network was validated."""
 
     steps: tuple[int, ...]
@@ -265,7 +257,7 @@ class ValidationCurve(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class LearningRateTrial(_Record):
+class LearningRateTrial(Record):
     """One candidate of the learning-rate search."""
 
     value: float
@@ -273,7 +265,7 @@ class LearningRateTrial(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class LearningRate(_Record):
+class LearningRate(Record):
     """The peak learning rate that was used, and how it was found."""
 
     value: float
@@ -283,7 +275,7 @@ class LearningRate(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Cost(_Record):
+class Cost(Record):
     """What a training step takes: medians over steps after the warm-up."""
 
     step_seconds: float  # the whole step, waiting for data left out if it can be
@@ -300,7 +292,7 @@ class Cost(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class SeedResult(_Record):
+class SeedResult(Record):
     """One training: one loss, one seed."""
 
     seed: int
@@ -321,7 +313,7 @@ class SeedResult(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class LossResult(_Record):
+class LossResult(Record):
     """Everything about one loss."""
 
     name: str  # the name to show, unique: the expression, shortened only if it is very long
@@ -337,7 +329,7 @@ class LossResult(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Baseline(_Record):
+class Baseline(Record):
     """What predicting the training split's most frequent class everywhere scores on the test split."""
 
     class_index: int
@@ -350,7 +342,7 @@ class Baseline(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class ExamplePrediction(_Record):
+class ExamplePrediction(Record):
     """What one loss predicted for an example image (the first seed that was tested)."""
 
     loss: str  # LossResult.name
@@ -360,7 +352,7 @@ class ExamplePrediction(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Example(_Record):
+class Example(Record):
     """One test image on which the losses disagree, with small pictures of it (longer side at most ~512 px).
 
     Label pictures are 8-bit one-channel PNGs (mode "L" or "P") whose values are class indices, 255 where the
@@ -378,7 +370,7 @@ class Example(_Record):
 
 
 @dataclass(frozen=True, eq=False)
-class Results(_Record):
+class Results(Record):
     """One comparison."""
 
     run: RunInfo
@@ -386,4 +378,5 @@ class Results(_Record):
     losses: tuple[LossResult, ...]
     baseline: Baseline | None = None
     examples: tuple[Example, ...] = ()
+    verdict: Verdict | None = None  # leave it None: write_results and the report fill it in
     schema_version: int = SCHEMA_VERSION
