@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from segcrit._constants import TASKS, Task
 from segcrit.errors import DataError, ParameterError, ShapeError
@@ -16,7 +17,7 @@ from segcrit.evaluation.ratios import Floats, Integers, class_ratio
 __all__ = ["PerImage"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class PerImage:
     """True positives, false positives and false negatives of each image and class.
 
@@ -26,8 +27,8 @@ class PerImage:
     Attributes:
         ids: one name an image.
         tp, fp, fn: int64 of shape (images, classes).
-        pixels: int64 of shape (images,): the pixels that were judged (valid in the truth). In a multilabel task
-            (images, classes), because there each channel has its own ignored elements.
+        pixels: int64 of shape (images,): the pixels that were judged (valid in the truth). In a multilabel
+            task (images, classes), because there each channel has its own ignored elements.
         task: ``"multiclass"``, ``"multilabel"`` or ``"binary"``.
         policy: name of the policy on absent classes.
 
@@ -36,7 +37,8 @@ class PerImage:
         DataError: a count is negative, or larger than the number of pixels.
 
     Example:
-        >>> counts = PerImage(["a", "b"], tp=[[3, 1], [4, 0]], fp=[[0, 1], [0, 0]], fn=[[1, 0], [0, 0]], pixels=[5, 4])
+        >>> tp, fp, fn = [[3, 1], [4, 0]], [[0, 1], [0, 0]], [[1, 0], [0, 0]]
+        >>> counts = PerImage(["a", "b"], tp, fp, fn, pixels=[5, 4])
         >>> counts.iou
         array([[0.75, 0.5 ],
                [1.  ,  nan]])
@@ -50,10 +52,25 @@ class PerImage:
     task: Task = "multiclass"
     policy: str = "segcrit"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", tuple(str(name) for name in self.ids))
-        for name in ("tp", "fp", "fn", "pixels"):
-            object.__setattr__(self, name, _integers(name, getattr(self, name), len(self.ids)))
+    def __init__(
+        self,
+        ids: Iterable[object],
+        tp: npt.ArrayLike,
+        fp: npt.ArrayLike,
+        fn: npt.ArrayLike,
+        pixels: npt.ArrayLike,
+        task: Task = "multiclass",
+        policy: str = "segcrit",
+    ) -> None:
+        names = tuple(str(name) for name in ids)
+        fields: dict[str, object] = {"ids": names, "task": task, "policy": policy}
+        for field, values in (("tp", tp), ("fp", fp), ("fn", fn), ("pixels", pixels)):
+            fields[field] = _integers(field, values, len(names))
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+        self._check()
+
+    def _check(self) -> None:
         if self.task not in TASKS:
             raise ParameterError(f"task to be one of {TASKS}", repr(self.task), "Choose one of them.")
         get_policy(self.policy)
@@ -66,7 +83,9 @@ class PerImage:
             )
         expected = shape if self.task == "multilabel" else shape[:1]
         if self.pixels.shape != expected:
-            raise ShapeError(f"pixels of shape {expected}", str(self.pixels.shape), "Give the number of judged pixels.")
+            raise ShapeError(
+                f"pixels of shape {expected}", str(self.pixels.shape), "Give the number of judged pixels."
+            )
         per_class = self.pixels if self.pixels.ndim == 2 else self.pixels[:, None]
         wrong = np.minimum(np.minimum(self.tp, self.fp), self.fn) < 0
         wrong |= self.tp + self.fp + self.fn > per_class
@@ -141,7 +160,9 @@ class PerImage:
             DataError: a field is missing.
         """
         try:
-            return cls(**{name: content[name] for name in ("ids", "tp", "fp", "fn", "pixels", "task", "policy")})
+            return cls(
+                **{name: content[name] for name in ("ids", "tp", "fp", "fn", "pixels", "task", "policy")}
+            )
         except KeyError as error:
             raise DataError(
                 f"per-image counts with the field {error.args[0]!r}",
@@ -150,7 +171,7 @@ class PerImage:
             ) from None
 
 
-def _integers(name: str, values: Any, rows: int) -> Integers:
+def _integers(name: str, values: npt.ArrayLike, rows: int) -> Integers:
     array = np.asarray(values)
     if array.size == 0 and array.ndim == 1 and name != "pixels":
         array = array.reshape(rows, 0)

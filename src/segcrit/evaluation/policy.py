@@ -20,7 +20,8 @@ class Policy:
 
     Attributes:
         name: the word that selects this policy.
-        absent: value of a class that is neither in the truth nor in the prediction (``"nan"``: skipped in means).
+        absent: value of a class that is neither in the truth nor in the prediction (``"nan"``: skipped in
+            means).
         truth_absent: value of a class that was predicted but is not in the truth.
         note: one line that says what is special about it.
     """

@@ -1,6 +1,7 @@
 """Class figures from counts: IoU, Dice, precision, recall, and means that skip NaN.
 
-Pure array functions over ``(..., C)`` counts, in float64. Every figure of every report, interval and test comes from here.
+Pure array functions over ``(..., C)`` counts, in float64. Every figure of every report, interval and test
+comes from here.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ def class_ratio(name: str, tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLi
     """Return a figure per class from its true positives, false positives and false negatives.
 
     ``iou`` = tp/(tp+fp+fn), ``dice`` = 2tp/(2tp+fp+fn), ``precision`` = tp/(tp+fp), ``recall`` = tp/(tp+fn).
-    Under the policy ``"segcrit"`` each of the four is NaN where the class is absent (tp+fp+fn = 0) and otherwise a
-    number: the 0/0 of the precision of a class that was never predicted, or of the recall of one that was only
-    predicted, is 0. Skipping it instead would raise the mean of a model that never predicts a hard class.
+    Under the policy ``"segcrit"`` each of the four is NaN where the class is absent (tp+fp+fn = 0) and
+    otherwise a number: the 0/0 of the precision of a class that was never predicted, or of the recall of one
+    that was only predicted, is 0. Skipping it instead would raise the mean of a model that never predicts a
+    hard class.
 
     Args:
         name: ``"iou"``, ``"dice"``, ``"precision"`` or ``"recall"``.
@@ -51,10 +53,11 @@ def class_ratio(name: str, tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLi
     """
     counts = [np.asarray(array, dtype=np.float64) for array in (tp, fp, fn)]
     above, below = (
-        sum(weight * array for weight, array in zip(weights, counts, strict=True)) for weights in CLASS_RATIOS[name]
+        sum(weight * array for weight, array in zip(weights, counts, strict=True))
+        for weights in CLASS_RATIOS[name]
     )
     numerator, denominator = np.asarray(above), np.asarray(below)
-    result = np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+    result: Floats = np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
     in_truth = counts[0] + counts[2] > 0
     predicted = counts[0] + counts[1] > 0
     if policy.truth_absent != "zero":

@@ -1,0 +1,424 @@
+"""How sure a figure is: image-level bootstrap, and paired comparison of models on the same images.
+
+The unit that is resampled is the image, or the group of images (scene, patient, or the runs of one image
+under several seeds) where groups are given: pixels of one image are no independent observations. Everything
+works on :class:`~segcrit.evaluation.per_image.PerImage`, needs numpy only, and is deterministic in ``seed``
+whatever the order of the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+
+from segcrit.errors import DataError, ParameterError
+from segcrit.evaluation.figures import evaluate, get_figure
+from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.ratios import Floats
+from segcrit.evaluation.resampling import Groups, draw, permutation_tests, units
+
+__all__ = [
+    "Interval",
+    "PairedComparison",
+    "bootstrap",
+    "bootstrap_many",
+    "compare_all",
+    "compare_pair",
+    "holm",
+]
+
+# End points of a 95 % percentile interval from 10,000 resamples are known to about 2 % of the interval's
+# half-width.
+DEFAULT_RESAMPLES: Final = 10_000
+# The chance with which a true difference of the "resolvable" size would be found: the convention in study
+# planning.
+POWER: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure with its bootstrap interval.
+
+    Attributes:
+        statistic: name of the figure.
+        value: the figure of all images.
+        low, high: ends of the percentile interval; NaN with fewer than two units.
+        standard_error: standard deviation over the resamples; NaN with fewer than two units.
+        level: for example 0.95.
+        units: how many images (or groups) were resampled.
+        resamples: how many resamples were drawn.
+    """
+
+    statistic: str
+    value: float
+    low: float
+    high: float
+    standard_error: float
+    level: float
+    units: int
+    resamples: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Two models on the same images.
+
+    ``low``, ``high`` and ``p_value`` hold for the whole family of pairs that was compared (for
+    :func:`compare_pair`, that one pair); the ``single_*`` fields are those of this pair alone.
+
+    Attributes:
+        a, b: names of the models.
+        statistic: name of the figure.
+        value_a, value_b: the figure of each over all images.
+        difference: ``value_a - value_b``.
+        low, high: interval of the difference; over a family, all intervals hold together with probability
+            ``level``.
+        p_value: of "the two are exchangeable on each image", by paired permutation; Holm-corrected over a
+            family.
+        standard_error: of the difference, from the paired bootstrap.
+        resolvable: the smallest true difference that such a comparison finds with 80 % probability.
+        level: for example 0.95.
+        units: how many images (or groups) were resampled.
+        single_low, single_high, single_p_value: without the correction over the family.
+    """
+
+    a: str
+    b: str
+    statistic: str
+    value_a: float
+    value_b: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    standard_error: float
+    resolvable: float
+    level: float
+    units: int
+    single_low: float
+    single_high: float
+    single_p_value: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether both the interval and the permutation test tell the two apart; never below two units."""
+        return self.p_value <= 1 - self.level + 1e-12 and (self.low > 0 or self.high < 0)
+
+
+def bootstrap(
+    counts: PerImage,
+    statistic: str = "miou",
+    *,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    level: float = 0.95,
+    class_names: tuple[str, ...] | None = None,
+) -> Interval:
+    """Return a figure of the data set with its percentile bootstrap interval over images.
+
+    Each resample draws as many images as there are, with replacement, adds up their counts and forms the
+    figure anew: the mIoU of a resample is the mIoU of its summed counts, not a mean of per-image values. A
+    class that a resample misses altogether is skipped there, as it would be in a data set without it.
+
+    Args:
+        counts: the counts per image.
+        statistic: a name of :data:`segcrit.evaluation.figures.FIGURES`, or a class figure such as
+            ``"iou[3]"``.
+        resamples: number of resamples.
+        seed: of the draws; the same seed gives the same interval, whatever the order of the images.
+        groups: resample these instead of images: one label an image in the order of ``counts.ids``, or a
+            mapping from image id to label.
+        level: coverage of the interval, between 0 and 1.
+        class_names: lets ``statistic`` name a class in words.
+
+    Raises:
+        ParameterError: an unknown figure, or a number out of range.
+        DataError: ``groups`` does not fit the images.
+
+    Example:
+        >>> tp, fp, fn = [[8], [6], [1]], [[1], [2], [9]], [[1], [2], [0]]
+        >>> counts = PerImage(["a", "b", "c"], tp, fp, fn, pixels=[10, 10, 10])
+        >>> interval = bootstrap(counts, "miou", seed=1)
+        >>> round(interval.value, 4), interval.units, interval.low < interval.value < interval.high
+        (0.5, 3, True)
+    """
+    many = bootstrap_many(
+        counts,
+        [statistic],
+        resamples=resamples,
+        seed=seed,
+        groups=groups,
+        level=level,
+        class_names=class_names,
+    )
+    return many[statistic]
+
+
+def bootstrap_many(
+    counts: PerImage,
+    statistics: Sequence[str],
+    *,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    level: float = 0.95,
+    class_names: tuple[str, ...] | None = None,
+) -> dict[str, Interval]:
+    """Return the intervals of several figures from the same resamples; arguments as in :func:`bootstrap`."""
+    _check_settings(resamples, level)
+    figures = [get_figure(name, counts.num_classes, class_names) for name in statistics]
+    values = [evaluate(counts, name, class_names) for name in statistics]
+    unit, number = units(counts, groups)
+    drawn = draw([counts], figures, unit, number, resamples, seed)[:, :, 0]
+    result = {}
+    for column, (name, value) in enumerate(zip(statistics, values, strict=True)):
+        low, high = _percentiles(drawn[:, column], number, level)
+        error = _standard_error(drawn[:, column], number)
+        result[name] = Interval(name, value, low, high, error, level, number, resamples)
+    return result
+
+
+def compare_pair(
+    a: PerImage,
+    b: PerImage,
+    statistic: str = "miou",
+    *,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    level: float = 0.95,
+    names: tuple[str, str] = ("a", "b"),
+) -> PairedComparison:
+    """Compare two models on the same images: difference, interval, p-value, smallest resolvable difference.
+
+    The interval is the percentile interval of the paired bootstrap (both models are given the same resample).
+    The p-value is that of a paired permutation: under "the models are exchangeable", swapping the two on any
+    subset of the images (groups) is as likely as not; it is the share of swaps whose difference is at least
+    as large in size. All swaps are enumerated where there are at most ``resamples`` of them, otherwise
+    ``resamples`` are drawn and the p-value is (1 + hits) / (1 + resamples), which is never 0. The resolvable
+    difference is (z of the two-sided level + z of 80 %) x standard error: the usual sample-size formula
+    solved for the effect.
+
+    Args:
+        a, b: counts of the two models on the same images; matched by id, in any order.
+        statistic, resamples, seed, groups, level: as in :func:`bootstrap`.
+        names: how the result calls the two.
+
+    Raises:
+        DataError: the two were not measured on the same images against the same truth.
+        ParameterError: an unknown figure, or a number out of range.
+
+    Example:
+        >>> truth = [[10, 5]] * 8
+        >>> worse = PerImage(range(8), [[9, 3 - i % 2] for i in range(8)], [[2 + i % 2, 1] for i in range(8)],
+        ...                  [[1, 2 + i % 2] for i in range(8)], [15] * 8)
+        >>> better = PerImage(range(8), truth, [[0, 0]] * 8, [[0, 0]] * 8, [15] * 8)
+        >>> result = compare_pair(better, worse, "miou")
+        >>> result.p_value == 2 / 2**8, result.significant
+        (True, True)
+    """
+    if names[0] == names[1]:
+        raise ParameterError("two different names", repr(names), "Name the models apart.")
+    family = {names[0]: a, names[1]: b}
+    return compare_all(family, statistic, resamples=resamples, seed=seed, groups=groups, level=level)[0]
+
+
+def compare_all(
+    models: Mapping[str, PerImage],
+    statistic: str = "miou",
+    *,
+    pairs: Sequence[tuple[str, str]] | None = None,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = 0,
+    groups: Groups | None = None,
+    level: float = 0.95,
+) -> list[PairedComparison]:
+    """Compare several models on the same images, with a verdict that is honest about the number of pairs.
+
+    p-values are corrected by Holm's step-down method. The intervals hold together: each is a percentile
+    interval of the paired bootstrap, all at the same level, chosen as the smallest one at which they contain
+    the resampled differences of *all* pairs at once in ``level`` of the resamples. Because the pairs share
+    models and images, this is narrower than Bonferroni; for a single pair it is the ordinary percentile
+    interval.
+
+    Args:
+        models: name -> counts on the same images; matched by id, in any order.
+        pairs: the pairs to compare, as (name, name); default: all.
+        statistic, resamples, seed, groups, level: as in :func:`compare_pair`.
+
+    Returns:
+        One comparison a pair, in the order of ``pairs``.
+
+    Raises:
+        DataError: the models were not measured on the same images against the same truth.
+        ParameterError: fewer than two models, an unknown name or figure, or a number out of range.
+    """
+    _check_settings(resamples, level)
+    chosen = _check_pairs(models, pairs)
+    names = list(models)
+    aligned = _align(models)
+    first = aligned[0]
+    figure = get_figure(statistic, first.num_classes)
+    unit, number = units(first, groups)
+    column = {name: place for place, name in enumerate(names)}
+    values = [evaluate(counts, statistic) for counts in aligned]
+    drawn = draw(aligned, [figure], unit, number, resamples, seed)[:, 0, :]
+    places = [(column[left], column[right]) for left, right in chosen]
+    gaps = np.stack([drawn[:, left] - drawn[:, right] for left, right in places], axis=1)
+    tests = permutation_tests(aligned, places, figure, unit, number, resamples, seed)
+    corrected = holm(tests)
+    joint = _joint_level(gaps, level) if number > 1 else level
+    quantile = NormalDist().inv_cdf((1 + min(joint, 1 - 1 / resamples)) / 2) + NormalDist().inv_cdf(POWER)
+    result = []
+    for place, ((left, right), (name_a, name_b)) in enumerate(zip(places, chosen, strict=True)):
+        error = _standard_error(gaps[:, place], number)
+        low, high = _percentiles(gaps[:, place], number, joint)
+        single_low, single_high = _percentiles(gaps[:, place], number, level)
+        result.append(
+            PairedComparison(
+                a=name_a,
+                b=name_b,
+                statistic=statistic,
+                value_a=values[left],
+                value_b=values[right],
+                difference=values[left] - values[right],
+                low=low,
+                high=high,
+                p_value=corrected[place],
+                standard_error=error,
+                resolvable=quantile * error,
+                level=level,
+                units=number,
+                single_low=single_low,
+                single_high=single_high,
+                single_p_value=tests[place],
+            )
+        )
+    return result
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number by Holm's step-down method (Holm 1979), in the order given.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    result = [1.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        result[place] = largest
+    return result
+
+
+def _check_settings(resamples: int, level: float) -> None:
+    if resamples < 100:
+        raise ParameterError(
+            "at least 100 resamples", str(resamples), "Use 2,000 or more for a stable interval."
+        )
+    if not 0 < level < 1:
+        raise ParameterError("a level between 0 and 1", str(level), "Use 0.95 for a 95 % interval.")
+
+
+def _check_pairs(
+    models: Mapping[str, PerImage], pairs: Sequence[tuple[str, str]] | None
+) -> list[tuple[str, str]]:
+    if len(models) < 2:
+        raise ParameterError(
+            "at least two models to compare", str(len(models)), "Give the counts of another model."
+        )
+    chosen = list(combinations(models, 2)) if pairs is None else [(left, right) for left, right in pairs]
+    for left, right in chosen:
+        if left not in models or right not in models or left == right:
+            known = ", ".join(repr(name) for name in models)
+            raise ParameterError(
+                f"pairs of two models among {known}", repr((left, right)), "Name two of them."
+            )
+    if not chosen:
+        raise ParameterError("at least one pair to compare", "none", "Leave pairs out to compare all.")
+    return chosen
+
+
+def _align(models: Mapping[str, PerImage]) -> list[PerImage]:
+    """All models in the image order of the first; refuses different images or a different truth."""
+    (name, first), *others = models.items()
+    aligned = [first]
+    for other_name, other in others:
+        if other.ids != first.ids:
+            rows = {image: row for row, image in enumerate(other.ids)}
+            unmatched = sorted(set(first.ids) ^ set(other.ids))
+            if unmatched or len(rows) != len(other.ids) or len(rows) != len(first.ids):
+                example = f"; {unmatched[0]!r} is in one only" if unmatched else "; ids are repeated"
+                raise DataError(
+                    "models measured on the same images",
+                    f"{first.num_images} images for {name!r} and {other.num_images} for
+                    {other_name!r}{example}", "Evaluate both on the same images, with the same ids.",
+                )
+            other = other.select([rows[image] for image in first.ids])
+        _check_same_truth(name, first, other_name, other)
+        aligned.append(other)
+    return aligned
+
+
+def _check_same_truth(name: str, first: PerImage, other_name: str, other: PerImage) -> None:
+    same_kind = (first.task, first.policy, first.num_classes) == (other.task, other.policy, other.num_classes)
+    if not same_kind:
+        raise DataError(
+            "models measured in the same way",
+            f"{first.num_classes} classes, {first.task} for {name!r} and {other.num_classes}, {other.task} "
+            f"for {other_name!r}",
+            "Evaluate both with the same settings.",
+        )
+    differs = (first.tp + first.fn != other.tp + other.fn).any(axis=1)
+    differs |= (first.pixels != other.pixels).reshape(len(first.ids), -1).any(axis=1)
+    if differs.any():
+        raise DataError(
+            "models measured against the same truth",
+            f"image {first.ids[int(np.argmax(differs))]!r} with different true pixel counts for {name!r} and "
+            f"{other_name!r}",
+            "Evaluate both against the same masks with the same ignore label.",
+        )
+
+
+def _joint_level(gaps: Floats, level: float) -> float:
+    """The common level of percentile intervals that hold for all columns at once in ``level`` of the
+    resamples.
+
+    For each resample and pair, the level of the smallest percentile interval that contains it is |2 rank/R -
+    1|; the level-quantile of the largest over pairs is the answer (the calibrated simultaneous intervals of
+    Beran 1988).
+    """
+    if gaps.shape[1] == 1:
+        return level
+    resamples = len(gaps)
+    depth = np.zeros(resamples)
+    for column in gaps.T:
+        # Ties take their middle rank: pairs with equal predictions have one value only and never bind.
+        ordered = np.sort(column)
+        middle = (np.searchsorted(ordered, column, "left") + np.searchsorted(ordered, column, "right")) / 2
+        depth = np.maximum(depth, np.abs(2 * middle / resamples - 1))
+    return float(max(level, np.quantile(depth, level)))
+
+
+def _percentiles(drawn: Floats, units: int, level: float) -> tuple[float, float]:
+    known = drawn[~np.isnan(drawn)]
+    if units < 2 or known.size == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _standard_error(drawn: Floats, units: int) -> float:
+    known = drawn[~np.isnan(drawn)]
+    return float(known.std(ddof=1)) if units > 1 and known.size > 1 else float("nan")
