@@ -362,8 +362,8 @@ def _align(models: Mapping[str, PerImage]) -> list[PerImage]:
                 example = f"; {unmatched[0]!r} is in one only" if unmatched else "; ids are repeated"
                 raise DataError(
                     "models measured on the same images",
-                    f"{first.num_images} images for {name!r} and {other.num_images} for
-                    {other_name!r}{example}", "Evaluate both on the same images, with the same ids.",
+                    f"{first.num_images} images for {name!r} and {other.num_images} for "
+                    f"{other_name!r}{example}",
                 )
             other = other.select([rows[image] for image in first.ids])
         _check_same_truth(name, first, other_name, other)
