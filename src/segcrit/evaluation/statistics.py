@@ -364,6 +364,7 @@ def _align(models: Mapping[str, PerImage]) -> list[PerImage]:
                     "models measured on the same images",
                     f"{first.num_images} images for {name!r} and {other.num_images} for "
                     f"{other_name!r}{example}",
+                    "Evaluate both on the same images, with the same ids.",
                 )
             other = other.select([rows[image] for image in first.ids])
         _check_same_truth(name, first, other_name, other)
