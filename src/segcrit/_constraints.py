@@ -238,7 +238,13 @@ class PerClass(Constraint):
 
     def invalid(self) -> tuple[Any, ...]:
         """See Constraint."""
-        values: list[Any] = ["text", [], [math.nan, 1.0], torch.zeros(2, 2, 2), torch.ones(2, dtype=torch.bool)]
+        values: list[Any] = [
+            "text",
+            [],
+            [math.nan, 1.0],
+            torch.zeros(2, 2, 2),
+            torch.ones(2, dtype=torch.bool),
+        ]
         if self.low > -math.inf:
             values.append([self.low - 1.0, 1.0])
         if not self.scalar:

@@ -21,6 +21,7 @@ from segcrit.errors import ParameterError
 __all__ = ["COMMON", "Family", "Loss", "Parameter", "list_losses", "lookup", "nearest", "register"]
 
 Family = Literal["pixel", "region", "ranking"]
+_FAMILIES: Final[tuple[Family, ...]] = ("pixel", "region", "ranking")
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,7 @@ _CLASS_WEIGHT = Parameter(
     PerClass(words=("inverse", "median", "effective", "sqrt_inverse", "log")),
     "one weight for each class; pixel losses weigh the label, the others take the weighted mean over classes",
 )
-_REDUCTION = Parameter(
-    "reduction", "mean", OneOf(("mean", "sum")), "mean (by the weight of what counts) or plain sum"
-)
+_REDUCTION = Parameter("reduction", "mean", OneOf(("mean", "sum")), "mean (by the weight of what counts) or plain sum")
 _UNLABELLED = Parameter(
     "unlabelled",
     "ignore",
@@ -123,7 +122,10 @@ _ABSENT = Parameter(
     "classes without a pixel in the target: left out of the mean, or counted",
 )
 _PER_IMAGE = Parameter(
-    "per_image", False, Boolean(), "sums for each image and a mean over images, instead of sums over the batch"
+    "per_image",
+    False,
+    Boolean(),
+    "sums for each image and a mean over images, instead of sums over the batch",
 )
 _CLASSES = Parameter("classes", None, ClassList(), "classes that count, for example [1, 2]; None for all")
 
@@ -254,7 +256,7 @@ def list_losses() -> list[Loss]:
         >>> segcrit.list_losses()[2].parameters["gamma"].default
         2.0
     """
-    return list(_TABLE.values())
+    return sorted(_TABLE.values(), key=lambda loss: (loss.module is None, _FAMILIES.index(loss.family)))
 
 
 def nearest(word: str, words: typing.Iterable[str]) -> str:
@@ -264,8 +266,8 @@ def nearest(word: str, words: typing.Iterable[str]) -> str:
 
 
 def names() -> tuple[str, ...]:
-    """All names and aliases that an expression may use."""
-    return tuple(_NAMES)
+    """All names and aliases that an expression may use, names before aliases."""
+    return tuple(dict.fromkeys([loss.name for loss in list_losses()] + list(_NAMES)))
 
 
 def lookup(name: str) -> Loss | None:

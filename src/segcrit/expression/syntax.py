@@ -26,7 +26,14 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)"
     r"|(?P<string>'[^'\n]*'|\"[^\"\n]*\")|(?P<mark>[-+*(),=\[\]]))"
 )
-_WORDS: Mapping[str, Any] = {"True": True, "False": False, "None": None, "true": True, "false": False, "none": None}
+_WORDS: Mapping[str, Any] = {
+    "True": True,
+    "False": False,
+    "None": None,
+    "true": True,
+    "false": False,
+    "none": None,
+}
 _MAX_DEPTH = 8
 
 
@@ -151,7 +158,10 @@ class _Parser:
         while self.token.kind != "end":
             if self.token.text == "-":
                 self.fail(
-                    self.token.start, "'+' between terms", "'-'", "Terms are added; weights cannot be negative."
+                    self.token.start,
+                    "'+' between terms",
+                    "'-'",
+                    "Terms are added; weights cannot be negative.",
                 )
             self.require("+", "Join terms with +, as in ce + 0.5*dice.")
             terms.append(self.term())
@@ -173,7 +183,12 @@ class _Parser:
             if not math.isfinite(weight):
                 self.fail(start, "a finite weight", f"{weight}", "Write a smaller number.")
         if self.token.kind != "name":
-            self.fail(self.token.start, "the name of a loss", self.describe(), "Names are: " + ", ".join(_shown()) + ".")
+            self.fail(
+                self.token.start,
+                "the name of a loss",
+                self.describe(),
+                "Names are: " + ", ".join(_shown()) + ".",
+            )
         token = self.take()
         loss = lookup(token.text)
         if loss is None:
@@ -222,7 +237,12 @@ class _Parser:
     def value(self, depth: int) -> Any:
         token = self.token
         if depth > _MAX_DEPTH:
-            self.fail(token.start, "a short list", "lists inside lists inside lists", "Use at most a table of numbers.")
+            self.fail(
+                token.start,
+                "a short list",
+                "lists inside lists inside lists",
+                "Use at most a table of numbers.",
+            )
         if token.kind == "number" or token.text == "-":
             number = self.number()
             return int(number) if number.is_integer() and abs(number) < 1e15 else number
@@ -240,7 +260,12 @@ class _Parser:
                     self.require("]", "Separate the numbers with commas and close the bracket.")
                     break
             return items
-        return self.fail(token.start, "a value", self.describe(), "Write a number, True, False, None, a quoted word or [...].")
+        return self.fail(
+            token.start,
+            "a value",
+            self.describe(),
+            "Write a number, True, False, None, a quoted word or [...].",
+        )
 
 
 def _shown() -> tuple[str, ...]:

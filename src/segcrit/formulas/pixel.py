@@ -127,9 +127,7 @@ def _partial_signature(
 
 
 _CROSS_ENTROPY = PixelFormula("cross_entropy", cross_entropy, cross_entropy_derivative)
-_BINARY = PixelFormula(
-    "cross_entropy", cross_entropy, cross_entropy_derivative, coefficients=_positive_weight
-)
+_BINARY = PixelFormula("cross_entropy", cross_entropy, cross_entropy_derivative, coefficients=_positive_weight)
 _FOCAL = PixelFormula("focal", focal, focal_derivative, scalars=("gamma",), coefficients=_alpha)
 _FORMULAS: dict[str, PixelFormula] = {item.key: item for item in (_CROSS_ENTROPY, _FOCAL)}
 

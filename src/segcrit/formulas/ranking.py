@@ -121,9 +121,7 @@ def _signature(
     bins: Annotated[
         int, WholeNumber(16, 65536), "number of histogram bins: more are more precise and slower"
     ] = DEFAULT_BINS,
-    exact: Annotated[
-        bool, Boolean(), "sort the errors instead of counting them in bins (slow, more memory)"
-    ] = False,
+    exact: Annotated[bool, Boolean(), "sort the errors instead of counting them in bins (slow, more memory)"] = False,
 ) -> None:
     """Parameters of the Lovász losses."""
 

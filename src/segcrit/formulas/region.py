@@ -113,9 +113,7 @@ def loss_of(score: Tensor, log: bool) -> Tensor:
 
 
 Smooth = Annotated[float, Number(0.0), "added to numerator and denominator"]
-Squared = Annotated[
-    bool, Boolean(), "squares in the denominator (V-Net's form): Σp² and Σt² instead of Σp and Σt"
-]
+Squared = Annotated[bool, Boolean(), "squares in the denominator (V-Net's form): Σp² and Σt² instead of Σp and Σt"]
 Log = Annotated[bool, Boolean(), "−log(coefficient) instead of 1 − coefficient"]
 
 

@@ -1,0 +1,240 @@
+"""The gate: the one place where a user's tensors are checked and become a frozen batch.
+
+Structure (shapes, dtypes, devices) is checked at every call and costs attribute reads only. Values (labels in range, weights
+finite) are looked at by the engine while it reads them, unless ``check`` is off.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segcrit._constants import TASKS, Task
+from segcrit._constraints import describe_value
+from segcrit._dtypes import LOGITS_DTYPES, is_integer
+from segcrit._masking import TargetKind
+from segcrit._registry import nearest
+from segcrit.errors import DeviceError, DtypeError, ParameterError, ShapeError
+
+__all__ = ["Batch", "as_batch", "check_task", "one_of", "warn_if_probabilities"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Checked input of a loss.
+
+    Attributes:
+        logits: (N, C, *S), the caller's storage, never written to.
+        target: labels (N, *S), or (N, C, *S).
+        kind: form of the target; in sigmoid tasks ``"index"`` for integers and ``"soft"`` for floats.
+        pixel_weight: (N, *S) or None.
+        task: multiclass, multilabel or binary.
+        ignore_index: label that does not count.
+    """
+
+    logits: Tensor
+    target: Tensor
+    kind: TargetKind
+    pixel_weight: Tensor | None
+    task: Task
+    ignore_index: int
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of the words, or raise with the nearest one."""
+    if not isinstance(value, str) or value not in choices:
+        raise ParameterError(
+            f"{name} to be one of {', '.join(map(repr, choices))}",
+            f"{name}={describe_value(value)}",
+            nearest(str(value), choices) or f"Choose one of the {len(choices)} words.",
+        )
+    return value
+
+
+def check_task(task: Any) -> Task:
+    """Return the task or raise with the nearest one."""
+    one_of("task", task, TASKS)
+    checked: Task = task
+    return checked
+
+
+def check_ignore_index(ignore_index: Any) -> int:
+    """Return the ignore label or raise."""
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
+        raise ParameterError(
+            "ignore_index to be an integer",
+            f"ignore_index={describe_value(ignore_index)}",
+            "Use -100 (the default) or another value that is no class when nothing is to be ignored.",
+        )
+    return ignore_index
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"shape {tuple(tensor.shape)}"
+
+
+def _check_logits(logits: Any, task: Task, num_classes: int | None) -> None:
+    if not isinstance(logits, Tensor):
+        raise DtypeError("logits as a torch.Tensor", describe_value(logits), "Convert them with torch.as_tensor(...).")
+    if logits.dtype not in LOGITS_DTYPES:
+        raise DtypeError(
+            "logits of dtype float16, bfloat16, float32 or float64",
+            str(logits.dtype),
+            "Give the network's raw output, or convert with logits.float().",
+        )
+    if not 2 <= logits.ndim <= 5:
+        raise ShapeError(
+            "logits of shape (N, C, *S) with 0 to 3 spatial dimensions",
+            _shape(logits),
+            "Add the missing batch or class dimension with unsqueeze, or fold the extra ones into the batch.",
+        )
+    channels = logits.shape[1]
+    if task == "multiclass" and channels < 2:
+        raise ShapeError(
+            "logits with at least 2 classes for task='multiclass'",
+            _shape(logits),
+            "With one channel use task='binary' (a sigmoid), which takes labels 0 and 1.",
+        )
+    if task == "binary" and channels != 1:
+        raise ShapeError(
+            "logits with one channel, (N, 1, *S), for task='binary'",
+            _shape(logits),
+            "Use task='multiclass' when the classes exclude each other, task='multilabel' when they may overlap.",
+        )
+    if num_classes is not None and channels != num_classes:
+        raise ShapeError(
+            f"logits with num_classes={num_classes} channels",
+            _shape(logits),
+            "Correct num_classes or the last layer of the network.",
+        )
+
+
+def _target_form(logits: Tensor, target: Tensor, task: Task) -> tuple[Tensor, TargetKind]:
+    images, classes, *spatial = logits.shape
+    labels = (images, *spatial)
+    column = (images, 1, *spatial)
+    integer = is_integer(target.dtype)
+    if task == "multiclass":
+        if tuple(target.shape) == labels:
+            return target, "index"
+        if tuple(target.shape) == column:
+            return target.squeeze(1), "index"
+        if target.shape == logits.shape:
+            return target, "onehot" if integer else "soft"
+        expected = f"a target of shape {labels} or {column} (labels), or {tuple(logits.shape)} (one-hot or soft)"
+    elif task == "binary":
+        if tuple(target.shape) == labels:
+            return target.unsqueeze(1), "index" if integer else "soft"
+        if tuple(target.shape) == column:
+            return target, "index" if integer else "soft"
+        expected = f"a target of shape {labels} or {column} with values 0 and 1"
+    else:
+        if target.shape == logits.shape:
+            return target, "index" if integer else "soft"
+        expected = f"a target of shape {tuple(logits.shape)} with a value 0 or 1 for each channel"
+    if tuple(target.shape[-len(spatial) :]) != tuple(spatial) and spatial and target.ndim in (len(labels), logits.ndim):
+        advice = (
+            "The spatial sizes differ: resize the logits to the mask (upsample='linear' does that), never the labels."
+        )
+    elif task == "multilabel" and tuple(target.shape) == labels:
+        advice = "Give one channel for each class (segcrit.one_hot), or use task='multiclass' for one label a pixel."
+    else:
+        advice = "Bring the target to one of these shapes."
+    raise ShapeError(f"{expected} for logits of {_shape(logits)}", _shape(target), advice)
+
+
+def _check_target(logits: Tensor, target: Any) -> None:
+    if not isinstance(target, Tensor):
+        raise DtypeError("target as a torch.Tensor", describe_value(target), "Convert it with torch.as_tensor(...).")
+    if target.is_complex():
+        raise DtypeError("a target of integers, bool or floats", str(target.dtype), "Take its real part.")
+    if target.device != logits.device:
+        raise DeviceError(
+            "logits and target on one device",
+            f"logits on {logits.device} and target on {target.device}",
+            f"Move the target with target.to({str(logits.device)!r}).",
+        )
+    if target.requires_grad:
+        raise DtypeError(
+            "a target without gradient",
+            "a target that requires gradient",
+            "Losses are differentiated with respect to the logits only: pass target.detach().",
+        )
+
+
+def _check_weight(logits: Tensor, pixel_weight: Any) -> Tensor:
+    labels = (logits.shape[0], *logits.shape[2:])
+    if not isinstance(pixel_weight, Tensor):
+        raise DtypeError("pixel_weight as a torch.Tensor", describe_value(pixel_weight), "Use torch.as_tensor(...).")
+    if pixel_weight.is_complex():
+        raise DtypeError("a real pixel_weight", str(pixel_weight.dtype), "Take its absolute value.")
+    if pixel_weight.device != logits.device:
+        raise DeviceError(
+            "logits and pixel_weight on one device",
+            f"logits on {logits.device} and pixel_weight on {pixel_weight.device}",
+            f"Move it with pixel_weight.to({str(logits.device)!r}).",
+        )
+    if pixel_weight.requires_grad:
+        raise DtypeError(
+            "a pixel_weight without gradient",
+            "one that requires gradient",
+            "Weights are data: pass pixel_weight.detach().",
+        )
+    if tuple(pixel_weight.shape) == (labels[0], 1, *labels[1:]) and pixel_weight.ndim == logits.ndim:
+        return pixel_weight.squeeze(1)
+    if tuple(pixel_weight.shape) != labels:
+        raise ShapeError(
+            f"a pixel_weight of shape {labels} for logits of {_shape(logits)}",
+            _shape(pixel_weight),
+            "Give one weight for each pixel; weights for classes go into class_weight.",
+        )
+    return pixel_weight
+
+
+def as_batch(
+    logits: Any,
+    target: Any,
+    pixel_weight: Any = None,
+    *,
+    task: Task,
+    num_classes: int | None,
+    ignore_index: int,
+) -> Batch:
+    """Check the structure of a call's tensors and freeze them.
+
+    Raises:
+        ShapeError, DtypeError, DeviceError: with what was expected, what came and what to do.
+    """
+    _check_logits(logits, task, num_classes)
+    _check_target(logits, target)
+    target, kind = _target_form(logits, target, task)
+    if pixel_weight is not None:
+        pixel_weight = _check_weight(logits, pixel_weight)
+    return Batch(logits, target, kind, pixel_weight, task, ignore_index)
+
+
+_warned_probabilities = False
+
+
+def warn_if_probabilities(logits: Tensor) -> None:
+    """Warn once when multiclass logits look like the output of a softmax (values in [0, 1], channels sum to 1)."""
+    global _warned_probabilities
+    if _warned_probabilities or logits.numel() == 0:
+        return
+    with torch.no_grad():
+        # The first 64 pixels of the first image decide: raw logits practically never sum to 1 at all of them.
+        sample = logits[0].reshape(logits.shape[1], -1)[:, :64].float()
+        looks = ((sample >= 0) & (sample <= 1)).all() & ((sample.sum(0) - 1).abs() < 1e-3).all()
+        suspicious = bool(looks) and bool((sample.std(0) > 0).any())
+    if suspicious:
+        _warned_probabilities = True
+        warnings.warn(
+            "expected logits, got values in [0, 1] whose channels sum to 1, which look like probabilities. "
+            "Remove the softmax at the end of the network: segcrit applies it itself.",
+            UserWarning,
+            stacklevel=4,
+        )

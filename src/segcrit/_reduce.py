@@ -1,0 +1,52 @@
+"""The averages: of pixels, of classes, of images; and what is returned when nothing counts.
+
+A mean over nothing is 0 with a live, zero gradient: a batch without a valid pixel neither stops training nor makes NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["class_mean", "class_sum", "pick_classes", "pixel_denominator", "quotient"]
+
+
+def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """numerator / denominator; where the denominator is 0, 0 that still carries the (zero) gradient of the numerator."""
+    empty = denominator == 0
+    return torch.where(empty, numerator * 0, numerator / torch.where(empty, 1.0, denominator))
+
+
+def pixel_denominator(target_sum: Tensor, weight_sum: Tensor, class_weight: Tensor | None, sigmoid: bool) -> Tensor:
+    """What a mean of a pixel loss divides by.
+
+    Args:
+        target_sum: T = Σ u t, (C,).
+        weight_sum: V = Σ u, (C,).
+        class_weight: (C,) or None.
+        sigmoid: average over valid pixel × channel elements instead of over labels.
+    """
+    sums = weight_sum if sigmoid else target_sum
+    return sums.sum() if class_weight is None else (sums * class_weight).sum()
+
+
+def pick_classes(values: Tensor, classes: tuple[int, ...] | None) -> Tensor:
+    """The columns of the classes that count."""
+    return values if classes is None else values[..., list(classes)]
+
+
+def class_sum(losses: Tensor, counted: Tensor, class_weight: Tensor | None) -> Tensor:
+    """Σ w l over the counted classes."""
+    weighted = losses if class_weight is None else losses * class_weight
+    return torch.where(counted, weighted, 0.0).sum(-1)
+
+
+def class_mean(losses: Tensor, counted: Tensor, class_weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Σ w l / Σ w over the counted classes (last dimension).
+
+    Returns:
+        The means, and whether there was anything to average, both without the last dimension.
+    """
+    weight = torch.ones_like(losses) if class_weight is None else class_weight.expand_as(losses)
+    total = torch.where(counted, weight, 0.0).sum(-1)
+    return quotient(class_sum(losses, counted, class_weight), total), total > 0

@@ -1,0 +1,118 @@
+"""Which engine computes a sweep: the only place where that is decided.
+
+Order: the engine that ``use_backend`` forces, the one that the caller names, the fastest that can run here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+
+from segcrit._registry import nearest
+from segcrit.engines import reference
+from segcrit.errors import BackendError, ParameterError
+
+__all__ = ["Backend", "backends", "check_name", "pick", "use_backend"]
+
+_forced: ContextVar[str | None] = ContextVar("segcrit_backend", default=None)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An engine and whether it can run here.
+
+    Attributes:
+        name: word for ``backend=`` and ``use_backend``.
+        available: whether it can run on this machine.
+        devices: device types it computes on; ``("any",)`` for all.
+        reason: why it can or cannot run.
+    """
+
+    name: str
+    available: bool
+    devices: tuple[str, ...]
+    reason: str
+
+
+_ENGINES: dict[str, tuple[ModuleType, Backend]] = {
+    "reference": (
+        reference,
+        Backend("reference", True, ("any",), "PyTorch operations tile by tile; runs wherever PyTorch does"),
+    ),
+}
+
+
+def backends() -> tuple[Backend, ...]:
+    """Engines that segcrit knows, with whether each can run here and why.
+
+    Returns:
+        One ``Backend`` an engine, fastest last.
+
+    Example:
+        >>> import segcrit
+        >>> [backend.name for backend in segcrit.backends() if backend.available]
+        ['reference']
+    """
+    return tuple(backend for _, backend in _ENGINES.values())
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it is ``"auto"`` or an engine that can run here, or raise."""
+    if name == "auto":
+        return name
+    if not isinstance(name, str) or name not in _ENGINES:
+        known = ("auto", *_ENGINES)
+        raise ParameterError(
+            f"backend to be one of {', '.join(map(repr, known))}",
+            f"backend={name!r}",
+            nearest(str(name), known) or "segcrit.backends() lists the engines and whether they can run here.",
+        )
+    backend = _ENGINES[name][1]
+    if not backend.available:
+        raise BackendError(
+            f"an engine that can run here, when {name!r} is asked for by name", backend.reason, "Use 'auto'."
+        )
+    return name
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Force one engine for everything inside the ``with`` block, in this thread or task.
+
+    Args:
+        name: an engine of ``segcrit.backends()``, or ``"auto"``.
+
+    Raises:
+        ParameterError: the name is unknown.
+        BackendError: the engine cannot run here.
+
+    Example:
+        >>> import segcrit, torch
+        >>> with segcrit.use_backend("reference"):
+        ...     round(float(segcrit.functional.cross_entropy(torch.zeros(1, 2, 4), torch.zeros(1, 4).long())), 4)
+        0.6931
+    """
+    token = _forced.set(check_name(name))
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def pick(requested: str, device: torch.device) -> ModuleType:
+    """The engine module for a call: with ``forward(sweep, request)`` and ``backward(sweep, request, ...)``."""
+    forced = _forced.get()
+    name = requested if forced is None else forced
+    if name != "auto":
+        return _ENGINES[name][0]
+    usable = [
+        engine
+        for engine, backend in _ENGINES.values()
+        if backend.available and (device.type in backend.devices or "any" in backend.devices)
+    ]
+    return usable[-1]

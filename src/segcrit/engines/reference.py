@@ -1,0 +1,366 @@
+"""The reference engine: readable PyTorch, tile by tile, the oracle of every other engine.
+
+A tile is a group of images or a run of pixels of one image, (n, C, p). Softmax and one-hot tensors exist for one tile at a
+time; probabilities are recomputed in the backward pass, so that the extra memory is the gradient plus one tile's work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from segcrit._dtypes import compute_dtype
+from segcrit._masking import read_target, read_weight
+from segcrit.engines.binning import bin_index
+from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like
+from segcrit.formulas.pixel import PixelFormula, pixel_formulas
+from segcrit.formulas.region import FIELDS
+
+__all__ = ["Sweep", "backward", "forward", "select", "transform_logits"]
+
+# Elements of a tile: 1 MiB in float32, so that the dozen temporaries of a tile stay in a core's cache.
+_TILE_ELEMENTS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The tensors of one sweep.
+
+    Attributes:
+        logits: (N, C, *S), any float dtype and strides.
+        target: labels (N, *S), or (N, C, *S).
+        pixel_weight: (N, *S) or None.
+        coefficients: (J, 2, C): for each pixel loss the coefficient of positives and of negatives.
+        logit_bias: (1 or C, C) or None: b[label, class] of the logit transform.
+    """
+
+    logits: Tensor
+    target: Tensor
+    pixel_weight: Tensor | None
+    coefficients: Tensor
+    logit_bias: Tensor | None
+
+
+@dataclass(frozen=True)
+class _Tile:
+    images: slice
+    pixels: slice
+    logits: Tensor  # (n, C, p) in the arithmetic's dtype, transformed, 0 where not valid
+    target: Tensor  # (n, C, p), 0 where not valid
+    valid: Tensor  # (n, 1 or C, p) bool
+    weight: Tensor  # (n, 1 or C, p), 0 where not valid, NaN where the target is bad
+
+
+def _flat(tensor: Tensor, images: slice, keep: int) -> Tensor:
+    """Images of a tensor with all spatial dimensions flattened into one."""
+    part = tensor[images]
+    return part.reshape(*part.shape[:keep], -1)
+
+
+def _tiles(sweep: Sweep, request: Request) -> Iterator[_Tile]:
+    images, classes = sweep.logits.shape[:2]
+    pixels = sweep.logits[0, 0].numel() if images else 0
+    if images == 0 or pixels == 0:
+        return
+    budget = max(1, _TILE_ELEMENTS // classes)
+    group = max(1, min(images, budget // pixels))
+    step = min(pixels, budget)
+    for first in range(0, images, group):
+        rows = slice(first, min(first + group, images))
+        logits = _flat(sweep.logits, rows, 2)
+        keep = 1 if request.kind == "index" and not request.sigmoid else 2
+        target = sweep.target[rows]
+        if request.sigmoid and target.ndim == sweep.logits.ndim - 1:
+            target = target[:, None]
+        target = target.reshape(*target.shape[:keep], -1)
+        weight = None if sweep.pixel_weight is None else _flat(sweep.pixel_weight, rows, 1)
+        for start in range(0, pixels, step):
+            columns = slice(start, min(start + step, pixels))
+            yield _read_tile(
+                sweep, request, rows, columns, logits[..., columns], target[..., columns],
+                None if weight is None else weight[..., columns],
+            )  # fmt: skip
+
+
+def _read_tile(
+    sweep: Sweep,
+    request: Request,
+    images: slice,
+    pixels: slice,
+    logits: Tensor,
+    target: Tensor,
+    pixel_weight: Tensor | None,
+) -> _Tile:
+    dtype = compute_dtype(sweep.logits.dtype)
+    reading = read_target(
+        target,
+        kind=request.kind,
+        sigmoid=request.sigmoid,
+        num_classes=logits.shape[1],
+        ignore_index=request.ignore_index,
+        view=request.view,
+        dtype=dtype,
+        check=request.check,
+    )
+    valid, weight = read_weight(pixel_weight, reading, dtype, request.check)
+    clean = torch.where(valid, logits.to(dtype), 0.0)
+    encoded = torch.where(valid, reading.target, 0.0)
+    return _Tile(images, pixels, transform_logits(clean, encoded, sweep.logit_bias, request), encoded, valid, weight)
+
+
+def transform_logits(logits: Tensor, target: Tensor, bias: Tensor | None, request: Request) -> Tensor:
+    """z′ = s z + b[label, class] of a tile (n, C, p)."""
+    if request.logit_scale != 1.0:
+        logits = logits * request.logit_scale
+    if bias is not None:
+        rows = bias.to(logits.dtype)
+        if rows.shape[0] == 1:
+            return logits + rows[0][None, :, None]
+        logits = logits + torch.einsum("nlp,lc->ncp", target, rows)
+    return logits
+
+
+def _coefficients(sweep: Sweep, index: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    pair = sweep.coefficients[index].to(dtype)
+    return pair[0][None, :, None], pair[1][None, :, None]
+
+
+def _smoothed(tile: _Tile, item: PixelRequest, sigmoid: bool) -> Tensor:
+    if item.label_smoothing == 0.0:
+        return tile.target
+    share = item.label_smoothing
+    spread = share / (2 if sigmoid else tile.target.shape[1])
+    return torch.where(tile.valid, tile.target * (1.0 - share) + spread, 0.0)
+
+
+def _formula(item: PixelRequest) -> tuple[PixelFormula, dict[str, float]]:
+    return pixel_formulas()[item.key], dict(item.scalars)
+
+
+def select(factor: Tensor, value: Tensor) -> Tensor:
+    """factor · value, and 0 where the factor is 0 even if the value is infinite (a class masked by −∞ logits)."""
+    return torch.where(factor == 0, 0.0, factor * value)
+
+
+def _pixel_values(sweep: Sweep, request: Request, tile: _Tile, index: int, log_p: Tensor, log_q: Tensor) -> Tensor:
+    """u ℓ of one pixel loss: (n, p), or (n, C, p) in sigmoid tasks."""
+    item = request.pixel[index]
+    formula, scalars = _formula(item)
+    positive, negative = _coefficients(sweep, index, log_p.dtype)
+    target = _smoothed(tile, item, request.sigmoid)
+    values = select(positive * target, formula.value(log_p, **scalars))
+    if request.sigmoid:
+        values = values + select(negative * (1.0 - target), formula.value(log_q, **scalars))
+        return torch.where(tile.valid, tile.weight * values, 0.0)
+    return torch.where(tile.valid, tile.weight * values.sum(1, keepdim=True), 0.0)[:, 0]
+
+
+def _log_probabilities(tile: _Tile, request: Request) -> tuple[Tensor, Tensor]:
+    """log p and, in sigmoid tasks, log(1 − p)."""
+    if request.sigmoid:
+        return F.logsigmoid(tile.logits), F.logsigmoid(-tile.logits)
+    log_p = torch.log_softmax(tile.logits, 1)
+    return log_p, log_p
+
+
+def _errors(tile: _Tile, request: Request, log_p: Tensor) -> Tensor:
+    if request.errors == "margin":
+        return torch.relu(1.0 - tile.logits * (2.0 * tile.target - 1.0))
+    # 1 − p = −expm1(log p) keeps the small errors of confident pixels.
+    return torch.where(tile.target > 0, -torch.expm1(log_p), torch.exp(log_p)).clamp(0.0, 1.0)
+
+
+def _histogram_index(tile: _Tile, request: Request, errors: Tensor, classes: int) -> Tensor:
+    """Flat index into (rows, C, 2, K) for each element."""
+    count = errors.shape[0]
+    row = torch.zeros(count, dtype=torch.int64, device=errors.device)
+    if request.bins_per_image:
+        row = torch.arange(tile.images.start, tile.images.stop, device=errors.device)
+    channel = torch.arange(classes, device=errors.device)
+    cell = (row[:, None] * classes + channel[None])[:, :, None] * 2 + (tile.target > 0).to(torch.int64)
+    return cell * request.bins + bin_index(errors, request.errors, request.bins)
+
+
+def _class_sum(values: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    return (weight * values).sum(-1, dtype=dtype)
+
+
+def _fields(tile: _Tile, request: Request, probability: Tensor, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    target, weight = tile.target, tile.weight
+    for name in request.fields:
+        if name == "V":
+            yield (
+                name,
+                (weight.expand_as(target) if request.sigmoid else weight.expand(-1, target.shape[1], -1)).sum(
+                    -1, dtype=dtype
+                ),
+            )
+            continue
+        values = {
+            "I": lambda: probability * target,
+            "P": lambda: probability,
+            "Q": lambda: probability * probability,
+            "T": lambda: target,
+            "U": lambda: target * target,
+            "D": lambda: (probability - target).abs(),
+        }[name]()
+        yield name, _class_sum(values, weight, dtype)
+
+
+def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """One pass over the pixels.
+
+    Returns:
+        Pixel sums (J,), class sums (7, N or 1, C), histogram weights and moments (N or 1, C, 2, K), confusion counts and
+        pixel maps (J, N, *S) or, in sigmoid tasks, (J, N, C, *S); what was not asked for has no elements or is zero.
+    """
+    logits = sweep.logits
+    shapes = Shapes.of(logits, request)
+    classes = logits.shape[1]
+    device = logits.device
+    pixel = torch.zeros(shapes.pixel, dtype=shapes.table, device=device)
+    tables = torch.zeros(shapes.tables, dtype=shapes.table, device=device)
+    counts = torch.zeros(shapes.histogram, dtype=shapes.table, device=device)
+    moments = torch.zeros(shapes.histogram, dtype=shapes.table, device=device)
+    confusion = torch.zeros(shapes.confusion, dtype=torch.int64, device=device)
+    maps = torch.zeros(shapes.maps, dtype=shapes.compute, device=device)
+    for tile in _tiles(sweep, request):
+        log_p, log_q = _log_probabilities(tile, request)
+        for index in range(len(request.pixel)):
+            values = _pixel_values(sweep, request, tile, index, log_p, log_q)
+            pixel[index] += values.sum(dtype=shapes.table)
+            if request.maps:
+                flat = maps[index][tile.images]
+                flat.view(*values.shape[:-1], -1)[..., tile.pixels] = values
+        if request.fields:
+            rows = tile.images if request.per_image else slice(0, 1)
+            for name, sums in _fields(tile, request, torch.exp(log_p), shapes.table):
+                tables[FIELDS.index(name), rows] += sums if request.per_image else sums.sum(0, keepdim=True)
+        if request.errors != "none":
+            errors = _errors(tile, request, log_p)
+            index_of = _histogram_index(tile, request, errors, classes).reshape(-1)
+            weight = tile.weight.expand_as(errors).reshape(-1).to(shapes.table)
+            counts.view(-1).scatter_add_(0, index_of, weight)
+            moments.view(-1).scatter_add_(0, index_of, weight * errors.reshape(-1).to(shapes.table))
+        if request.confusion:
+            confusion += _confusion(tile, request, classes)
+    return pixel, tables, counts, moments, confusion, maps
+
+
+def _confusion(tile: _Tile, request: Request, classes: int) -> Tensor:
+    """Counts with rows truth and columns prediction; the lowest index wins a tie."""
+    if request.sigmoid:
+        truth = (tile.target > 0.5).to(torch.int64)
+        predicted = (tile.logits > 0).to(torch.int64)
+        channel = torch.arange(classes, device=truth.device)[None, :, None]
+        cell = (channel * 4 + truth * 2 + predicted)[tile.valid.expand_as(truth)]
+        counts = torch.bincount(cell, minlength=4 * classes).view(classes, 2, 2)
+        return counts[0] if request.task == "binary" else counts
+    truth = tile.target.argmax(1)
+    predicted = tile.logits.argmax(1)
+    valid = tile.valid[:, 0] & ~torch.isnan(tile.weight[:, 0])
+    return torch.bincount((truth * classes + predicted)[valid], minlength=classes * classes).view(classes, classes)
+
+
+def backward(
+    sweep: Sweep,
+    request: Request,
+    pixel_gradient: Tensor,
+    table_gradient: Tensor,
+    moment_gradient: Tensor,
+    map_gradient: Tensor | None,
+) -> Tensor:
+    """One pass that recomputes the probabilities and writes the gradient of the logits.
+
+    Args:
+        sweep: the tensors of the forward pass.
+        request: its request.
+        pixel_gradient: dL/d(pixel sums), (J,).
+        table_gradient: dL/d(class sums), (7, N or 1, C).
+        moment_gradient: dL/d(moments), (N or 1, C, 2, K).
+        map_gradient: dL/d(maps) or None.
+
+    Returns:
+        dL/d(logits), in the logits' dtype and shape, 0 where ignored.
+    """
+    logits = sweep.logits
+    gradient = gradient_like(logits).zero_()
+    for tile in _tiles(sweep, request):
+        log_p, log_q = _log_probabilities(tile, request)
+        probability = torch.exp(log_p)
+        slope = _probability_gradient(tile, request, probability, log_p, table_gradient, moment_gradient)
+        if request.sigmoid:
+            result = probability * torch.exp(log_q) * slope
+        else:
+            result = probability * (slope - (probability * slope).sum(1, keepdim=True))
+        if request.errors == "margin":
+            result = result + _margin_gradient(tile, request, log_p, moment_gradient)
+        for index in range(len(request.pixel)):
+            upstream = pixel_gradient[index].to(log_p.dtype)
+            if map_gradient is not None:
+                part = _flat(map_gradient[index], tile.images, 2 if request.sigmoid else 1)[..., tile.pixels]
+                upstream = upstream + (part if request.sigmoid else part[:, None])
+            result = result + upstream * tile.weight * _pixel_gradient(sweep, request, tile, index, log_p, log_q)
+        result = torch.where(tile.valid, result * request.logit_scale, 0.0)
+        part = gradient[tile.images]
+        part.view(*part.shape[:2], -1)[..., tile.pixels] = result.to(logits.dtype)
+    return gradient
+
+
+def _probability_gradient(
+    tile: _Tile,
+    request: Request,
+    probability: Tensor,
+    log_p: Tensor,
+    table_gradient: Tensor,
+    moment_gradient: Tensor,
+) -> Tensor:
+    """dL/dp = u (F_I t + F_P + 2 p F_Q + F_D sign(p − t)) and, for ranking losses, ± u w[class, label, bin]."""
+    dtype = probability.dtype
+    slope = torch.zeros_like(probability)
+    rows = tile.images if request.per_image else slice(0, 1)
+    for name in request.fields:
+        if name not in ("I", "P", "Q", "D"):
+            continue
+        factor = table_gradient[FIELDS.index(name), rows].to(dtype)[:, :, None]
+        if name == "I":
+            slope = slope + factor * tile.target
+        elif name == "P":
+            slope = slope + factor
+        elif name == "Q":
+            slope = slope + 2.0 * factor * probability
+        else:
+            slope = slope + factor * torch.sign(probability - tile.target)
+    if request.errors == "probability":
+        weights = _bin_gradient(tile, request, log_p, moment_gradient)
+        slope = slope + torch.where(tile.target > 0, -weights, weights)
+    return slope * tile.weight
+
+
+def _bin_gradient(tile: _Tile, request: Request, log_p: Tensor, moment_gradient: Tensor) -> Tensor:
+    errors = _errors(tile, request, log_p)
+    index = _histogram_index(tile, request, errors, errors.shape[1])
+    return moment_gradient.reshape(-1)[index].to(errors.dtype)
+
+
+def _margin_gradient(tile: _Tile, request: Request, log_p: Tensor, moment_gradient: Tensor) -> Tensor:
+    sign = 2.0 * tile.target - 1.0
+    active = 1.0 - tile.logits * sign > 0
+    return torch.where(active, -sign * tile.weight * _bin_gradient(tile, request, log_p, moment_gradient), 0.0)
+
+
+def _pixel_gradient(sweep: Sweep, request: Request, tile: _Tile, index: int, log_p: Tensor, log_q: Tensor) -> Tensor:
+    """dℓ/dz of one pixel loss, without the pixel weight: (n, C, p)."""
+    item = request.pixel[index]
+    formula, scalars = _formula(item)
+    positive, negative = _coefficients(sweep, index, log_p.dtype)
+    target = _smoothed(tile, item, request.sigmoid)
+    slope = select(positive * target, formula.derivative(log_p, **scalars))
+    if request.sigmoid:
+        other = select(negative * (1.0 - target), formula.derivative(log_q, **scalars))
+        return slope * torch.exp(log_q) - other * torch.exp(log_p)
+    return slope - torch.exp(log_p) * slope.sum(1, keepdim=True)
