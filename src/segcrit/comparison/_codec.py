@@ -70,9 +70,7 @@ def decode(kind: type[T], value: object, place: str) -> T:
 
 def damaged(expected: str, got: str) -> DataError:
     """The error of a results file that is not what segcrit wrote."""
-    return DataError(
-        expected, got, "The file is damaged or was edited; run the comparison again, or restore the file."
-    )
+    return DataError(expected, got, "The file is damaged or was edited; run the comparison again, or restore the file.")
 
 
 def _refuse(place: str, expected: str, value: object) -> DataError:
@@ -136,8 +134,7 @@ def _decode_tuple(arguments: tuple[Any, ...], value: object, place: str) -> tupl
     if len(value) != len(arguments):
         raise _refuse(place, f"a list of {len(arguments)} values", value)
     return tuple(
-        _decode(kind, item, f"{place}[{k}]")
-        for k, (kind, item) in enumerate(zip(arguments, value, strict=True))
+        _decode(kind, item, f"{place}[{k}]") for k, (kind, item) in enumerate(zip(arguments, value, strict=True))
     )
 
 

@@ -50,7 +50,7 @@ class Verdict(Record):
     """What this run can say.
 
     ``kind`` is "leader" (one loss is better than every other), "tie" (the best ones cannot be told apart, but
-    either they are practically equal or others are behind them), "unclear" (no loss can be told from the best),
+    they are practically equal or others are behind them), "unclear" (no loss can be told from the best),
     "single" (only one loss could be judged) or "nothing" (no loss was tested).
     """
 

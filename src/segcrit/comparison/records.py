@@ -106,9 +106,7 @@ class RunInfo(Record):
     metric: MetricName  # the validation metric that chose the best checkpoint, and that the verdict is about
     precision: str  # "float32", "bf16 mixed"
     status: Literal["complete", "interrupted"]  # interrupted: some loss or seed is missing or was cut short
-    inference: str = (
-        ""  # how test images were predicted: "whole images", "sliding window 512×512, overlap 0.25"
-    )
+    inference: str = ""  # how test images were predicted: "whole images", "sliding window 512×512, overlap 0.25"
     notes: tuple[str, ...] = ()  # warnings and decisions that a reader must know, one sentence each
 
 
@@ -147,14 +145,10 @@ class DataInfo(Record):
     images: dict[str, int]  # number of images (volumes) a split: "train", "val", "test"
     # Share of each class among the labelled pixels: keys "train" and "test", one number a class.
     class_shares: dict[str, tuple[float, ...]]
-    ignored_share: dict[str, float] = field(
-        default_factory=dict
-    )  # share of pixels that carry no label, a split
+    ignored_share: dict[str, float] = field(default_factory=dict)  # share of pixels that carry no label, a split
     # Index of the class that foreground IoU and per-image Dice leave out; None: every class counts.
     background: int | None = 0
-    groups: dict[str, str] = field(
-        default_factory=dict
-    )  # test image id -> scene or patient; {} where none exist
+    groups: dict[str, str] = field(default_factory=dict)  # test image id -> scene or patient; {} where none exist
     normalisation: str = ""  # "per channel, mean and deviation of the training split"
     train_labels: str = ""  # name of the folder with other training labels, "" where there is none
     description: str = ""  # origin and licence of the data
@@ -363,9 +357,7 @@ class Example(Record):
     image: str  # path of the image for people: 8-bit grey or RGB, PNG or JPEG
     truth: str  # path of the true labels
     predictions: tuple[ExamplePrediction, ...]
-    disagreement: float = float(
-        "nan"
-    )  # share of its labelled pixels on which not all losses predict the same
+    disagreement: float = float("nan")  # share of its labelled pixels on which not all losses predict the same
     view: str = ""  # what is shown of it: "slice 24 of 60 along the third axis"; "" for a whole image
 
 
@@ -378,5 +370,5 @@ class Results(Record):
     losses: tuple[LossResult, ...]
     baseline: Baseline | None = None
     examples: tuple[Example, ...] = ()
-    verdict: Verdict | None = None  # leave it None: write_results and the report fill it in
+    verdict: Verdict | None = None  # leave it None: write_results fills it in
     schema_version: int = SCHEMA_VERSION

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -126,9 +127,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             "Give the folder that segcrit compare wrote to (--out).",
         ) from None
     except UnicodeDecodeError:
-        raise damaged(
-            f"a JSON file written by segcrit compare in {file}", "bytes that are not text"
-        ) from None
+        raise damaged(f"a JSON file written by segcrit compare in {file}", "bytes that are not text") from None
     return from_json(text, source=str(file))
 
 
@@ -141,10 +140,18 @@ def write_results(run_dir: str | os.PathLike[str], results: Results) -> Path:
     Raises:
         DataError: the parts of ``results`` do not fit together (nothing is written then).
     """
+    # Imported here because both read the records that this module defines the file of.
+    from segcrit.comparison.tables import csv_files
+    from segcrit.comparison.verdict import judge
+
     _check(results)
-    file = Path(run_dir) / RESULTS_FILE
-    _files.atomic_write_text(file, to_json(results))
-    return file
+    verdict = judge(results)
+    folder = Path(run_dir)
+    for name, content in csv_files(results, verdict).items():
+        _files.atomic_write_text(folder / name, content)
+    # Last, so that whoever waits for results.json finds the tables that belong to it.
+    _files.atomic_write_text(folder / RESULTS_FILE, to_json(replace(results, verdict=verdict)))
+    return folder / RESULTS_FILE
 
 
 def _check(results: Results) -> None:
@@ -173,9 +180,7 @@ def _check(results: Results) -> None:
         for key in ("tp", "fp", "fn"):
             shape = getattr(part.counts, key).shape
             if shape != (len(part.counts.ids), classes):
-                raise damaged(
-                    f"counts of shape {(len(part.counts.ids), classes)} in {place}.counts.{key}", f"{shape}"
-                )
+                raise damaged(f"counts of shape {(len(part.counts.ids), classes)} in {place}.counts.{key}", f"{shape}")
         if ids is not None and part.counts.ids != ids:
             raise damaged("the same test images in the same order for every loss", f"other images in {place}")
         ids = part.counts.ids

@@ -1,0 +1,53 @@
+"""Means over the seeds of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from segcrit.comparison.ranking import tested_seeds
+from segcrit.comparison.records import Cost, Figures, LossResult
+from segcrit.evaluation.ratios import nan_mean
+
+__all__ = ["SCALAR_FIGURES", "mean_cost", "mean_figures"]
+
+# The figures that are one number, in the order of the tables, with the words people know them by.
+SCALAR_FIGURES = {
+    "miou": "mIoU",
+    "foreground_iou": "foreground IoU",
+    "image_dice": "per-image Dice",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "frequency_weighted_iou": "frequency-weighted IoU",
+}
+
+
+def mean_figures(loss: LossResult) -> Figures | None:
+    """Mean of every figure over the tested seeds, None if there are none; what is NaN for a seed is skipped."""
+    tested = [seed.figures for seed, _ in tested_seeds(loss) if seed.figures is not None]
+    if not tested:
+        return None
+    values: dict[str, float | tuple[float, ...]] = {}
+    for field in fields(Figures):
+        mean = nan_mean(np.asarray([getattr(figures, field.name) for figures in tested]), axis=0)
+        values[field.name] = float(mean) if mean.ndim == 0 else tuple(mean.tolist())
+    return Figures(**values)  # type: ignore[arg-type]
+
+
+def mean_cost(loss: LossResult) -> Cost | None:
+    """Mean cost of a step over all seeds of which it is known; the memory is the largest."""
+    costs = [seed.cost for seed in loss.seeds if seed.cost.step_seconds > 0]
+    if not costs:
+        return None
+    return Cost(
+        step_seconds=_mean([cost.step_seconds for cost in costs]),
+        loss_forward_seconds=_mean([cost.loss_forward_seconds for cost in costs]),
+        loss_backward_seconds=_mean([cost.loss_backward_seconds for cost in costs]),
+        peak_memory_bytes=float(np.fmax.reduce([cost.peak_memory_bytes for cost in costs])),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(nan_mean(np.asarray(values, dtype=np.float64)))

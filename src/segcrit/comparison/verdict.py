@@ -1,0 +1,180 @@
+"""The verdict in plain words: which loss leads, which are tied, or that this run cannot tell.
+
+No sentence says more than the run can carry: "leads" needs a corrected interval that leaves out zero against
+every other loss; with one seed it is "on these test images"; what could not be resolved is said with its
+size. Names of losses stand in backticks, so that every reader of the text can set them apart.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from segcrit.comparison.class_changes import class_changes
+from segcrit.comparison.judgement import PairComparison, Standing, Verdict
+from segcrit.comparison.ranking import SMALLEST_SAMPLE, Ranking, rank, tested_seeds
+from segcrit.comparison.records import METRICS, Results
+from segcrit.comparison.verdict_notes import notes
+from segcrit.comparison.wording import counted, listed, number
+
+__all__ = ["PRACTICALLY_EQUAL", "judge", "reference_loss"]
+
+# Losses within one point of each other, interval included, are equal for every practical purpose.
+PRACTICALLY_EQUAL: Final = 0.01
+
+Kind = Literal["leader", "tie", "unclear", "single", "nothing"]
+
+
+def judge(results: Results) -> Verdict:
+    """Say what this run can say about its losses.
+
+    Args:
+        results: a comparison, finished or not.
+
+    Returns:
+        The verdict; the same results always give the same one.
+    """
+    ranking = rank(results)
+    reference = reference_loss(results)
+    top = _top(ranking)
+    kind, headline, sentences = _decide(results, ranking, top)
+    seeds = [len(tested) for loss in results.losses if (tested := tested_seeds(loss))]
+    return Verdict(
+        kind=kind,
+        headline=headline,
+        sentences=(*sentences, *notes(results, ranking)),
+        best=top[0] if top else "",
+        top=tuple(top),
+        standings=ranking.standings,
+        pairs=ranking.pairs,
+        reference=reference,
+        changes=class_changes(results, reference),
+        resolution=ranking.resolution,
+        images=ranking.images,
+        groups=ranking.units if results.data.groups else 0,
+        seeds=min(seeds, default=0),
+        method=_method(results, ranking, min(seeds, default=0)),
+    )
+
+
+def reference_loss(results: Results) -> str:
+    """The loss that class changes are counted from: plain ``ce`` where it was tested, else the first one."""
+    tested = [loss for loss in results.losses if tested_seeds(loss)]
+    plain = [loss.name for loss in tested if loss.canonical == "ce" or loss.name == "ce"]
+    return next(iter([*plain, *(loss.name for loss in tested)]), "")
+
+
+def _top(ranking: Ranking) -> list[str]:
+    """The best loss and all that cannot be told from it."""
+    names = [standing.loss for standing in ranking.standings]
+    behind = {pair.second for pair in _pairs_of_best(ranking) if pair.distinguishable}
+    return [name for name in names if name not in behind]
+
+
+def _pairs_of_best(ranking: Ranking) -> list[PairComparison]:
+    """The pairs (best, other), in the order of the standings: pairs are made in that order."""
+    return [pair for pair in ranking.pairs if pair.first == ranking.standings[0].loss]
+
+
+def _decide(results: Results, ranking: Ranking, top: list[str]) -> tuple[Kind, str, list[str]]:
+    metric = METRICS[results.run.metric]
+    if not ranking.standings:
+        return "nothing", _nothing(results), []
+    best = ranking.standings[0]
+    if len(ranking.standings) == 1:
+        interval = f" (95 % interval {_range(best.low, best.high)})" if best.low == best.low else ""
+        only = "Only one loss was compared" if len(results.losses) == 1 else "Only one loss was tested"
+        return "single", f"{only}: `{best.loss}` reaches {metric} {number(best.value)}{interval}.", []
+    pairs = _pairs_of_best(ranking)
+    if ranking.units < SMALLEST_SAMPLE:
+        few = counted(ranking.units, "test group" if results.data.groups else "test image")
+        are = "is" if ranking.units == 1 else "are"
+        return (
+            "unclear",
+            f"Cannot tell: {few} {are} too few to compare losses.",
+            [_too_few(metric, best, pairs[0])],
+        )
+    if len(top) == 1:
+        place = "leads on these test images" if _fewest_seeds(ranking) < 2 else "leads"
+        return (
+            "leader",
+            f"`{best.loss}` {place}: {metric} {number(best.value)}, {_ahead(pairs[0])}.",
+            _others_behind(pairs[1:]),
+        )
+    among = [pair for pair in pairs if pair.second in top]
+    behind = [pair for pair in pairs if pair.second not in top]
+    equal = all(max(abs(pair.low), abs(pair.high)) <= PRACTICALLY_EQUAL for pair in among)
+    if behind or equal:
+        last = max(among, key=lambda pair: abs(pair.difference))
+        amount = "difference" if len(among) == 1 else "largest difference"
+        names = listed([f"`{name}`" for name in top])
+        text = f"{names} are tied: {amount} {number(last.difference)} {metric}, {_interval(last)}."
+        return "tie", text, _others_behind(behind)
+    text = (
+        f"Cannot tell: `{best.loss}` has the highest {metric}, {number(best.value)}, but its lead of "
+        f"{number(pairs[0].difference)} over `{pairs[0].second}` may be chance ({_interval(pairs[0])})."
+    )
+    return "unclear", text, _unclear_rest(pairs[1:])
+
+
+def _too_few(metric: str, best: Standing, pair: PairComparison) -> str:
+    return (
+        f"The highest {metric} is {number(best.value)}, of `{best.loss}`; `{pair.second}` follows with "
+        f"{number(best.value - pair.difference)}. At least {SMALLEST_SAMPLE} are needed for an interval."
+    )
+
+
+def _nothing(results: Results) -> str:
+    if results.losses and all(seed.status == "diverged" for loss in results.losses for seed in loss.seeds):
+        return "No verdict: every loss diverged."
+    return "No verdict yet: no loss was tested."
+
+
+def _fewest_seeds(ranking: Ranking) -> int:
+    return min(len(standing.seed_values) for standing in ranking.standings)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{number(low)} to {number(high)}"
+
+
+def _interval(pair: PairComparison) -> str:
+    text = f"95 % interval {_range(pair.low, pair.high)}"
+    if not pair.distinguishable and (pair.low > 0 or pair.high < 0):
+        text += f", which a permutation test does not confirm, p = {number(pair.p_value)}"
+    return text
+
+
+def _ahead(pair: PairComparison) -> str:
+    return f"{number(pair.difference)} ahead of `{pair.second}` ({_interval(pair)})"
+
+
+def _others_behind(pairs: list[PairComparison]) -> list[str]:
+    if not pairs:
+        return []
+    parts = [f"`{pair.second}` by {number(pair.difference)} ({_range(pair.low, pair.high)})" for pair in pairs]
+    return [f"Behind `{pairs[0].first}`: {listed(parts)}."]
+
+
+def _unclear_rest(pairs: list[PairComparison]) -> list[str]:
+    if not pairs:
+        return []
+    last = pairs[-1]
+    text = (
+        f"None of the other losses can be told from it either; the lowest, `{last.second}`, is "
+        f"{number(last.difference)} below ({_interval(last)})."
+    )
+    return [text]
+
+
+def _method(results: Results, ranking: Ranking, seeds: int) -> str:
+    if ranking.units < SMALLEST_SAMPLE:
+        return f"No intervals: fewer than {SMALLEST_SAMPLE} test images or groups."
+    unit = "groups of test images" if results.data.groups else "test images"
+    noise = " and noise of the size found between seeds (Student's t, pooled over the losses)"
+    together = "; intervals of differences hold together for all pairs"
+    test = ", and a permutation test with Holm's correction must agree"
+    return (
+        f"95 % intervals from {ranking.resamples:,} resamples of the {unit}{noise if seeds > 1 else ''}, the "
+        f"same for every loss{together if len(ranking.pairs) > 1 else ''}"
+        f"{test if ranking.pairs and seeds == 1 else ''}."
+    )
