@@ -78,7 +78,7 @@ class Number(Constraint):
         if not _is_number(value) or math.isinf(value):
             return False
         if self.exclusive:
-            return self.low < value < self.high
+            return bool(self.low < value < self.high)
         return bool(self.low <= value <= self.high)
 
     def canonical(self, value: Any) -> float | None:
@@ -117,7 +117,7 @@ class WholeNumber(Constraint):
 
     def allows(self, value: Any) -> bool:
         """See Constraint."""
-        return _is_number(value) and float(value).is_integer() and self.low <= value <= self.high
+        return bool(_is_number(value) and float(value).is_integer() and self.low <= value <= self.high)
 
     def canonical(self, value: Any) -> int:
         """See Constraint."""

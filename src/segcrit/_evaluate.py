@@ -1,4 +1,4 @@
-"""From sums to losses: the measured sums of each group, joined over micro-batches or ranks, become the value of each term."""
+"""From sums to losses: the sums of each group, joined over micro-batches or ranks, become the value of each term."""
 
 from __future__ import annotations
 
@@ -236,8 +236,7 @@ def _class_losses(term: PlannedTerm, tables: Tensor, counts: Tensor, moments: Te
     if not formula.pooled and term.values["absent"] == "skip":
         # The formula sees harmless numbers instead of an absent class's zeros, whose 0/0 would poison the gradient.
         table = torch.where(table[3] > 0, table, torch.ones_like(table))
-    losses = formula.function(ClassSums(table), **own_keywords(term))
-    return losses
+    return formula.function(ClassSums(table), **own_keywords(term))
 
 
 def _counted(term: PlannedTerm, tables: Tensor) -> Tensor:

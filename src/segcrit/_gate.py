@@ -114,7 +114,7 @@ def _check_logits(logits: Any, task: Task, num_classes: int | None) -> None:
 
 
 def _target_form(logits: Tensor, target: Tensor, task: Task) -> tuple[Tensor, TargetKind]:
-    images, classes, *spatial = logits.shape
+    images, _, *spatial = logits.shape
     labels = (images, *spatial)
     column = (images, 1, *spatial)
     integer = is_integer(target.dtype)

@@ -247,9 +247,7 @@ class Criterion(nn.Module):
         return batch
 
     def _measure(self, group: Group, batch: Batch, *, maps: bool = False, confusion: bool = False) -> Measured:
-        check = self.validate == "always" or (
-            self.validate == "auto" and (batch.logits.device.type == "cpu" or self._calls <= _LOOKED_CALLS)
-        )
+        check = self.validate == "always" or (self.validate == "auto" and self._looks(batch.logits.device))
         return measure(
             self._plan,
             group,
@@ -260,6 +258,12 @@ class Criterion(nn.Module):
             maps=maps,
             confusion=confusion,
         )
+
+    def _looks(self, device: torch.device) -> bool:
+        """Whether ``validate="auto"`` looks at values: always on the CPU, at the first eager calls elsewhere."""
+        if device.type == "cpu":
+            return True
+        return not torch.compiler.is_compiling() and self._calls <= _LOOKED_CALLS
 
     def _plain(self) -> int:
         """Position of the group that looks at the plain logits, or the number of groups."""
@@ -391,8 +395,8 @@ class Criterion(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         expression = state.pop("_expression")
-        super().__setstate__(state)
-        self._plan: Plan = make_plan(parse(expression), self.task, self._shared)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._plan = make_plan(parse(expression), self.task, self._shared)
 
 
 _DEFAULTS: Mapping[str, Any] = {

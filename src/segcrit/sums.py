@@ -89,5 +89,5 @@ def reduced_over_ranks(local: Mapping[str, Tensor], group: Any) -> dict[str, Ten
         return {}
     flat = torch.cat([local[name].detach().reshape(-1) for name in names])
     dist.all_reduce(flat, op=dist.ReduceOp.SUM, group=group)
-    parts = flat.split([local[name].numel() for name in names])
+    parts = torch.split(flat, [local[name].numel() for name in names])
     return {name: part.view_as(local[name]) for name, part in zip(names, parts, strict=True)}

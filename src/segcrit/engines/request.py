@@ -6,7 +6,7 @@ A request travels through ``torch.library`` operators as a string, so that ``tor
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -62,7 +62,7 @@ class Request:
     task: Task
     kind: TargetKind = "index"
     ignore_index: int = -100
-    view: View = View()
+    view: View = field(default_factory=View)
     logit_scale: float = 1.0
     pixel: tuple[PixelRequest, ...] = ()
     fields: tuple[str, ...] = ()
