@@ -58,8 +58,3 @@ def test_import_is_light(module: str) -> None:
 def test_the_measurement_sees_a_heavy_package() -> None:
     _, loaded = _import_in_a_new_process("jinja2")
     assert loaded & HEAVY == {"jinja2"}
-
-
-def test_the_command_starts_without_torch() -> None:
-    program = "import sys; from segcrit.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

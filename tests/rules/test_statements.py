@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from functools import cache
 
 import pytest
 
@@ -15,7 +16,7 @@ ALLOWED_INSIDE = {"__getattr__": {"AttributeError"}, "__setattr__": {"AttributeE
 ALLOWED_IN_ROOM = {"segcrit.cli": {"SystemExit", "ArgumentTypeError", "ArgumentError"}}
 
 # The one module that compares a label with ignore_index; everything else receives a mask from it.
-MASKING = "segcrit.gate.masking"
+MASKING = "segcrit._masking"
 
 
 def _last_name(node: ast.expr) -> str:
@@ -24,7 +25,8 @@ def _last_name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _own_exceptions() -> set[str]:
+@cache
+def _own_exceptions() -> frozenset[str]:
     """The classes of segcrit.errors, and classes of the package that inherit from one of them."""
     own = set(errors.__all__)
     classes = [node for module in modules() for node in module.walk() if isinstance(node, ast.ClassDef)]
@@ -33,20 +35,21 @@ def _own_exceptions() -> set[str]:
         more = {node.name for node in classes if any(_last_name(base) in own for base in node.bases)}
         grown = not more <= own
         own |= more
-    return own
+    return frozenset(own)
 
 
-def _makers_of_exceptions() -> set[str]:
+@cache
+def _makers_of_exceptions() -> frozenset[str]:
     """Functions of the package whose declared result is one of those classes: ``raise unknown_name(...)``."""
     own = _own_exceptions()
-    return {
+    return frozenset(
         node.name
         for module in modules()
         for node in module.walk()
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and node.returns is not None
         and _last_name(node.returns) in own
-    }
+    )
 
 
 def forbidden_raises(module: Module) -> list[str]:
