@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ class Measured:
     Attributes:
         additive: sums that add up over batches, differentiable; see ``Sums``.
         direct: terms that sort the pixels of the whole batch and do not add up: term index -> loss for each class.
+        sorted_images: terms that sort the pixels of each image: term index -> (N, C).
         tables: class sums (7, N or 1, C), differentiable.
         counts: histogram weights (N or 1, C, 2, K).
         moments: histogram moments, differentiable.
@@ -44,6 +46,7 @@ class Measured:
 
     additive: Mapping[str, Tensor]
     direct: Mapping[int, Tensor]
+    sorted_images: Mapping[int, Tensor]
     tables: Tensor
     counts: Tensor
     moments: Tensor
@@ -169,7 +172,8 @@ def measure(
             direct[term.index] = exact[term.index]
     if images:
         additive["images"] = torch.stack(images)
-    return Measured(additive, direct, tables, counts, moments, pixel_maps, confusion_counts)
+    sorted_images = {term.index: exact[term.index] for term in group.exact if term.per_image}
+    return Measured(additive, direct, sorted_images, tables, counts, moments, pixel_maps, confusion_counts)
 
 
 def _complete(tables: Tensor) -> Tensor:
@@ -188,9 +192,10 @@ class _Whole:
 
 
 def _read_whole(batch: Batch, view: View) -> _Whole:
-    target = batch.target.flatten(1) if batch.target.ndim == batch.logits.ndim - 1 else batch.target.flatten(2)
-    if batch.logits.ndim == 2:
-        target = target.reshape(*target.shape[: batch.target.ndim], 1)
+    images, *spatial = batch.logits.shape[0], *batch.logits.shape[2:]
+    pixels = math.prod(spatial)
+    keep = batch.target.ndim - len(spatial)
+    target = batch.target.reshape(*batch.target.shape[:keep], pixels)
     dtype = compute_dtype(batch.logits.dtype)
     reading = read_target(
         target,
@@ -202,14 +207,15 @@ def _read_whole(batch: Batch, view: View) -> _Whole:
         dtype=dtype,
         check=False,
     )
-    weight = None if batch.pixel_weight is None else batch.pixel_weight.reshape(batch.logits.shape[0], -1)
+    weight = None if batch.pixel_weight is None else batch.pixel_weight.reshape(images, pixels)
     valid, factor = read_weight(weight, reading, dtype, check=False)
     return _Whole(reading.target, valid, factor)
 
 
 def _flat_logits(batch: Batch) -> Tensor:
     """(N, C, M) in the arithmetic's dtype."""
-    return batch.logits.reshape(*batch.logits.shape[:2], -1).to(compute_dtype(batch.logits.dtype))
+    pixels = math.prod(batch.logits.shape[2:])
+    return batch.logits.reshape(*batch.logits.shape[:2], pixels).to(compute_dtype(batch.logits.dtype))
 
 
 def _refuse_fractions(batch: Batch) -> None:
@@ -232,7 +238,7 @@ def _class_losses(term: PlannedTerm, tables: Tensor, counts: Tensor, moments: Te
     table = tables
     classes = term.values["classes"]
     if formula.pooled and classes is not None:
-        table = table[..., list(classes)]
+        table = _reduce.pick_classes(table, classes)
     if not formula.pooled and term.values["absent"] == "skip":
         # The formula sees harmless numbers instead of an absent class's zeros, whose 0/0 would poison the gradient.
         table = torch.where(table[3] > 0, table, torch.ones_like(table))
@@ -271,9 +277,11 @@ def _image_sums(term: PlannedTerm, losses: Tensor, tables: Tensor, lookup: Looku
 
 def per_class(term: PlannedTerm, measured: Measured) -> Tensor:
     """Losses for each class without reduction: (C,), or (N, C) with per_image; NaN where a class is skipped."""
-    direct = measured.direct.get(term.index)
+    direct = measured.sorted_images.get(term.index)
+    if term.index in measured.direct:
+        direct = measured.direct[term.index][None]
     tables = measured.tables if term.per_image else measured.tables.sum(1, keepdim=True)
-    losses = direct[None] if direct is not None else _class_losses(term, tables, measured.counts, measured.moments)
+    losses = direct if direct is not None else _class_losses(term, tables, measured.counts, measured.moments)
     if losses.ndim == 2:
         losses = torch.where(_counted(term, tables), losses, float("nan"))
         losses = _reduce.pick_classes(losses, term.values["classes"])

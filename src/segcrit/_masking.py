@@ -6,6 +6,7 @@ multiplication: 0 · NaN is NaN, and an ignored pixel may hold anything.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -80,11 +81,16 @@ def read_target(
     return _read_rows(target, ignore_index, view, dtype, check)
 
 
+def _is_ignored(target: Tensor, ignore_index: int) -> Tensor:
+    """Where the target holds the ignore label. Compared as int64: a uint8 tensor would wrap −100 to 156."""
+    return (target if target.dtype.is_floating_point else target.to(torch.int64)) == ignore_index
+
+
 def _read_labels(
     target: Tensor, num_classes: int, ignore_index: int, view: View, dtype: torch.dtype, check: bool
 ) -> Reading:
     labels = target if target.dtype.is_floating_point else target.to(torch.int64)
-    ignored = labels == ignore_index
+    ignored = _is_ignored(target, ignore_index)
     if view.background:
         labels = torch.where(ignored, 0, labels)
         valid = torch.ones_like(ignored)
@@ -128,7 +134,7 @@ def _read_rows(target: Tensor, ignore_index: int, view: View, dtype: torch.dtype
 
 
 def _read_elements(target: Tensor, ignore_index: int, view: View, dtype: torch.dtype, check: bool) -> Reading:
-    ignored = target == ignore_index
+    ignored = _is_ignored(target, ignore_index)
     values = target.to(dtype)
     if view.background:
         values = torch.where(ignored, 0.0, values)
@@ -190,7 +196,7 @@ def read_labels(
         counted = (target != 0).any(1)
         labels = target.to(torch.uint8).argmax(1)
     else:
-        counted = target != ignore_index
+        counted = ~_is_ignored(target, ignore_index)
         labels = torch.where(counted, target.to(torch.int64), 0)
     if view.background:
         counted = torch.ones_like(counted)
@@ -212,10 +218,12 @@ def bad_label_error(values: Tensor, num_classes: int, soft: bool = False) -> Lab
     candidates = [int(value) for value in found.tolist() if value in (-100, 255, -1)]
     if candidates:
         advice = f"If {candidates[0]} marks pixels to leave out, pass ignore_index={candidates[0]}."
+    elif isinstance(first, float) and not first.is_integer() and not soft:
+        advice = "Labels are whole numbers: round them, or give fractions for each class as a soft target (N, C, *S)."
     elif num_classes == 2 and first > 1:
         advice = "Divide masks that are coded 0 and a larger number, for example mask = (mask > 0)."
     else:
-        advice = f"Correct the labels, or set the number of classes to at least {int(found.max()) + 1}."
-        if first < 0 or soft:
-            advice = "Correct the labels, or pass their value as ignore_index to leave those pixels out."
+        advice = "Correct the labels, or pass their value as ignore_index to leave those pixels out."
+        if first >= 0 and not soft and math.isfinite(largest := float(found.max())):
+            advice = f"Correct the labels, or set the number of classes to at least {int(largest) + 1}."
     return LabelError(expected, f"label {text} in {int(counts[0])} pixels{others}", advice)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from segcrit.errors import ParameterError
+
 __all__ = ["class_mean", "class_sum", "pick_classes", "pixel_denominator", "quotient"]
 
 
@@ -32,6 +34,12 @@ def pixel_denominator(target_sum: Tensor, weight_sum: Tensor, class_weight: Tens
 
 def pick_classes(values: Tensor, classes: tuple[int, ...] | None) -> Tensor:
     """The columns of the classes that count."""
+    if classes is not None and max(classes) >= values.shape[-1]:
+        raise ParameterError(
+            f"classes between 0 and {values.shape[-1] - 1}, as the logits have {values.shape[-1]} channels",
+            f"classes={list(classes)}",
+            "Remove the classes that do not exist, or correct the number of channels.",
+        )
     return values if classes is None else values[..., list(classes)]
 
 

@@ -87,6 +87,9 @@ def format_value(value: Any) -> str:
         return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
     if isinstance(value, str):
         return f'"{value}"' if '"' not in value else f"'{value}'"
+    if hasattr(value, "shape"):
+        # A tensor given to a function: its numbers may live on a GPU and are not read for a text nobody sees.
+        return f"<tensor {tuple(value.shape)}>"
     return "[" + ", ".join(format_value(item) for item in value) + "]"
 
 
