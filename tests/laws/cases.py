@@ -33,9 +33,7 @@ class Case:
 
     @property
     def expression(self) -> str:
-        inner = ", ".join(
-            f'{k}="{v}"' if isinstance(v, str) else f"{k}={v}" for k, v in self.parameters.items()
-        )
+        inner = ", ".join(f'{k}="{v}"' if isinstance(v, str) else f"{k}={v}" for k, v in self.parameters.items())
         return f"{self.loss}({inner})" if inner else self.loss
 
 
@@ -102,9 +100,7 @@ def subject(case: Case, task: str) -> Subject:
         class_weight: Tensor | None = None,
         ignore_index: int = -100,
     ) -> Tensor:
-        module = criterion(
-            case.expression, task=task, class_weight=class_weight, ignore_index=ignore_index
-        )
+        module = criterion(case.expression, task=task, class_weight=class_weight, ignore_index=ignore_index)
         return module(logits, target, pixel_weight)
 
     return Subject(

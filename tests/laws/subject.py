@@ -43,9 +43,7 @@ class Subject:
         with torch.no_grad():
             return float(self.call(p.logits, p.target, weight, **options))
 
-    def value_and_gradient(
-        self, p: Problem, weight: Tensor | None = None, **options: Any
-    ) -> tuple[float, Tensor]:
+    def value_and_gradient(self, p: Problem, weight: Tensor | None = None, **options: Any) -> tuple[float, Tensor]:
         logits = p.logits.detach().clone().requires_grad_()
         loss = self.call(logits, p.target, weight, **options)
         assert loss.shape == (), f"{self.name}: a loss is 0-dimensional, not {tuple(loss.shape)}"

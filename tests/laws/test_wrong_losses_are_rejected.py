@@ -12,7 +12,9 @@ BCE = wrong.honest("bce", "multilabel", "pixel", facts={"proper": True})
 FOCAL = wrong.honest("focal", "binary", "pixel")
 DICE = wrong.honest("dice", "multiclass", "region", facts={"metric": "dice", "proper": True})
 DICE_IMAGES = wrong.honest("dice", "multiclass", "region", per_image=True)
-TVERSKY = wrong.honest("tversky", "multilabel", "region", facts={"metric": "tversky", "proper": True}, alpha=0.2, beta=0.8)
+TVERSKY = wrong.honest(
+    "tversky", "multilabel", "region", facts={"metric": "tversky", "proper": True}, alpha=0.2, beta=0.8
+)
 SWAPPED = wrong.honest("tversky", "multilabel", "region", alpha=0.8, beta=0.2)
 LOVASZ = wrong.honest("lovasz", "multiclass", "ranking", facts={"metric": "jaccard"})
 HINGE = wrong.honest("lovasz", "binary", "ranking", facts={"metric": "hinge", "absent": "penalize"})

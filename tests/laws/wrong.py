@@ -31,9 +31,7 @@ def honest(name: str, task: str, family: str, *, facts: dict[str, Any] | None = 
             settings["class_weight"] = class_weight
         return naive.loss(name, logits, target, pixel_weight, task=task, ignore_index=ignore_index, **settings)
 
-    return Subject(
-        f"honest {name}", task, call, family, bool(options.get("per_image")), {**(facts or {}), **options}
-    )
+    return Subject(f"honest {name}", task, call, family, bool(options.get("per_image")), {**(facts or {}), **options})
 
 
 class _Replace(torch.autograd.Function):

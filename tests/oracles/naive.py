@@ -32,11 +32,7 @@ class Dense:
         images, classes = logits.shape[:2]
         self.task, self.shape = task, logits.shape
         size = logits[0, 0].numel() if images else 0
-        per_class = (
-            target.ndim == logits.ndim
-            and target.shape[1] == classes
-            and (classes > 1 or task != "multiclass")
-        )
+        per_class = target.ndim == logits.ndim and target.shape[1] == classes and (classes > 1 or task != "multiclass")
         if task == "binary":
             per_class = target.ndim == logits.ndim
         t = target.reshape(images, classes if per_class else 1, size).double()
@@ -104,9 +100,7 @@ def _smoothed(d: Dense, label_smoothing: float) -> Tensor:
     return (1 - label_smoothing) * d.truth + label_smoothing / outcomes
 
 
-def ce(
-    d: Dense, *, label_smoothing: float = 0.0, class_weight: Numbers = None, reduction: str = "mean"
-) -> Tensor:
+def ce(d: Dense, *, label_smoothing: float = 0.0, class_weight: Numbers = None, reduction: str = "mean") -> Tensor:
     w = d.class_weights(class_weight)[None, :, None]
     t = _smoothed(d, label_smoothing)
     values = torch.where(t > 0, -w * t * torch.where(t > 0, d.log_p, 0.0), 0.0)

@@ -9,9 +9,7 @@ import numpy as np
 from .scene import Array, Scene
 
 
-def central_difference(
-    function: Callable[[Scene], float | Array], scene: Scene, *, step: float = 1e-5
-) -> Array:
+def central_difference(function: Callable[[Scene], float | Array], scene: Scene, *, step: float = 1e-5) -> Array:
     """d function / d logits, one logit at a time, for a function of the scene that gives one number."""
     gradient = np.zeros(scene.logits.shape)
     for place in np.ndindex(*scene.logits.shape):

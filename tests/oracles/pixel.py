@@ -40,9 +40,7 @@ def denominator(scene: Scene, class_weight: Sequence[float] | None = None) -> fl
     return total
 
 
-def reduce(
-    scene: Scene, values: Array, class_weight: Sequence[float] | None, reduction: str
-) -> float | Array:
+def reduce(scene: Scene, values: Array, class_weight: Sequence[float] | None, reduction: str) -> float | Array:
     """values (N, C, M) already hold u·w·ℓ; "none" gives the (N, M) map in multiclass, (N, C, M) elsewhere."""
     if reduction == "none":
         return values.sum(axis=1) if scene.task == "multiclass" else values

@@ -44,9 +44,7 @@ def overlap(
 
 
 def has_truth(scene: Scene, c: int) -> bool:
-    return any(
-        scene.counted[n, c, i] and scene.truth[n, c, i] > 0 for n in scene.images for i in scene.pixels
-    )
+    return any(scene.counted[n, c, i] and scene.truth[n, c, i] > 0 for n in scene.images for i in scene.pixels)
 
 
 def has_pixels(scene: Scene, c: int) -> bool:

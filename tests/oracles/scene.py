@@ -48,9 +48,7 @@ class Scene:
 
     def image(self, n: int) -> Scene:
         one = slice(n, n + 1)
-        return Scene(
-            self.logits[one], self.truth[one], self.counted[one], self.weight[one], self.task, self.soft
-        )
+        return Scene(self.logits[one], self.truth[one], self.counted[one], self.weight[one], self.task, self.soft)
 
 
 def read(
@@ -70,9 +68,7 @@ def read(
     dense = task != "binary" and target.ndim == logits.ndim and target.shape[1] == classes and classes > 1
     if task == "multilabel" and classes == 1:
         dense = True
-    soft = bool(
-        np.issubdtype(target.dtype, np.floating) and (dense or task == "binary") and (target % 1 != 0).any()
-    )
+    soft = bool(np.issubdtype(target.dtype, np.floating) and (dense or task == "binary") and (target % 1 != 0).any())
     flat = target.reshape(images, classes if dense else 1, size)
     truth = np.zeros((images, classes, size))
     counted = np.ones((images, classes, size), dtype=bool)

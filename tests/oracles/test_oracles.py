@@ -62,15 +62,11 @@ def test_loops_agree_with_dense_tensors_in_value_and_gradient(name, task, option
     logits = p.logits.clone().requires_grad_()
     dense = naive.loss(name, logits, target, weight, task=task, **options)
     (gradient,) = torch.autograd.grad(dense, logits)
-    s = scene.read(
-        p.logits.numpy(), target.numpy(), task=task, pixel_weight=None if weight is None else weight.numpy()
-    )
+    s = scene.read(p.logits.numpy(), target.numpy(), task=task, pixel_weight=None if weight is None else weight.numpy())
     function = loops(name, task)
     assert function(s, **options) == pytest.approx(float(dense.detach()), rel=1e-11)
     by_difference = numeric.central_difference(lambda x: function(x, **options), s)
-    np.testing.assert_allclose(
-        gradient.numpy().reshape(by_difference.shape), by_difference, rtol=2e-6, atol=2e-9
-    )
+    np.testing.assert_allclose(gradient.numpy().reshape(by_difference.shape), by_difference, rtol=2e-6, atol=2e-9)
 
 
 @pytest.mark.parametrize(
