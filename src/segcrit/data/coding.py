@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from segcrit.errors import DataError
+from segcrit.encodings import Palette
+from segcrit.errors import DataError, LabelError
 
-__all__ = ["Color", "LabelCoding", "StoredMask", "UnknownPolicy", "value_ranges"]
+__all__ = ["LabelCoding", "StoredMask", "UnknownPolicy", "value_ranges"]
 
 UnknownPolicy = Literal["error", "ignore", "nearest"]
-Color = tuple[int, int, int]
 
 # Stored values up to this size are looked up in a table, others by search.
 _TABLE_LIMIT = 1 << 17
@@ -42,16 +42,30 @@ class StoredMask:
         """Size in pixels, channels of colour masks not counted."""
         return self.array.shape[:-1] if self.is_color else self.array.shape
 
+    def value_counts(self) -> dict[int, int]:
+        """Pixels of each stored value; a colour counts as ``red * 65536 + green * 256 + blue``."""
+        if self.is_color:
+            array = self.array.astype(np.int64) @ np.array([65536, 256, 1])
+        else:
+            array = self.array
+        if array.size and array.dtype.kind == "u" and int(array.max()) < _TABLE_LIMIT:
+            counts = np.bincount(array.reshape(-1))
+            present = np.flatnonzero(counts)
+            return dict(zip(present.tolist(), counts[present].tolist(), strict=True))
+        values, found = np.unique(array, return_counts=True)
+        return dict(zip(values.tolist(), found.tolist(), strict=True))
+
 
 @dataclass(frozen=True)
 class LabelCoding:
     """The map from what mask files store to labels.
 
     Attributes:
-        values: stored value -> label, the ignored values included.
-        colors: colour -> label for masks stored as colours; empty where no colours are known.
-        ignore_index: the label of ignored pixels, or None.
-        unknown: what a value outside both tables means: an error (default), an ignored pixel, or the nearest known
+        classes: stored value -> class label.
+        ignored: stored values of pixels that do not count.
+        ignore_index: their label, or None where there are no such pixels.
+        palette: the colours of the classes for masks stored as colours, or None where no colours are known.
+        unknown: what a value outside these means: an error (default), an ignored pixel, or the nearest known
             value (for the grey edges of resized masks).
 
     Example:
@@ -60,39 +74,57 @@ class LabelCoding:
         [[0, 1]]
     """
 
-    values: Mapping[int, int]
-    colors: Mapping[Color, int] = field(default_factory=dict)
+    classes: Mapping[int, int]
+    ignored: tuple[int, ...] = ()
     ignore_index: int | None = None
+    palette: Palette | None = None
     unknown: UnknownPolicy = "error"
+
+    @property
+    def table(self) -> dict[int, int]:
+        """Stored value -> label, ignored values included."""
+        label = self.ignore_index
+        return dict(self.classes) | ({} if label is None else dict.fromkeys(self.ignored, label))
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """``uint8`` where every label fits, otherwise ``int64``."""
-        labels = [*self.values.values(), *self.colors.values()]
-        if self.ignore_index is not None:
-            labels.append(self.ignore_index)
-        return np.dtype(np.uint8 if all(0 <= label <= 255 for label in labels) else np.int64)
+        labels = [*self.classes.values(), 0 if self.ignore_index is None else self.ignore_index]
+        return np.dtype(np.uint8 if min(labels) >= 0 and max(labels) <= 255 else np.int64)
 
     def decode(self, mask: StoredMask, path: Path | None = None) -> npt.NDArray[Any]:
         """Labels ``(*S)`` of a mask.
 
-        A palette mask is read by its indices; where those are no classes but all its colours are known, by colour.
-        A colour mask whose three channels are equal is read by its grey values unless its colours are known.
+        A palette mask is read by its colours where all of them are class colours, because image editors reorder
+        palette entries; otherwise by its indices. A colour mask whose three channels are equal is read by its
+        grey values, unless its colours are known.
 
         Raises:
             DataError: a value or colour is unknown; the message names it and how many pixels hold it.
         """
         if mask.is_color:
             return self._decode_color(mask.array, path)
-        if mask.palette is not None and self.colors and self.unknown == "error":
-            used = np.flatnonzero(np.bincount(mask.array.reshape(-1), minlength=1))
-            if any(int(value) not in self.values for value in used):
-                table = np.zeros((int(used.max()) + 1, 3), dtype=np.uint8)
-                inside = used[used < len(mask.palette)]
-                table[inside] = mask.palette[inside]
-                if all(tuple(table[value].tolist()) in self.colors for value in used):
-                    return self._decode_color(table[mask.array], path)
+        colors = self.palette_colors(mask)
+        if colors is not None and self.palette is not None:
+            return self.palette.decode(colors)[mask.array].astype(self.dtype)
         return self.decode_values(mask.array, path)
+
+    def palette_colors(self, mask: StoredMask) -> npt.NDArray[np.uint8] | None:
+        """The colour of each index of a palette mask, if the colours are what its pixels are to be read by.
+
+        Unused entries get the first class's colour.
+        """
+        if mask.palette is None or self.palette is None or mask.array.size == 0:
+            return None
+        used = np.flatnonzero(np.bincount(mask.array.reshape(-1)))
+        known = {*self.palette.colors, self.palette.ignore_color}
+        if self.ignore_index is None:
+            known = set(self.palette.colors)
+        if used[-1] >= len(mask.palette) or not {tuple(row) for row in mask.palette[used].tolist()} <= known:
+            return None
+        colors = np.tile(np.array(self.palette.colors[0], dtype=np.uint8), (int(used[-1]) + 1, 1))
+        colors[used] = mask.palette[used]
+        return colors
 
     def decode_values(self, stored: npt.NDArray[Any], path: Path | None = None) -> npt.NDArray[Any]:
         """Labels for an integer array of stored values, of the same shape.
@@ -100,69 +132,83 @@ class LabelCoding:
         Raises:
             DataError: a value is unknown.
         """
-        keys = np.array(sorted(self.values), dtype=np.int64)
-        labels = np.array([self.values[int(key)] for key in keys], dtype=np.int64)
         if stored.size == 0:
             return np.zeros(stored.shape, dtype=self.dtype)
+        known = self.table
+        keys = np.array(sorted(known), dtype=np.int64)
+        labels = np.array([known[int(key)] for key in keys], dtype=np.int64)
         low, high = int(stored.min()), int(stored.max())
+        position: npt.NDArray[Any] = stored
         if low >= 0 and high < _TABLE_LIMIT:
             codes = np.arange(high + 1, dtype=np.int64)
-            position: npt.NDArray[Any] = stored
         else:
             codes, position = np.unique(stored, return_inverse=True)
             position = position.reshape(stored.shape)
         nearest = np.clip(np.searchsorted(keys, codes), 0, keys.size - 1)
-        known = keys[nearest] == codes
+        found = keys[nearest] == codes
         table = labels[nearest].astype(self.dtype)
-        if not known.all():
+        if not found.all():
             if self.unknown == "ignore" and self.ignore_index is not None:
-                table[~known] = self.ignore_index
+                table[~found] = self.ignore_index
             elif self.unknown == "nearest":
-                distance = np.abs(keys[None, :] - codes[~known][:, None])
-                table[~known] = labels[distance.argmin(axis=1)]
-            elif not known[position].all():
-                present = codes[~known][np.isin(codes[~known], stored)]
-                raise self.unknown_error({int(value): int((stored == value).sum()) for value in present[:20]}, path)
+                distance = np.abs(keys[None, :] - codes[~found][:, None])
+                table[~found] = labels[distance.argmin(axis=1)]
+            elif not found[position].all():
+                strange = stored[~found[position]]
+                values, counts = np.unique(strange, return_counts=True)
+                raise self.unknown_error(dict(zip(values.tolist(), counts.tolist(), strict=True)), path)
         result: npt.NDArray[Any] = table[position]
         return result
 
     def _decode_color(self, colors: npt.NDArray[Any], path: Path | None) -> npt.NDArray[Any]:
-        packed = (colors[..., 0].astype(np.int64) << 16) | (colors[..., 1].astype(np.int64) << 8) | colors[..., 2]
-        codes, position = np.unique(packed, return_inverse=True)
-        known = {(red << 16) | (green << 8) | blue: label for (red, green, blue), label in self.colors.items()}
-        if all(int(code) in known for code in codes):
-            table = np.array([known[int(code)] for code in codes], dtype=self.dtype)
-            labels: npt.NDArray[Any] = table[position].reshape(packed.shape)
-            return labels
-        if (colors[..., 0] == colors[..., 1]).all() and (colors[..., 0] == colors[..., 2]).all():
-            return self.decode_values(colors[..., 0], path)
-        if self.unknown == "ignore" and self.ignore_index is not None and known:
-            table = np.array([known.get(int(code), self.ignore_index) for code in codes], dtype=self.dtype)
-            ignored: npt.NDArray[Any] = table[position].reshape(packed.shape)
-            return ignored
-        strange = [int(code) for code in codes if int(code) not in known]
-        names = ", ".join(str((code >> 16, code >> 8 & 255, code & 255)) for code in strange[:4])
-        more = "" if len(strange) <= 4 else f" and {len(strange) - 4} more"
-        raise DataError(
-            "the colours of classes.json" + ("" if path is None else f" in {path}"),
-            f"the unknown colours {names}{more}",
-            'Add them to classes.json as {"index", "name", "color"}'
-            + (", and save masks as PNG if they were JPEG once." if len(strange) > 50 else "."),
-        )
+        place = "" if path is None else f" in {path}"
+        is_grey = bool((colors[..., 0] == colors[..., 1]).all() and (colors[..., 0] == colors[..., 2]).all())
+        if self.palette is None:
+            if is_grey:
+                return self.decode_values(colors[..., 0], path)
+            raise DataError(
+                f"a mask of class numbers{place}",
+                "a mask of colours, and no colours in classes.json",
+                'List them there: {"classes": [{"index": 0, "name": "sky", "color": [128, 128, 128]}, ...]}.',
+            )
+        try:
+            return self.palette.decode(colors).astype(self.dtype, copy=False)
+        except LabelError as error:
+            if is_grey:
+                return self.decode_values(colors[..., 0], path)
+            if self.unknown == "error" or (self.unknown == "ignore" and self.ignore_index is None):
+                raise DataError(error.expected + place, error.got, error.advice) from None
+        labels = self.palette.decode(colors, tolerance=float("inf")).astype(self.dtype, copy=False)
+        if self.unknown == "ignore":
+            strange = (np.asarray(self.palette.encode(labels)) != colors).any(axis=-1)
+            labels[strange] = self.ignore_index
+        return labels
 
     def unknown_error(self, counts: Mapping[int, int], path: Path | None = None) -> DataError:
         """The error for values that are no class, with the remedy for its common causes."""
-        shown = ", ".join(f"{value} ({pixels} pixels)" for value, pixels in list(counts.items())[:5])
-        more = "" if len(counts) <= 5 else f" and {len(counts) - 5} more values"
-        classes = sorted(value for value, label in self.values.items() if label != self.ignore_index)
+        ordered = sorted(counts.items(), key=lambda entry: -entry[1])
+        shown = ", ".join(f"{value} ({pixels} pixels)" for value, pixels in ordered[:4])
+        more = "" if len(counts) <= 4 else f" and {len(counts) - 4} more values"
         return DataError(
-            f"mask values {value_ranges(classes)}" + ("" if path is None else f" in {path}"),
+            f"mask values {value_ranges([*self.classes, *self.ignored])}" + ("" if path is None else f" in {path}"),
             f"{shown}{more}",
-            'List them in classes.json: as a class, or as "ignore_index" where such pixels should not count.',
+            self.advice_for(counts),
         )
 
+    def advice_for(self, unknown: Iterable[int]) -> str:
+        """What to do about values that are no class."""
+        values = sorted(unknown)
+        if len(values) == 1 and values[0] == max(self.classes) + 1 and self.ignore_index is None:
+            return f'If {values[0]} means void, write "ignore_index": {values[0]} into classes.json.'
+        if len(values) > 8 and 255 in self.table:
+            return (
+                "So many values come from smooth edges or JPEG: save masks without smoothing, or write "
+                '"unknown": "nearest" into classes.json to take the nearest class.'
+            )
+        return 'Give each a class in classes.json, or write "unknown": "ignore" there to leave such pixels out.'
 
-def value_ranges(values: list[int]) -> str:
+
+def value_ranges(values: Iterable[int]) -> str:
     """Integers as ranges.
 
     Example:
@@ -170,7 +216,7 @@ def value_ranges(values: list[int]) -> str:
         '0-2, 5'
     """
     parts: list[list[int]] = []
-    for value in sorted(values):
+    for value in sorted(set(values)):
         if parts and value == parts[-1][1] + 1:
             parts[-1][1] = value
         else:

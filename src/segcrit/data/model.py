@@ -13,7 +13,17 @@ import numpy.typing as npt
 from segcrit.data.coding import LabelCoding
 from segcrit.errors import DataError
 
-__all__ = ["SPLITS", "Case", "ClassInfo", "FloatArray", "LabelArray", "LabelSource", "Sample", "SegmentationData", "Split"]
+__all__ = [
+    "SPLITS",
+    "Case",
+    "ClassInfo",
+    "FloatArray",
+    "LabelArray",
+    "LabelSource",
+    "Sample",
+    "SegmentationData",
+    "Split",
+]
 
 FloatArray = npt.NDArray[np.float32]
 LabelArray = npt.NDArray[Any]
@@ -78,6 +88,7 @@ class SegmentationData:
         splits: the ids of ``"train"``, ``"val"`` and ``"test"``.
         groups: for every id the group (scene, patient) it belongs to, or None.
         description: origin and licence, from the folder's README where there is one.
+        nodata: values that image files declare as missing (GeoTIFF).
         notes: the decisions made while loading, one sentence each.
         cases: the files of every id.
         coding: how values in the mask files become labels; ``train_coding`` the same for the training labels.
@@ -95,6 +106,7 @@ class SegmentationData:
     train_coding: LabelCoding | None = field(default=None, repr=False)
     groups: Mapping[str, str] | None = field(default=None, repr=False)
     description: str = ""
+    nodata: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -149,15 +161,15 @@ class SegmentationData:
                 raise DataError(
                     f"a training label for {id!r}", "an image without one", "Only the training split has such labels."
                 )
-            return self.train_coding.decode(read_stored_mask(case.train_label), case.train_label)
-        return self.coding.decode(read_stored_mask(case.mask), case.mask)
+            return self.train_coding.decode(read_stored_mask(case.train_label, self.spatial_dims), case.train_label)
+        return self.coding.decode(read_stored_mask(case.mask, self.spatial_dims), case.mask)
 
     def read_image(self, id: str, shape: tuple[int, ...] | None = None) -> FloatArray:
         """Image of ``id`` as ``float32 (channels, *S)``; ``shape`` is the mask's size where it is known already."""
-        from segcrit.data.reading import match_channels, probe, read_image
+        from segcrit.data.reading import mask_shape, match_channels, probe, read_image
 
         case = self.case(id)
-        size = shape if shape is not None else probe(case.mask).mask_shape
+        size = shape if shape is not None else mask_shape(probe(case.mask), self.spatial_dims)
         parts = [read_image(path, spatial_shape=size) for path in case.images]
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return match_channels(image, self.channels, case.images[0])

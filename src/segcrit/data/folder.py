@@ -1,0 +1,299 @@
+"""Loading a data folder: find the files, look at them, decide, and say what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrit.data.classes import ClassesFile, ClassTable, build_table, free_void, infer_table, read_classes_file
+from segcrit.data.coding import LabelCoding, StoredMask
+from segcrit.data.layout import Layout, check_root, find_files, train_label_files, with_train_labels
+from segcrit.data.model import SPLITS, Case, SegmentationData, Split
+from segcrit.data.nnunet import is_nnunet, read_nnunet
+from segcrit.data.problems import FolderError, Problem, named
+from segcrit.data.scanning import MaskValues, Scanner
+from segcrit.data.splits import make_split, read_groups, read_splits, split_summary
+from segcrit.data.survey import damaged, survey_files
+from segcrit.errors import DataError
+
+__all__ = ["class_pixels", "load_folder"]
+
+
+def load_folder(
+    path: str | Path,
+    *,
+    train_labels: str | None = None,
+    group_by: str | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> SegmentationData:
+    """Read a data folder: images/, masks/, and what may lie beside them.
+
+    - ``images/NAME.*`` and ``masks/NAME.*``: png, bmp, tif, npy, nii, nii.gz; images also jpg, webp.
+    - ``classes.json``: names, colours and the ignored label. Without it the classes are inferred from the masks.
+    - ``splits/train.txt, val.txt, test.txt``: one name a line. Without them the images are split 70 / 15 / 15,
+      always in the same way, so that no group is divided and every class is in every split where that is possible.
+    - ``groups.csv``: image, group (scene, patient).
+    - ``weights/NAME.*``: weights of pixels.
+
+    An nnU-Net raw folder (dataset.json, imagesTr, labelsTr) is read too. Only headers are read here, and masks where
+    classes are to be inferred or a split is to be made; what was counted is kept in the user's cache folder.
+
+    Args:
+        path: the folder.
+        train_labels: other labels for the training split, such as scribbles: a folder beside masks/, or a path.
+        group_by: regular expression searched in each name; its first bracket, or the whole match, is the group.
+        seed: of the split, where one is made.
+        progress: True shows bars, False none, None in a terminal.
+
+    Returns:
+        The data; ``notes`` tells every decision in a sentence.
+
+    Raises:
+        DataError: files are missing, damaged or do not fit together; the message names the first few and their number.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("images", "masks"):
+        ...     (root / name).mkdir()
+        ...     for i in range(6):
+        ...         np.save(root / name / f"{i}.npy", np.eye(8, dtype=np.uint8))
+        >>> data = load_folder(root)
+        >>> data.num_classes, len(data.splits["train"])
+        (2, 4)
+    """
+    root = check_root(path)
+    scanner = Scanner(root, progress=progress)
+    name, description, file_classes = root.name, _description(root), None
+    if is_nnunet(root):
+        folder = read_nnunet(root)
+        layout, file_classes, name = folder.layout, folder.classes, folder.name
+        description = folder.description or description
+    else:
+        layout = find_files(root)
+    ids = tuple(layout.cases)
+    if not ids:
+        raise FolderError(layout.problems)
+    notes = layout.notes
+    label_folder: Path | None = None
+    if train_labels is not None:
+        found, label_folder = train_label_files(root, train_labels, ids)
+        layout.cases = with_train_labels(layout.cases, found)
+    survey = survey_files(layout.cases, scanner)
+    problems = [*layout.problems, *survey.problems]
+    if problems:
+        raise FolderError(problems)
+    notes += survey.notes
+
+    table = _classes(root, file_classes, layout.cases, scanner, survey.spatial_dims)
+    notes += table.notes
+    groups, sentence = read_groups(root, ids, group_by)
+    notes += [sentence] if sentence else []
+    splits = _splits(root, ids, layout, table, groups, seed, scanner, notes)
+    data = SegmentationData(
+        name=name,
+        root=root,
+        classes=table.classes,
+        ignore_index=table.ignore_index,
+        channels=survey.channels,
+        spatial_dims=3 if survey.spatial_dims == 3 else 2,
+        splits=splits,
+        cases=layout.cases,
+        coding=table.coding,
+        groups=groups,
+        description=description,
+        nodata=survey.nodata,
+        notes=tuple(notes),
+    )
+    if label_folder is not None:
+        data = _with_training_labels(data, label_folder, scanner)
+    return data
+
+
+def _description(root: Path) -> str:
+    """The first paragraphs of the folder's README, which tell origin and licence."""
+    for name in ("README.md", "README.txt", "README"):
+        file = root / name
+        if file.is_file():
+            try:
+                text = file.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                return ""
+            return text.strip()[:2000]
+    return ""
+
+
+def _classes(
+    root: Path, given: ClassesFile | None, cases: Mapping[str, Case], scanner: Scanner, spatial_dims: int
+) -> ClassTable:
+    file = root / "classes.json"
+    if given is not None:
+        return build_table(given, root / "dataset.json")
+    if file.is_file():
+        return build_table(read_classes_file(file), file)
+    scan = scanner.mask_values([case.mask for case in cases.values()])
+    if scan.errors:
+        raise FolderError([damaged(scan.errors)])
+    return infer_table(scan.found, root)
+
+
+def _splits(
+    root: Path,
+    ids: Sequence[str],
+    layout: Layout,
+    table: ClassTable,
+    groups: Mapping[str, str] | None,
+    seed: int,
+    scanner: Scanner,
+    notes: list[str],
+) -> dict[Split, tuple[str, ...]]:
+    """The splits of the folder, completed where a file is missing."""
+    given = read_splits(root / "splits", ids) if (root / "splits").is_dir() else {}
+
+    def divided(names: Sequence[str], shares: Mapping[Split, float]) -> dict[Split, tuple[str, ...]]:
+        content = class_pixels(table.coding, len(table.classes), [layout.cases[name].mask for name in names], scanner)
+        own = None if groups is None else {name: groups[name] for name in names}
+        return make_split(names, content, groups=own, shares=shares, seed=seed)
+
+    used = {name for names in given.values() for name in names}
+    rest = [name for name in ids if name not in used]
+    if not given:
+        splits = divided(ids, {"train": 0.70, "val": 0.15, "test": 0.15})
+        notes.append(f"There are no split files: split by segcrit, seed {seed}: {split_summary(splits, groups)}.")
+        return splits
+    if "train" not in given:
+        if not rest:
+            raise DataError(f"a training split in {root / 'splits'}", f"only {' and '.join(given)}", "Add train.txt.")
+        given["train"] = tuple(rest)
+        notes.append(f"There is no splits/train.txt: the {len(rest)} images in no other split train.")
+        rest = []
+    if "val" not in given and "test" not in given:
+        held_out, kind = (rest, "images in no split file") if len(rest) >= 2 else ([], "")
+        if not held_out:
+            raise DataError(
+                f"val.txt and test.txt beside train.txt in {root / 'splits'}", "train.txt alone, which lists every image",
+                "Add them, or remove the folder splits/ to have the images split.",
+            )  # fmt: skip
+        given |= divided(held_out, {"val": 0.5, "test": 0.5})
+        notes.append(f"There are no val.txt and test.txt: the {len(held_out)} {kind} are halved for them, seed {seed}.")
+        rest = []
+    elif "test" not in given:
+        given |= divided(given["val"], {"val": 0.5, "test": 0.5})
+        notes.append(f"There is no test.txt: the validation images are halved into val and test, seed {seed}.")
+    elif "val" not in given:
+        given |= divided(given["train"], {"train": 0.85, "val": 0.15})
+        notes.append(f"There is no val.txt: 15 % of the training images are held out for it, seed {seed}.")
+    if rest:
+        notes.append(f"{len(rest)} images are in no split file and are not used: {named(rest, 3)}.")
+    if groups is not None:
+        by_group: dict[str, set[str]] = {}
+        for split, names in given.items():
+            for entry in names:
+                by_group.setdefault(groups[entry], set()).add(split)
+        divided_groups = sorted(group for group, places in by_group.items() if len(places) > 1)
+        if divided_groups:
+            notes.append(f"The split files divide {len(divided_groups)} groups: {named(divided_groups, 3)}.")
+    return {split: given[split] for split in SPLITS}
+
+
+def class_pixels(
+    coding: LabelCoding, num_classes: int, paths: Sequence[Path], scanner: Scanner
+) -> npt.NDArray[np.int64]:
+    """Pixels of each class in each mask, ``(masks, classes)``, without reading a mask twice.
+
+    Raises:
+        FolderError: masks are damaged.
+        DataError: a mask holds a value that is no class.
+    """
+    scan = scanner.mask_values(paths)
+    if scan.errors:
+        raise FolderError([damaged(scan.errors)])
+    result = np.zeros((len(paths), num_classes), dtype=np.int64)
+    for row, path in enumerate(paths):
+        for label, pixels in decoded_counts(scan.found[path], coding, path).items():
+            if 0 <= label < num_classes:
+                result[row, label] += pixels
+    return result
+
+
+def decoded_counts(values: MaskValues, coding: LabelCoding, path: Path | None = None) -> dict[int, int]:
+    """Pixels of each label, ignored ones included, from the counts of stored values.
+
+    Raises:
+        DataError: a value is no class; its pixels are counted in the message.
+    """
+    keys = list(values.counts)
+    if values.is_color:
+        array = np.array([[key >> 16, key >> 8 & 255, key & 255] for key in keys], dtype=np.uint8).reshape(-1, 1, 3)
+    else:
+        array = np.array(keys, dtype=np.int64).reshape(-1, 1)
+    palette = None
+    if values.palette is not None and max(keys, default=0) < 256:
+        palette = np.zeros((max(keys, default=0) + 1, 3), dtype=np.uint8)
+        for key, color in values.palette.items():
+            palette[key] = (color >> 16, color >> 8 & 255, color & 255)
+    counts: dict[int, int] = {}
+    try:
+        labels = coding.decode(StoredMask(array, values.is_color, palette, values.mode), path)
+    except DataError as error:
+        unknown = {key: pixels for key, pixels in values.counts.items() if key not in coding.table}
+        raise (error if values.is_color else coding.unknown_error(unknown, path)) from None
+    for label, pixels in zip(labels.ravel().tolist(), values.counts.values(), strict=True):
+        counts[label] = counts.get(label, 0) + pixels
+    return counts
+
+
+def _with_training_labels(data: SegmentationData, folder: Path, scanner: Scanner) -> SegmentationData:
+    """Check the training labels and decide which of their values mean unlabelled."""
+    without = [name for name in data.splits["train"] if data.cases[name].train_label is None]
+    if without:
+        raise DataError(
+            f"a training label in {folder} for every image of the training split",
+            f"{len(without)} images without one: {named(without)}",
+            "Bring them, or take these images out of splits/train.txt.",
+        )
+    paths = [path for name in data.splits["train"] if (path := data.cases[name].train_label) is not None]
+    scan = scanner.mask_values(paths)
+    if scan.errors:
+        raise FolderError([damaged(scan.errors)])
+    values = {value for found in scan.found.values() if not found.is_color for value in found.counts}
+    coding, ignore_index = data.coding, data.ignore_index
+    unlabelled = sorted(value for value in values if value < 0 or (value == 255 and value not in coding.table))
+    if unlabelled:
+        if ignore_index is None:
+            ignore_index = free_void(data.num_classes)
+        coding = replace(coding, ignored=(*coding.ignored, *unlabelled), ignore_index=ignore_index)
+    strangers: dict[int, int] = {}
+    labelled = pixels = 0
+    for path, found in scan.found.items():
+        if not found.is_color:
+            for value in set(found.counts) - set(coding.table):
+                strangers[value] = strangers.get(value, 0) + found.counts[value]
+            if strangers:
+                continue
+        counts = decoded_counts(found, coding, path)
+        pixels += sum(counts.values())
+        labelled += sum(count for label, count in counts.items() if 0 <= label < data.num_classes)
+    if strangers and coding.unknown == "error":
+        problem = coding.unknown_error(strangers)
+        raise DataError(
+            f"the classes and one value for unlabelled pixels (255, or ignore_index) in {folder}",
+            problem.got,
+            f'If {max(strangers)} means unlabelled, write "ignore_index": {max(strangers)} into classes.json.',
+        )
+    notes = (
+        *data.notes,
+        f"The training split is trained on the labels in {folder.name}/, which cover {labelled / max(pixels, 1):.2%} of its "
+        "pixels; val and test are judged by the full masks.",
+    )
+    return replace(data, train_coding=coding, ignore_index=ignore_index, notes=notes)
+
+
+def label_problem(name: str, error: DataError) -> Problem:
+    """A problem from the error of one mask."""
+    return Problem("error", "unknown-labels", error.expected, error.got, error.advice, (name,), 1)

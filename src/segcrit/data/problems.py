@@ -1,0 +1,82 @@
+"""Problems of a data folder, collected so that all of them can be told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from segcrit.errors import DataError
+
+__all__ = ["FolderError", "Problem", "named"]
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One kind of problem of a data set.
+
+    Attributes:
+        severity: ``"error"`` makes training impossible, ``"warning"`` makes it doubtful, ``"note"`` is worth knowing.
+        code: a short stable name, for machines.
+        expected: what was expected, a noun phrase.
+        got: what came instead.
+        advice: what to do, a sentence.
+        files: names of the files, at most the first twenty.
+        count: number of files it concerns, 0 where it is not about files.
+    """
+
+    severity: Severity
+    code: str
+    expected: str
+    got: str
+    advice: str
+    files: tuple[str, ...] = ()
+    count: int = 0
+
+    @property
+    def message(self) -> str:
+        """One line: what is the matter and what to do."""
+        return f"expected {self.expected}, got {self.got}. {self.advice}"
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON types."""
+        return {
+            "severity": self.severity,
+            "code": self.code,
+            "message": self.message,
+            "files": list(self.files),
+            "count": self.count,
+        }
+
+
+class FolderError(DataError):
+    """A data folder that cannot be used; ``problems`` lists every reason, the message tells the first.
+
+    Example:
+        >>> problem = Problem("error", "no-masks", "a folder masks/", "none", "Add it.")
+        >>> str(FolderError([problem]))
+        'expected a folder masks/, got none. Add it.'
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        first = self.problems[0]
+        others = sorted({problem.code for problem in self.problems[1:]})
+        more = f" There are further problems ({', '.join(others)}): segcrit inspect lists them." if others else ""
+        super().__init__(first.expected, first.got, first.advice + more)
+
+    def __reduce__(self) -> tuple[type[FolderError], tuple[tuple[Problem, ...]]]:  # type: ignore[override]
+        return type(self), (self.problems,)
+
+
+def named(names: Sequence[str], most: int = 4) -> str:
+    """The first few names and how many more there are.
+
+    Example:
+        >>> named(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

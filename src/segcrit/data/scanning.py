@@ -1,0 +1,186 @@
+"""Reading something small from many files: in threads, with a progress bar, and only once a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from segcrit.data.cache import FileMemory
+from segcrit.data.formats import Header, probe
+from segcrit.data.reading import read_stored_mask
+from segcrit.errors import DataError
+
+__all__ = ["MaskValues", "Scan", "Scanner", "progress_bar"]
+
+Value = TypeVar("Value")
+
+# Fewer files are done before a bar could be read.
+_BAR_FROM = 150
+# More different values than this are no class numbers; the rest is only counted.
+_MOST_VALUES = 4096
+
+
+@dataclass(frozen=True)
+class MaskValues:
+    """How many pixels of one mask hold which value.
+
+    Attributes:
+        counts: pixels of each stored value; a colour is ``red * 65536 + green * 256 + blue``.
+        is_color: whether the values are colours.
+        mode: how the file stores them.
+        palette: the colour of each value of a palette mask, in the same coding, or None.
+        distinct: number of different values; ``counts`` holds at most 4096 of them, the most frequent.
+    """
+
+    counts: dict[int, int]
+    is_color: bool
+    mode: str
+    palette: dict[int, int] | None
+    distinct: int
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels in ``counts``."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Scan(Generic[Value]):
+    """What was found in each file, and the files that could not be read."""
+
+    found: dict[Path, Value]
+    errors: dict[Path, DataError]
+
+
+class Scanner:
+    """Reads headers, label counts or anything small from the files of one data set.
+
+    Args:
+        root: the folder of the data set, under which results are remembered in the user's cache.
+        progress: True shows a bar, False none, None one in a terminal.
+        remember: whether to use the cache at all.
+    """
+
+    def __init__(self, root: Path, *, progress: bool | None = None, remember: bool = True) -> None:
+        self._memory = FileMemory(root, enabled=remember)
+        self._progress = progress
+
+    def headers(self, paths: Sequence[Path]) -> Scan[Header]:
+        """The header of each file."""
+        scan = self.run("header", paths, lambda path: asdict(probe(path)), "Looking at the files")
+        return Scan({path: _header(value) for path, value in scan.found.items()}, scan.errors)
+
+    def mask_values(self, paths: Sequence[Path]) -> Scan[MaskValues]:
+        """The values in each mask, counted."""
+        scan = self.run("values", paths, _count_values, "Counting labels")
+        return Scan({path: _mask_values(value) for path, value in scan.found.items()}, scan.errors)
+
+    def run(self, kind: str, paths: Sequence[Path], work: Callable[[Path], Any], title: str) -> Scan[Any]:
+        """Apply ``work`` (giving JSON types) to every file that is not remembered under ``kind``."""
+        found: dict[Path, Any] = {}
+        errors: dict[Path, DataError] = {}
+        missing = []
+        for path in dict.fromkeys(paths):
+            value = self._memory.get(path, kind)
+            if value is None:
+                missing.append(path)
+            else:
+                found[path] = value
+        for path, value in _in_threads(work, missing, title, self._progress):
+            if isinstance(value, DataError):
+                errors[path] = value
+            else:
+                found[path] = value
+                self._memory.put(path, kind, value)
+        self._memory.save()
+        return Scan({path: found[path] for path in paths if path in found}, errors)
+
+
+def _in_threads(
+    work: Callable[[Path], Any], paths: Sequence[Path], title: str, progress: bool | None
+) -> Iterator[tuple[Path, Any]]:
+    def attempt(path: Path) -> Any:
+        try:
+            return work(path)
+        except DataError as error:
+            return error
+
+    if not paths:
+        return
+    # Decoders leave Python while they unpack, so threads share the work; processes would cost their start.
+    executor = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
+        with progress_bar(title, len(paths), progress) as advance:
+            for path, value in zip(paths, executor.map(attempt, paths), strict=True):
+                advance()
+                yield path, value
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def progress_bar(title: str, total: int, show: bool | None = None) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr; gives the function that moves it one step.
+
+    Args:
+        title: what is being done.
+        total: number of steps.
+        show: None shows it in a terminal, if the job is not over in a moment.
+    """
+    import sys
+
+    if show is None:
+        show = total >= _BAR_FROM and sys.stderr.isatty()
+    if show:
+        try:
+            from rich.console import Console
+            from rich.progress import Progress
+        except ImportError:
+            show = False
+    if not show:
+        yield lambda: None
+        return
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _header(value: dict[str, Any]) -> Header:
+    content = dict(value)
+    for key in ("shape", "spacing", "affine"):
+        if content[key] is not None:
+            content[key] = tuple(content[key])
+    return Header(**content)
+
+
+def _count_values(path: Path) -> dict[str, Any]:
+    mask = read_stored_mask(path)
+    counts = mask.value_counts()
+    kept = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_VALUES]
+    palette = None
+    if mask.palette is not None:
+        colors = mask.palette.astype(int) @ [65536, 256, 1]
+        palette = {str(value): int(colors[value]) for value, _ in kept if value < len(colors)}
+    return {
+        "counts": {str(value): pixels for value, pixels in sorted(kept)},
+        "is_color": mask.is_color,
+        "mode": mask.mode,
+        "palette": palette,
+        "distinct": len(counts),
+    }
+
+
+def _mask_values(value: dict[str, Any]) -> MaskValues:
+    palette = value["palette"]
+    return MaskValues(
+        {int(key): pixels for key, pixels in value["counts"].items()},
+        value["is_color"],
+        value["mode"],
+        None if palette is None else {int(key): color for key, color in palette.items()},
+        value["distinct"],
+    )

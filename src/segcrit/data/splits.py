@@ -1,0 +1,280 @@
+"""Which images train, validate and test: from split files, or a deterministic split that divides no group."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrit.data.formats import file_format, stem
+from segcrit.data.model import SPLITS, Split
+from segcrit.data.problems import named
+from segcrit.errors import DataError, ParameterError
+
+__all__ = ["SHARES", "make_split", "read_groups", "read_splits"]
+
+SHARES: dict[Split, float] = {"train": 0.70, "val": 0.15, "test": 0.15}
+_FILES: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+# Exchanges tried to improve a split; each costs some microseconds.
+_EXCHANGES = 6000
+
+
+def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]]:
+    """The split files of ``folder`` (train.txt, val.txt, test.txt), those that exist.
+
+    A line is the name of an image with or without folder and ending; empty lines and lines after ``#`` are skipped.
+
+    Raises:
+        DataError: a name is no image, or stands in two splits.
+    """
+    known = set(ids)
+    splits: dict[Split, tuple[str, ...]] = {}
+    for split, names in _FILES.items():
+        file = next((folder / f"{name}.txt" for name in names if (folder / f"{name}.txt").is_file()), None)
+        if file is None:
+            continue
+        listed = list(dict.fromkeys(_names(file)))
+        found = [_resolve(name, known) for name in listed]
+        unknown = [name for name, result in zip(listed, found, strict=True) if result is None]
+        if unknown:
+            raise DataError(
+                f"names of images in {file}",
+                f"{len(unknown)} names without an image: {named(unknown)}",
+                f"Names look like {named(sorted(known), 2)}; correct the file or bring the images.",
+            )
+        splits[split] = tuple(name for name in found if name is not None)
+        if not splits[split]:
+            raise DataError(f"at least one name in {file}", "an empty file", "Fill it, or remove it.")
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        both = sorted(set(splits.get(first, ())) & set(splits.get(second, ())))  # type: ignore[call-overload]
+        if both:
+            raise DataError(
+                f"every image in one split of {folder}",
+                f"{len(both)} images in {first} and {second}: {named(both)}",
+                "Remove them from one of the two: a network is not judged on what it was trained on.",
+            )
+    return splits
+
+
+def _names(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"a readable text file {file}", str(error), "Save it as UTF-8.") from error
+    lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def _resolve(name: str, known: set[str]) -> str | None:
+    """The id that a line means: itself, its last part, without its ending, or the first of two columns."""
+    words = [name, *name.split()[:1]]
+    for word in words:
+        last = Path(word.replace("\\", "/"))
+        for candidate in (word, last.name, stem(last) if file_format(last) else last.name):
+            if candidate in known:
+                return candidate
+    return None
+
+
+def read_groups(root: Path, ids: Sequence[str], group_by: str | None) -> tuple[dict[str, str] | None, str]:
+    """For every id its group, from a regular expression or from groups.csv; None where there is neither.
+
+    Args:
+        root: the data folder.
+        ids: all ids.
+        group_by: an expression searched in each id; its first bracket, or the whole match, names the group.
+
+    Returns:
+        The groups, and a sentence for the notes (empty without groups).
+
+    Raises:
+        ParameterError: the expression cannot be read.
+        DataError: an id has no group.
+    """
+    if group_by is not None:
+        try:
+            pattern = re.compile(group_by)
+        except re.error as error:
+            raise ParameterError(
+                "a regular expression as group_by", f"{group_by!r} ({error})", "Correct it."
+            ) from error
+        matches = {name: pattern.search(name) for name in ids}
+        missing = [name for name, match in matches.items() if match is None]
+        if missing:
+            raise DataError(
+                f"an expression that matches every image name ({group_by!r})",
+                f"{len(missing)} names that it does not match: {named(missing)}",
+                "Widen it; 'patient\\d+' groups patient001_slice_3 by patient001.",
+            )
+        groups = {
+            name: str(match.group(1) if pattern.groups and match.group(1) is not None else match.group(0))
+            for name, match in matches.items()
+            if match is not None
+        }
+        return groups, f"Images are grouped by {group_by!r}: {len(set(groups.values()))} groups of {len(ids)} images."
+    file = root / "groups.csv"
+    if not file.is_file():
+        return None, ""
+    groups = _groups_file(file, set(ids))
+    return groups, f"Images are grouped by groups.csv: {len(set(groups.values()))} groups of {len(ids)} images."
+
+
+def _groups_file(file: Path, known: set[str]) -> dict[str, str]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"a readable {file}", str(error), "Save it as UTF-8.") from error
+    first_line = text.split("\n", 1)[0]
+    delimiter = next((mark for mark in ",;\t" if mark in first_line), ",")
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row and row[0].strip()]
+    groups: dict[str, str] = {}
+    for number, row in enumerate(rows):
+        name = _resolve(row[0].strip(), known)
+        if name is None:
+            # The first row may be a title; further unknown rows belong to images that are not in this folder.
+            continue
+        if len(row) < 2 or not row[1].strip():
+            raise DataError(f"two columns, image and group, in {file}", f"row {number + 1}: {row}", "Complete it.")
+        groups[name] = row[1].strip()
+    missing = sorted(known - set(groups))
+    if missing:
+        raise DataError(
+            f"a group for every image in {file}", f"{len(missing)} images without one: {named(missing)}", "Add them."
+        )
+    return groups
+
+
+def make_split(
+    ids: Sequence[str],
+    content: npt.NDArray[np.int64],
+    *,
+    groups: Mapping[str, str] | None = None,
+    shares: Mapping[Split, float] = SHARES,
+    seed: int = 0,
+) -> dict[Split, tuple[str, ...]]:
+    """A deterministic split that divides no group and gives every split every class, where that is possible.
+
+    Start: groups in the order of how rare their rarest class is, each to the split that lacks most of it. Then seeded
+    exchanges of groups between splits, kept when they lower the cost: missing classes first, then squared
+    relative deviations of each split's share of images, of each class's pixels and of each class's images.
+
+    Args:
+        ids: the images.
+        content: ``(images, classes)``, pixels of each class in each image.
+        groups: for every id its group, or None.
+        shares: the share of the images of each split wanted.
+        seed: another seed gives another split.
+
+    Raises:
+        DataError: there are fewer groups than splits.
+
+    Example:
+        >>> split = make_split([f"tile{i}" for i in range(20)], np.ones((20, 2), dtype=np.int64))
+        >>> {name: len(members) for name, members in split.items()}
+        {'train': 14, 'val': 3, 'test': 3}
+    """
+    wanted = [split for split in SPLITS if shares.get(split, 0) > 0]
+    names = sorted(ids)
+    row_of = {name: row for row, name in enumerate(ids)}
+    keys = [name if groups is None else groups[name] for name in names]
+    units = sorted(set(keys))
+    if len(units) < len(wanted):
+        kind = "images" if groups is None else "groups"
+        raise DataError(
+            f"at least {len(wanted)} {kind} to make the splits {', '.join(wanted)}",
+            f"{len(units)} {kind}",
+            "Add data, or write splits/train.txt, val.txt and test.txt yourself.",
+        )
+    index = {unit: number for number, unit in enumerate(units)}
+    unit_of = np.array([index[key] for key in keys])
+    table = content[[row_of[name] for name in names]].astype(np.float64)
+    amounts = _amounts(table, unit_of, len(units))
+    target = np.array([shares[split] for split in wanted])
+    place = _assign(amounts, target / target.sum(), np.random.default_rng([seed, len(units)]))
+    return {
+        split: tuple(name for name, unit in zip(names, unit_of, strict=True) if place[unit] == number)
+        for number, split in enumerate(wanted)
+    }
+
+
+def _amounts(table: npt.NDArray[np.float64], unit_of: npt.NDArray[np.int64], units: int) -> npt.NDArray[np.float64]:
+    """(units, 1 + 2 classes): each unit's share of all images, of each class's pixels, of each class's images."""
+    columns = np.concatenate([np.ones((len(table), 1)), table, table > 0], axis=1)
+    sums = np.zeros((units, columns.shape[1]))
+    np.add.at(sums, unit_of, columns)
+    total = sums.sum(axis=0)
+    shares: npt.NDArray[np.float64] = sums[:, total > 0] / total[total > 0]
+    return shares
+
+
+def _assign(
+    amounts: npt.NDArray[np.float64], target: npt.NDArray[np.float64], random: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    units, splits = len(amounts), len(target)
+    # A share that one unit holds alone cannot be divided; rarest first means largest share first.
+    order = np.lexsort((random.permutation(units), -amounts.max(axis=1)))
+    sums = np.zeros((splits, amounts.shape[1]))
+    place = np.zeros(units, dtype=np.int64)
+    for unit in order:
+        lacking = ((target[:, None] - sums) * amounts[unit]).sum(axis=1) / target
+        place[unit] = int(lacking.argmax())
+        sums[place[unit]] += amounts[unit]
+    for split in range(splits):  # no split may stay empty
+        if not (place == split).any():
+            largest = np.bincount(place, minlength=splits).argmax()
+            mover = min(np.flatnonzero(place == largest), key=lambda unit: amounts[unit, 0])
+            place[mover] = split
+    sums = np.stack([amounts[place == split].sum(axis=0) for split in range(splits)])
+    divisible = (amounts > 0).sum(axis=0) >= splits
+    cost = _cost(sums, target, divisible)
+    for first, second, goal in zip(
+        random.integers(units, size=_EXCHANGES),
+        random.integers(units, size=_EXCHANGES),
+        random.integers(splits, size=_EXCHANGES),
+        strict=True,
+    ):
+        # Exchange two units, or with the same unit drawn twice move it to another split.
+        old, new = place[first], goal if first == second else place[second]
+        if old == new or (first == second and (place == old).sum() == 1):
+            continue
+        change = amounts[first] - (0 if first == second else amounts[second])
+        trial = sums.copy()
+        trial[old] -= change
+        trial[new] += change
+        trial_cost = _cost(trial, target, divisible)
+        if trial_cost < cost - 1e-12:
+            sums, cost = trial, trial_cost
+            place[first] = new
+            if first != second:
+                place[second] = old
+    return place
+
+
+def _cost(sums: npt.NDArray[np.float64], target: npt.NDArray[np.float64], divisible: npt.NDArray[np.bool_]) -> float:
+    relative = sums / target[:, None] - 1
+    missing = float(((sums < 1e-12) & divisible).sum())
+    # The share of images counts as much as all classes together.
+    return 1e3 * missing + float((relative[:, 1:] ** 2).mean() + (relative[:, 0] ** 2).mean())
+
+
+def split_summary(splits: Mapping[Split, Sequence[str]], groups: Mapping[str, str] | None) -> str:
+    """``train 57, val 12, test 13 images``, with groups where there are some.
+
+    Example:
+        >>> split_summary({"train": ["a", "b"], "val": ["c"], "test": ["d"]}, None)
+        'train 2, val 1, test 1 images'
+    """
+    text = ", ".join(f"{split} {len(splits[split])}" for split in SPLITS if split in splits) + " images"
+    if groups is None:
+        return text
+    counts = Counter({split: len({groups[name] for name in splits[split]}) for split in SPLITS if split in splits})
+    return text + " (" + ", ".join(f"{split} {count}" for split, count in counts.items()) + " groups)"

@@ -1,0 +1,178 @@
+"""A look at every file's header: sizes, channels, kinds of pixel; what does not fit together becomes a problem."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segcrit.data.formats import Header
+from segcrit.data.layout import most_common
+from segcrit.data.model import Case
+from segcrit.data.problems import Problem, named
+from segcrit.data.reading import header_channels, mask_shape, shown_size
+from segcrit.data.scanning import Scanner
+from segcrit.errors import DataError
+
+__all__ = ["Survey", "survey_files"]
+
+
+@dataclass
+class Survey:
+    """What the headers say.
+
+    Attributes:
+        headers: of every file that could be opened.
+        spatial_dims: 2 or 3.
+        channels: of the images.
+        nodata: values that files declare as missing.
+        problems: what does not fit.
+        notes: what was decided.
+    """
+
+    headers: dict[Path, Header]
+    spatial_dims: int = 2
+    channels: int = 1
+    nodata: tuple[float, ...] = ()
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
+    """Read all headers and compare the sizes of images, masks, training labels and weights."""
+    images = [path for case in cases.values() for path in case.images]
+    masks = [case.mask for case in cases.values()]
+    others = [path for case in cases.values() for path in (case.train_label, case.weight) if path is not None]
+    scan = scanner.headers([*images, *masks, *others])
+    survey = Survey(scan.found)
+    if scan.errors:
+        survey.problems.append(damaged(scan.errors))
+    lossy = [path for path in masks if path in scan.found and scan.found[path].lossy]
+    if lossy:
+        survey.problems.append(
+            Problem(
+                "error",
+                "jpeg-masks",
+                "masks in a format that keeps every value (png, tif, npy, nii)",
+                f"{len(lossy)} masks saved as JPEG, which blurs labels at every border: {named([p.name for p in lossy])}",
+                "Export them again as PNG; converting the files cannot bring the labels back.",
+                tuple(path.name for path in lossy[:20]),
+                len(lossy),
+            )  # fmt: skip
+        )
+    shapes = [mask_shape(scan.found[path]) for path in masks if path in scan.found]
+    survey.spatial_dims = 3 if any(len(shape) == 3 for shape in shapes) else 2
+    _compare_sizes(cases, survey)
+    declared = sorted({header.nodata for header in scan.found.values() if header.nodata is not None})
+    survey.nodata = tuple(declared)
+    _note_modes(images, masks, survey)
+    return survey
+
+
+def damaged(errors: Mapping[Path, DataError]) -> Problem:
+    """The problem of files that cannot be read."""
+    first = next(iter(errors.values()))
+    more = "" if len(errors) == 1 else f" and {len(errors) - 1} more files: {named([path.name for path in errors][1:])}"
+    return Problem(
+        "error", "unreadable", first.expected, first.got + more, first.advice,
+        tuple(path.name for path in list(errors)[:20]), len(errors),
+    )  # fmt: skip
+
+
+def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
+    sizes: dict[str, DataError] = {}
+    rotations: dict[str, DataError] = {}
+    channels: Counter[int] = Counter()
+    beside: dict[str, str] = {}
+    for name, case in cases.items():
+        mask = survey.headers.get(case.mask)
+        if mask is None:
+            continue
+        size = mask_shape(mask, survey.spatial_dims)
+        count = 0
+        for path in case.images:
+            header = survey.headers.get(path)
+            if header is None:
+                count = -len(case.images)
+                continue
+            try:
+                count += header_channels(header, size, path)
+            except DataError as error:
+                ambiguous = "EXIF" in error.got
+                (rotations if ambiguous else sizes)[name] = error
+                count = -len(case.images)
+        if count > 0:
+            channels[count] += 1
+        for other in (case.train_label, case.weight):
+            found = survey.headers.get(other) if other is not None else None
+            if other is not None and found is not None and mask_shape(found, survey.spatial_dims) != size:
+                beside[f"{other.parent.name}/{other.name}"] = (
+                    f"{shown_size(mask_shape(found, survey.spatial_dims))} beside {shown_size(size)}"
+                )
+    for code, errors in (("sizes-differ", sizes), ("exif-rotation", rotations)):
+        if errors:
+            survey.problems.append(_gathered(code, errors))
+    if beside:
+        examples = [f"{path} ({sizes})" for path, sizes in beside.items()]
+        survey.problems.append(
+            Problem(
+                "error",
+                "sizes-differ",
+                "training labels and weights of the size of the masks",
+                f"{len(beside)} of another size: {named(examples, 2)}",
+                "Resize them by nearest neighbour.",
+                tuple(beside)[:20],
+                len(beside),
+            )  # fmt: skip
+        )
+    _decide_channels(channels, survey)
+
+
+def _gathered(code: str, errors: Mapping[str, DataError]) -> Problem:
+    first = next(iter(errors.values()))
+    names = list(errors)
+    got = first.got if len(names) == 1 else f"{first.got}; so in {len(names)} images: {named(names)}"
+    return Problem("error", code, first.expected, got, first.advice, tuple(names[:20]), len(names))
+
+
+def _decide_channels(channels: Counter[int], survey: Survey) -> None:
+    if not channels:
+        return
+    survey.channels = max(channels)
+    if set(channels) == {1, 3}:
+        survey.notes.append(
+            f"{channels[1]} grey images among {channels[3]} colour images are read as colour (R = G = B)."
+        )
+    elif len(channels) > 1:
+        counts = ", ".join(f"{count} images with {number}" for number, count in channels.most_common())
+        survey.problems.append(
+            Problem(
+                "error",
+                "channels-differ",
+                "the same number of channels in all images",
+                counts,
+                "Save all images with the same channels.",
+                count=sum(channels.values()),
+            )  # fmt: skip
+        )
+
+
+def _note_modes(images: Sequence[Path], masks: Sequence[Path], survey: Survey) -> None:
+    headers = survey.headers
+    alpha = sum("+alpha" in headers[path].mode for path in images if path in headers)
+    if alpha:
+        survey.notes.append(f"{alpha} images have an alpha channel, which is dropped.")
+    deep = sum("16 bits" in headers[path].mode for path in images if path in headers)
+    if deep:
+        survey.notes.append(
+            f"{deep} colour PNGs of 16 bits are read with 8 bits; save them as TIFF or npy to keep all bits."
+        )
+    turned = sum(headers[path].orientation != 1 for path in images if path in headers)
+    if turned:
+        survey.notes.append(
+            f"{turned} images carry an EXIF rotation: it is applied where that makes the image fit its mask, and only there."
+        )
+    modes = [headers[path].mode for path in masks if path in headers]
+    if len(set(modes)) > 1:
+        survey.notes.append(f"Masks are stored in different ways: {most_common(modes)}.")
