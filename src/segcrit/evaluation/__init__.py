@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from segcrit.evaluation.counts import confusion_matrix
+from segcrit.evaluation.evaluator import Evaluator
+from segcrit.evaluation.figures import FIGURES
 from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.report import Report
 from segcrit.evaluation.statistics import (
     Interval,
     PairedComparison,
@@ -14,12 +18,16 @@ from segcrit.evaluation.statistics import (
 )
 
 __all__ = [
+    "FIGURES",
+    "Evaluator",
     "Interval",
     "PairedComparison",
     "PerImage",
+    "Report",
     "bootstrap",
     "bootstrap_many",
     "compare_all",
     "compare_pair",
+    "confusion_matrix",
     "holm",
 ]

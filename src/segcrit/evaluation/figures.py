@@ -69,11 +69,7 @@ def columns_of(counts: PerImage, basis: str) -> Floats:
     - ``"class:iou"``: for every class its value and 1; 0 and 0 where it is absent from the image.
     """
     if basis == "counts":
-        pixels = (
-            counts.pixels
-            if counts.pixels.ndim == 2
-            else np.repeat(counts.pixels[:, None], counts.num_classes, 1)
-        )
+        pixels = counts.pixels if counts.pixels.ndim == 2 else np.repeat(counts.pixels[:, None], counts.num_classes, 1)
         return np.concatenate([counts.tp, counts.fp, counts.fn, pixels], axis=1).astype(np.float64)
     kind, ratio = basis.split(":")
     values: Floats = getattr(counts, ratio)
@@ -96,9 +92,7 @@ def _split(sums: Floats, task: Task, policy: Policy) -> Sums:
 
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:
-    result: Floats = np.divide(
-        numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0
-    )
+    result: Floats = np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
     return result
 
 
@@ -182,9 +176,7 @@ _TABLE: Final = (
         "counts",
         _of_counts(_pixel_accuracy),
     ),
-    Figure(
-        "mean_accuracy", "Mean accuracy", "Mean over classes of the recall.", "counts", _mean_ratio("recall")
-    ),
+    Figure("mean_accuracy", "Mean accuracy", "Mean over classes of the recall.", "counts", _mean_ratio("recall")),
     Figure(
         "mean_precision",
         "Mean precision",
@@ -293,9 +285,7 @@ def _class_index(text: str, num_classes: int, class_names: tuple[str, ...] | Non
     if text.isdecimal() and int(text) < num_classes:
         return int(text)
     names = f" or one of {', '.join(class_names)}" if class_names else ""
-    raise ParameterError(
-        f"a class number from 0 to {num_classes - 1}{names}", repr(text), "Name a class that exists."
-    )
+    raise ParameterError(f"a class number from 0 to {num_classes - 1}{names}", repr(text), "Name a class that exists.")
 
 
 def evaluate(counts: PerImage, statistic: str, class_names: tuple[str, ...] | None = None) -> float:

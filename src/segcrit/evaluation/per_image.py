@@ -83,9 +83,7 @@ class PerImage:
             )
         expected = shape if self.task == "multilabel" else shape[:1]
         if self.pixels.shape != expected:
-            raise ShapeError(
-                f"pixels of shape {expected}", str(self.pixels.shape), "Give the number of judged pixels."
-            )
+            raise ShapeError(f"pixels of shape {expected}", str(self.pixels.shape), "Give the number of judged pixels.")
         per_class = self.pixels if self.pixels.ndim == 2 else self.pixels[:, None]
         wrong = np.minimum(np.minimum(self.tp, self.fp), self.fn) < 0
         wrong |= self.tp + self.fp + self.fn > per_class
@@ -160,9 +158,7 @@ class PerImage:
             DataError: a field is missing.
         """
         try:
-            return cls(
-                **{name: content[name] for name in ("ids", "tp", "fp", "fn", "pixels", "task", "policy")}
-            )
+            return cls(**{name: content[name] for name in ("ids", "tp", "fp", "fn", "pixels", "task", "policy")})
         except KeyError as error:
             raise DataError(
                 f"per-image counts with the field {error.args[0]!r}",

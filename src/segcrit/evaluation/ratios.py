@@ -53,8 +53,7 @@ def class_ratio(name: str, tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLi
     """
     counts = [np.asarray(array, dtype=np.float64) for array in (tp, fp, fn)]
     above, below = (
-        sum(weight * array for weight, array in zip(weights, counts, strict=True))
-        for weights in CLASS_RATIOS[name]
+        sum(weight * array for weight, array in zip(weights, counts, strict=True)) for weights in CLASS_RATIOS[name]
     )
     numerator, denominator = np.asarray(above), np.asarray(below)
     result: Floats = np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)

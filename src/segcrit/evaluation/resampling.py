@@ -102,10 +102,7 @@ def permutation_tests(
     task, policy = models[0].task, get_policy(models[0].policy)
     columns = [_unit_columns(counts, figure.basis, unit, number) for counts in models]
     observed = [
-        float(
-            figure.combine(columns[left].sum(0), task, policy)
-            - figure.combine(columns[right].sum(0), task, policy)
-        )
+        float(figure.combine(columns[left].sum(0), task, policy) - figure.combine(columns[right].sum(0), task, policy))
         for left, right in places
     ]
     exact = number < 63 and 2**number <= resamples

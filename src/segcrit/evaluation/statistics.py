@@ -324,27 +324,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _check_settings(resamples: int, level: float) -> None:
     if resamples < 100:
-        raise ParameterError(
-            "at least 100 resamples", str(resamples), "Use 2,000 or more for a stable interval."
-        )
+        raise ParameterError("at least 100 resamples", str(resamples), "Use 2,000 or more for a stable interval.")
     if not 0 < level < 1:
         raise ParameterError("a level between 0 and 1", str(level), "Use 0.95 for a 95 % interval.")
 
 
-def _check_pairs(
-    models: Mapping[str, PerImage], pairs: Sequence[tuple[str, str]] | None
-) -> list[tuple[str, str]]:
+def _check_pairs(models: Mapping[str, PerImage], pairs: Sequence[tuple[str, str]] | None) -> list[tuple[str, str]]:
     if len(models) < 2:
-        raise ParameterError(
-            "at least two models to compare", str(len(models)), "Give the counts of another model."
-        )
+        raise ParameterError("at least two models to compare", str(len(models)), "Give the counts of another model.")
     chosen = list(combinations(models, 2)) if pairs is None else [(left, right) for left, right in pairs]
     for left, right in chosen:
         if left not in models or right not in models or left == right:
             known = ", ".join(repr(name) for name in models)
-            raise ParameterError(
-                f"pairs of two models among {known}", repr((left, right)), "Name two of them."
-            )
+            raise ParameterError(f"pairs of two models among {known}", repr((left, right)), "Name two of them.")
     if not chosen:
         raise ParameterError("at least one pair to compare", "none", "Leave pairs out to compare all.")
     return chosen
@@ -362,8 +354,7 @@ def _align(models: Mapping[str, PerImage]) -> list[PerImage]:
                 example = f"; {unmatched[0]!r} is in one only" if unmatched else "; ids are repeated"
                 raise DataError(
                     "models measured on the same images",
-                    f"{first.num_images} images for {name!r} and {other.num_images} for "
-                    f"{other_name!r}{example}",
+                    f"{first.num_images} images for {name!r} and {other.num_images} for {other_name!r}{example}",
                     "Evaluate both on the same images, with the same ids.",
                 )
             other = other.select([rows[image] for image in first.ids])

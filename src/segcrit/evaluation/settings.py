@@ -1,0 +1,142 @@
+"""What an evaluator was told: the settings that two evaluators must share to be merged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from segcrit._constants import DEFAULT_IGNORE_INDEX, TASKS, Task
+from segcrit.errors import ParameterError
+from segcrit.evaluation.policy import get_policy
+
+__all__ = ["Settings", "make_settings"]
+
+Upsample = Literal["linear"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked settings of an evaluation.
+
+    Attributes:
+        classes: number of columns of every class figure: the classes, the channels of a multilabel task, or 2
+            (background, foreground) of a binary one.
+        task, threshold, ignore_index, policy, upsample: as in :class:`segcrit.evaluation.Evaluator`.
+        class_names: one name a class.
+    """
+
+    classes: int
+    task: Task
+    threshold: float
+    ignore_index: int
+    class_names: tuple[str, ...]
+    policy: str
+    upsample: Upsample
+
+    @property
+    def channels(self) -> int:
+        """Size of the channel dimension of logits."""
+        return 1 if self.task == "binary" else self.classes
+
+    @property
+    def matrix(self) -> tuple[int, ...]:
+        """Shape of the confusion counts: (C, C), or (C, 2, 2) in a multilabel task."""
+        return (self.classes, 2, 2) if self.task == "multilabel" else (self.classes, self.classes)
+
+    @property
+    def logit_threshold(self) -> float:
+        """The logit whose sigmoid is the threshold."""
+        return math.log(self.threshold) - math.log1p(-self.threshold)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for state dictionaries and results."""
+        names = ("classes", "task", "threshold", "ignore_index", "policy", "upsample")
+        return {name: getattr(self, name) for name in names} | {"class_names": list(self.class_names)}
+
+
+def make_settings(
+    num_classes: int,
+    *,
+    task: str = "multiclass",
+    threshold: float = 0.5,
+    ignore_index: int = DEFAULT_IGNORE_INDEX,
+    class_names: Sequence[str] | None = None,
+    policy: str = "segcrit",
+    upsample: str | None = None,
+) -> Settings:
+    """Check the arguments of an evaluator.
+
+    Raises:
+        ParameterError: a value is not allowed.
+
+    Example:
+        >>> make_settings(1, task="binary").class_names
+        ('background', 'foreground')
+    """
+    if task not in TASKS:
+        raise ParameterError(f"task to be one of {TASKS}", repr(task), "Choose one of them.")
+    classes = _check_num_classes(num_classes, task)
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold < 1:
+        raise ParameterError(
+            "threshold to be a probability between 0 and 1, both excluded",
+            repr(threshold),
+            "Thresholds apply to the sigmoid of the logits, not to the logits; 0.5 is the usual one.",
+        )
+    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
+        raise ParameterError(
+            "ignore_index to be a whole number",
+            repr(ignore_index),
+            f"Give the label to leave out; {DEFAULT_IGNORE_INDEX} leaves out nothing in most data.",
+        )
+    if upsample not in (None, "linear"):
+        raise ParameterError(
+            "upsample to be None or 'linear'",
+            repr(upsample),
+            "Use 'linear' for logits of a lower resolution than the target.",
+        )
+    return Settings(
+        classes=classes,
+        task=task,
+        threshold=float(threshold),
+        ignore_index=ignore_index,
+        class_names=_check_names(class_names, classes, task),
+        policy=get_policy(policy).name,
+        upsample="linear" if upsample else None,
+    )
+
+
+def _check_num_classes(num_classes: int, task: Task) -> int:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int):
+        raise ParameterError("num_classes to be a whole number", repr(num_classes), "Give the number of classes.")
+    if task == "binary":
+        if num_classes not in (1, 2):
+            raise ParameterError(
+                "num_classes=1 (the channel) or 2 (background and foreground) in a binary task",
+                str(num_classes),
+                "Use task='multiclass' for exclusive classes or task='multilabel' for overlapping ones.",
+            )
+        return 2
+    if num_classes < (2 if task == "multiclass" else 1):
+        advice = "Use task='binary' for one channel with a sigmoid." if num_classes == 1 else "Give the number."
+        raise ParameterError(f"num_classes of at least {2 if task == 'multiclass' else 1}", str(num_classes), advice)
+    return num_classes
+
+
+def _check_names(class_names: Sequence[str] | None, classes: int, task: Task) -> tuple[str, ...]:
+    if class_names is None:
+        if task == "binary":
+            return ("background", "foreground")
+        return tuple(f"class {index}" for index in range(classes))
+    if isinstance(class_names, str) or not all(isinstance(name, str) for name in class_names):
+        raise ParameterError("class_names to be a sequence of texts", repr(class_names), "Give a list of names.")
+    names = tuple(class_names)
+    if task == "binary" and len(names) == 1:
+        names = ("background", *names)
+    if len(names) != classes:
+        raise ParameterError(f"{classes} class names", f"{len(names)}", "Give one name a class, in label order.")
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ParameterError("different class names", f"{twice!r} twice", "Rename one of the two classes.")
+    return names
