@@ -20,6 +20,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "plain_docstrings",
     "loss_pages",
     "command_help",
     "benchmark_tables",
@@ -32,16 +33,17 @@ myst_heading_anchors = 3
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_custom_sections = ["Shapes", "Formula"]
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 
 nitpicky = False
 html_theme = "furo"
 html_title = f"segcrit {release}"
 html_static_path = ["_static"]
+html_css_files = ["segcrit.css"]
 html_copy_source = False
 html_show_sourcelink = False
 pygments_style = "friendly"

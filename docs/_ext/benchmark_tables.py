@@ -15,19 +15,20 @@ RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 GIB = float(1 << 30)
 
 
-def newest() -> tuple[Path, dict[str, Any]]:
-    """The measurement with the latest date."""
+def newest() -> tuple[Path, dict[str, Any]] | None:
+    """The measurement with the latest date, and its file."""
     documents = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in RESULTS.glob("*.json")]
-    if not documents:
-        raise LookupError(f"no measurement in {RESULTS}; run: make bench")
-    return max(documents, key=lambda item: item[1]["date"])
+    return max(documents, key=lambda item: item[1]["date"], default=None)
 
 
 class BenchmarkTables(SphinxDirective):
     """One table for each shape, with the machine and the versions above them."""
 
     def run(self) -> list[nodes.Node]:
-        path, document = newest()
+        found = newest()
+        if found is None:
+            raise self.error("benchmarks/results holds no measurement; run: make bench")
+        path, document = found
         self.env.note_dependency(str(path))
         machine, versions = document["machine"], document["versions"]
         memory = f", {machine['memory_bytes'] / GIB:.0f} GiB" if machine["memory_bytes"] else ""

@@ -14,11 +14,12 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import segcrit
+from segcrit._registry import Loss
 
 FOLDER = "reference/generated"
 
 
-def _page_name(loss: segcrit.Loss) -> str:
+def _page_name(loss: Loss) -> str:
     return f"loss-{loss.name.replace('_', '-')}"
 
 
@@ -26,7 +27,7 @@ def _default(value: object) -> str:
     return str(value) if not isinstance(value, str) else repr(value)
 
 
-def _page(loss: segcrit.Loss) -> str:
+def _page(loss: Loss) -> str:
     """The page of one loss, in Markdown."""
     names = ", ".join(f"`{name}`" for name in (loss.name, *loss.aliases))
     lines = [
@@ -34,7 +35,9 @@ def _page(loss: segcrit.Loss) -> str:
         "",
         f"In expressions: {names}. Family: {loss.family}. Tasks: {', '.join(loss.tasks)}.",
         "",
-        "```text",
+        "```{code-block} text",
+        ":class: formula",
+        "",
         loss.formula,
         "```",
         "",
@@ -85,7 +88,7 @@ def _write_pages(app: Sphinx) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def _built_in() -> list[segcrit.Loss]:
+def _built_in() -> list[Loss]:
     return [loss for loss in segcrit.list_losses() if loss.function is not None]
 
 
