@@ -106,7 +106,9 @@ class LabelCoding:
             return self._decode_color(mask.array, path)
         colors = self.palette_colors(mask)
         if colors is not None and self.palette is not None:
-            return self.palette.decode(colors)[mask.array].astype(self.dtype)
+            by_color = self.palette.decode(colors).astype(self.dtype)
+            labels: npt.NDArray[Any] = by_color[mask.array]
+            return labels
         return self.decode_values(mask.array, path)
 
     def palette_colors(self, mask: StoredMask) -> npt.NDArray[np.uint8] | None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from segcrit.data.classes import ClassesFile, ClassTable, build_table, free_void, infer_table, read_classes_file
-from segcrit.data.coding import LabelCoding, StoredMask
+from segcrit.data.classes import ClassesFile, ClassTable, build_table, read_classes_file
+from segcrit.data.counting import class_pixels
+from segcrit.data.inference import infer_table
 from segcrit.data.layout import Layout, check_root, find_files, train_label_files, with_train_labels
 from segcrit.data.model import SPLITS, Case, SegmentationData, Split
 from segcrit.data.nnunet import is_nnunet, read_nnunet
-from segcrit.data.problems import FolderError, Problem, named
-from segcrit.data.scanning import MaskValues, Scanner
+from segcrit.data.problems import FolderError, named
+from segcrit.data.scanning import Scanner
 from segcrit.data.splits import make_split, read_groups, read_splits, split_summary
 from segcrit.data.survey import damaged, survey_files
+from segcrit.data.training_labels import add_training_labels
 from segcrit.errors import DataError
 
-__all__ = ["class_pixels", "load_folder"]
+__all__ = ["load_folder"]
 
 
 def load_folder(
@@ -111,7 +109,7 @@ def load_folder(
         notes=tuple(notes),
     )
     if label_folder is not None:
-        data = _with_training_labels(data, label_folder, scanner)
+        data = add_training_labels(data, label_folder, scanner)
     return data
 
 
@@ -176,9 +174,10 @@ def _splits(
         held_out, kind = (rest, "images in no split file") if len(rest) >= 2 else ([], "")
         if not held_out:
             raise DataError(
-                f"val.txt and test.txt beside train.txt in {root / 'splits'}", "train.txt alone, which lists every image",
+                f"val.txt and test.txt beside train.txt in {root / 'splits'}",
+                "train.txt alone, which lists every image",
                 "Add them, or remove the folder splits/ to have the images split.",
-            )  # fmt: skip
+            )
         given |= divided(held_out, {"val": 0.5, "test": 0.5})
         notes.append(f"There are no val.txt and test.txt: the {len(held_out)} {kind} are halved for them, seed {seed}.")
         rest = []
@@ -199,101 +198,3 @@ def _splits(
         if divided_groups:
             notes.append(f"The split files divide {len(divided_groups)} groups: {named(divided_groups, 3)}.")
     return {split: given[split] for split in SPLITS}
-
-
-def class_pixels(
-    coding: LabelCoding, num_classes: int, paths: Sequence[Path], scanner: Scanner
-) -> npt.NDArray[np.int64]:
-    """Pixels of each class in each mask, ``(masks, classes)``, without reading a mask twice.
-
-    Raises:
-        FolderError: masks are damaged.
-        DataError: a mask holds a value that is no class.
-    """
-    scan = scanner.mask_values(paths)
-    if scan.errors:
-        raise FolderError([damaged(scan.errors)])
-    result = np.zeros((len(paths), num_classes), dtype=np.int64)
-    for row, path in enumerate(paths):
-        for label, pixels in decoded_counts(scan.found[path], coding, path).items():
-            if 0 <= label < num_classes:
-                result[row, label] += pixels
-    return result
-
-
-def decoded_counts(values: MaskValues, coding: LabelCoding, path: Path | None = None) -> dict[int, int]:
-    """Pixels of each label, ignored ones included, from the counts of stored values.
-
-    Raises:
-        DataError: a value is no class; its pixels are counted in the message.
-    """
-    keys = list(values.counts)
-    if values.is_color:
-        array = np.array([[key >> 16, key >> 8 & 255, key & 255] for key in keys], dtype=np.uint8).reshape(-1, 1, 3)
-    else:
-        array = np.array(keys, dtype=np.int64).reshape(-1, 1)
-    palette = None
-    if values.palette is not None and max(keys, default=0) < 256:
-        palette = np.zeros((max(keys, default=0) + 1, 3), dtype=np.uint8)
-        for key, color in values.palette.items():
-            palette[key] = (color >> 16, color >> 8 & 255, color & 255)
-    counts: dict[int, int] = {}
-    try:
-        labels = coding.decode(StoredMask(array, values.is_color, palette, values.mode), path)
-    except DataError as error:
-        unknown = {key: pixels for key, pixels in values.counts.items() if key not in coding.table}
-        raise (error if values.is_color else coding.unknown_error(unknown, path)) from None
-    for label, pixels in zip(labels.ravel().tolist(), values.counts.values(), strict=True):
-        counts[label] = counts.get(label, 0) + pixels
-    return counts
-
-
-def _with_training_labels(data: SegmentationData, folder: Path, scanner: Scanner) -> SegmentationData:
-    """Check the training labels and decide which of their values mean unlabelled."""
-    without = [name for name in data.splits["train"] if data.cases[name].train_label is None]
-    if without:
-        raise DataError(
-            f"a training label in {folder} for every image of the training split",
-            f"{len(without)} images without one: {named(without)}",
-            "Bring them, or take these images out of splits/train.txt.",
-        )
-    paths = [path for name in data.splits["train"] if (path := data.cases[name].train_label) is not None]
-    scan = scanner.mask_values(paths)
-    if scan.errors:
-        raise FolderError([damaged(scan.errors)])
-    values = {value for found in scan.found.values() if not found.is_color for value in found.counts}
-    coding, ignore_index = data.coding, data.ignore_index
-    unlabelled = sorted(value for value in values if value < 0 or (value == 255 and value not in coding.table))
-    if unlabelled:
-        if ignore_index is None:
-            ignore_index = free_void(data.num_classes)
-        coding = replace(coding, ignored=(*coding.ignored, *unlabelled), ignore_index=ignore_index)
-    strangers: dict[int, int] = {}
-    labelled = pixels = 0
-    for path, found in scan.found.items():
-        if not found.is_color:
-            for value in set(found.counts) - set(coding.table):
-                strangers[value] = strangers.get(value, 0) + found.counts[value]
-            if strangers:
-                continue
-        counts = decoded_counts(found, coding, path)
-        pixels += sum(counts.values())
-        labelled += sum(count for label, count in counts.items() if 0 <= label < data.num_classes)
-    if strangers and coding.unknown == "error":
-        problem = coding.unknown_error(strangers)
-        raise DataError(
-            f"the classes and one value for unlabelled pixels (255, or ignore_index) in {folder}",
-            problem.got,
-            f'If {max(strangers)} means unlabelled, write "ignore_index": {max(strangers)} into classes.json.',
-        )
-    notes = (
-        *data.notes,
-        f"The training split is trained on the labels in {folder.name}/, which cover {labelled / max(pixels, 1):.2%} of its "
-        "pixels; val and test are judged by the full masks.",
-    )
-    return replace(data, train_coding=coding, ignore_index=ignore_index, notes=notes)
-
-
-def label_problem(name: str, error: DataError) -> Problem:
-    """A problem from the error of one mask."""
-    return Problem("error", "unknown-labels", error.expected, error.got, error.advice, (name,), 1)

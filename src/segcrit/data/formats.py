@@ -212,7 +212,7 @@ _limit_before: int | None = None
 @contextmanager
 def _open_raster(path: Path) -> Iterator[Any]:
     global _limit_readers, _limit_before
-    module = require("PIL.Image", extra="data")
+    module: Any = require("PIL.Image", extra="data")
     with _limit_lock:
         if _limit_readers == 0:
             _limit_before, module.MAX_IMAGE_PIXELS = module.MAX_IMAGE_PIXELS, None

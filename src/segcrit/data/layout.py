@@ -59,15 +59,13 @@ def find_files(root: Path) -> Layout:
         strangers = sorted(set(weights) - set(images))
         if strangers:
             layout.problems.append(
-                Problem(
-                    "error",
+                Problem.error(
                     "weight-without-image",
                     "an image for every file in weights/",
                     f"{len(strangers)} without one: {named(strangers)}",
                     "Give them the image's name, or remove them.",
-                    tuple(strangers[:20]),
-                    len(strangers),
-                )  # fmt: skip
+                    strangers,
+                )
             )
         layout.notes.append(
             f"Pixel weights are read from weights/ ({len(set(weights) & set(images))} of {len(images)} images)."
@@ -83,13 +81,12 @@ def _image_files(root: Path, name: str, layout: Layout) -> dict[str, Path]:
         present = sorted(entry.name + "/" for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
         raise FolderError(
             [
-                Problem(
-                    "error",
+                Problem.error(
                     f"no-{name}",
                     f"a folder {name}/ in {root}",
                     f"the folders {named(present, 6)}" if present else "no folders at all",
                     "Lay the data out as images/NAME.png and masks/NAME.png (png, jpg, tif, npy, nii).",
-                )  # fmt: skip
+                )
             ]
         )
     files = files_by_stem(folder, layout)
@@ -98,15 +95,14 @@ def _image_files(root: Path, name: str, layout: Layout) -> dict[str, Path]:
         folders = any(entry.is_dir() for entry in folder.iterdir())
         raise FolderError(
             [
-                Problem(
-                    "error",
+                Problem.error(
                     f"empty-{name}",
                     f"image files in {folder}",
                     f"none ({named(inside)})" if inside else "an empty folder",
                     "Move the files up out of their folders and list the splits in splits/train.txt, val.txt, test.txt."
                     if folders
                     else "Put the files there (png, jpg, tif, npy, nii).",
-                )  # fmt: skip
+                )
             ]
         )
     return files
@@ -128,15 +124,13 @@ def files_by_stem(folder: Path, layout: Layout) -> dict[str, Path]:
             found[stem(path)] = path
     if twice:
         layout.problems.append(
-            Problem(
-                "error",
+            Problem.error(
                 "same-name",
                 f"one file a name in {folder}",
                 f"{len(twice)} names twice: {named(twice)}",
                 "Rename or remove one of the two.",
-                tuple(twice[:20]),
-                len(twice),
-            )  # fmt: skip
+                twice,
+            )
         )
     if skipped and found:
         layout.notes.append(
@@ -156,15 +150,13 @@ def pair_up(images: dict[str, Path], masks: dict[str, Path], layout: Layout) -> 
         alone = sorted(set(one) - set(other))
         if alone:
             layout.problems.append(
-                Problem(
-                    "error",
+                Problem.error(
                     code,
                     f"a {kind[0]}, of the same name",
                     f"{len(alone)} {kind[1]}: {named(alone)}",
                     "Bring the missing files, or move these out of the folder.",
-                    tuple(alone[:20]),
-                    len(alone),
-                )  # fmt: skip
+                    alone,
+                )
             )
     return images, masks
 
@@ -217,9 +209,10 @@ def train_label_files(root: Path, wanted: str, ids: Sequence[str]) -> tuple[dict
             entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in ("images", "splits")
         )
         raise DataError(
-            "a folder of training labels", f"{wanted!r}, which is neither in {root} nor a path",
+            "a folder of training labels",
+            f"{wanted!r}, which is neither in {root} nor a path",
             f"Folders there: {named(beside, 6)}.",
-        )  # fmt: skip
+        )
     found = files_by_stem(folder, Layout({}))
     matching = {name: found[name] for name in ids if name in found}
     if not matching and found:

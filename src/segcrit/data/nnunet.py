@@ -110,15 +110,13 @@ def _listed_cases(root: Path, listed: Mapping[str, Any], layout: Layout) -> None
         absent = [path for path in (*images, mask) if not path.is_file()]
         if absent or not images:
             layout.problems.append(
-                Problem(
-                    "error",
+                Problem.error(
                     "missing-file",
                     f"the files of case {name!r} in dataset.json",
                     f"no file {named([str(path) for path in absent], 2)}",
                     "Bring it, or take the case out.",
-                    (name,),
-                    1,
-                )  # fmt: skip
+                    [name],
+                )
             )
             continue
         layout.cases[name] = Case(images, mask)
@@ -130,13 +128,12 @@ def _found_cases(root: Path, channels: int, layout: Layout) -> None:
         if not folder.is_dir():
             raise FolderError(
                 [
-                    Problem(
-                        "error",
+                    Problem.error(
                         "no-images",
                         f"the folder {folder.name}/ beside dataset.json in {root}",
                         "none",
                         "Lay the data out as nnU-Net wants it, or as images/ and masks/.",
-                    )  # fmt: skip
+                    )
                 ]
             )
     files = [path for path in sorted(folders[0].iterdir()) if file_format(path) and path.name[0] != "."]
@@ -152,21 +149,19 @@ def _found_cases(root: Path, channels: int, layout: Layout) -> None:
     incomplete = [name for name, parts in by_case.items() if set(parts) != set(range(count))]
     if incomplete:
         layout.problems.append(
-            Problem(
-                "error",
+            Problem.error(
                 "missing-channel",
                 f"{count} channels (_0000 to _{count - 1:04d}) of every case in {folders[0]}",
                 f"{len(incomplete)} cases without all of them: {named(incomplete)}",
                 "Bring the missing files.",
-                tuple(incomplete[:20]),
-                len(incomplete),
-            )  # fmt: skip
+                incomplete,
+            )
         )
     firsts = {name: parts[min(parts)] for name, parts in by_case.items()}
     masks = files_by_stem(folders[1], layout)
     if not firsts or not masks:
         empty = folders[0] if not firsts else folders[1]
-        raise FolderError([Problem("error", "no-images", f"image files in {empty}", "none", "Put the files there.")])
+        raise FolderError([Problem.error("no-images", f"image files in {empty}", "none", "Put the files there.")])
     firsts, masks = pair_up(firsts, masks, layout)
     for name in sorted(set(firsts) & set(masks)):
         parts = by_case[name]

@@ -35,6 +35,20 @@ class Problem:
     files: tuple[str, ...] = ()
     count: int = 0
 
+    @classmethod
+    def error(
+        cls, code: str, expected: str, got: str, advice: str, files: Sequence[str] = (), count: int | None = None
+    ) -> Problem:
+        """A problem that makes training impossible, with the files it concerns."""
+        return cls("error", code, expected, got, advice, tuple(files[:20]), len(files) if count is None else count)
+
+    @classmethod
+    def warning(
+        cls, code: str, expected: str, got: str, advice: str, files: Sequence[str] = (), count: int | None = None
+    ) -> Problem:
+        """A problem that makes results doubtful."""
+        return cls("warning", code, expected, got, advice, tuple(files[:20]), len(files) if count is None else count)
+
     @property
     def message(self) -> str:
         """One line: what is the matter and what to do."""

@@ -347,4 +347,5 @@ def read_weight(path: str | Path, spatial_shape: Sequence[int]) -> FloatArray:
             "NaN or infinite values" if not np.isfinite(image).all() else f"{float(image.min()):g}",
             "Correct them; weight 0 leaves a pixel out.",
         )
-    return image[0]
+    weight: FloatArray = image[0]
+    return weight

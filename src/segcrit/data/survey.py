@@ -51,15 +51,13 @@ def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
     lossy = [path for path in masks if path in scan.found and scan.found[path].lossy]
     if lossy:
         survey.problems.append(
-            Problem(
-                "error",
+            Problem.error(
                 "jpeg-masks",
                 "masks in a format that keeps every value (png, tif, npy, nii)",
                 f"{len(lossy)} masks saved as JPEG, which blurs labels at every border: {named([p.name for p in lossy])}",
                 "Export them again as PNG; converting the files cannot bring the labels back.",
-                tuple(path.name for path in lossy[:20]),
-                len(lossy),
-            )  # fmt: skip
+                [path.name for path in lossy],
+            )
         )
     shapes = [mask_shape(scan.found[path]) for path in masks if path in scan.found]
     survey.spatial_dims = 3 if any(len(shape) == 3 for shape in shapes) else 2
@@ -74,10 +72,13 @@ def damaged(errors: Mapping[Path, DataError]) -> Problem:
     """The problem of files that cannot be read."""
     first = next(iter(errors.values()))
     more = "" if len(errors) == 1 else f" and {len(errors) - 1} more files: {named([path.name for path in errors][1:])}"
-    return Problem(
-        "error", "unreadable", first.expected, first.got + more, first.advice,
-        tuple(path.name for path in list(errors)[:20]), len(errors),
-    )  # fmt: skip
+    return Problem.error(
+        "unreadable",
+        first.expected,
+        first.got + more,
+        first.advice,
+        [path.name for path in errors],
+    )
 
 
 def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
@@ -116,15 +117,13 @@ def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
     if beside:
         examples = [f"{path} ({sizes})" for path, sizes in beside.items()]
         survey.problems.append(
-            Problem(
-                "error",
+            Problem.error(
                 "sizes-differ",
                 "training labels and weights of the size of the masks",
                 f"{len(beside)} of another size: {named(examples, 2)}",
                 "Resize them by nearest neighbour.",
-                tuple(beside)[:20],
-                len(beside),
-            )  # fmt: skip
+                list(beside),
+            )
         )
     _decide_channels(channels, survey)
 
@@ -133,7 +132,7 @@ def _gathered(code: str, errors: Mapping[str, DataError]) -> Problem:
     first = next(iter(errors.values()))
     names = list(errors)
     got = first.got if len(names) == 1 else f"{first.got}; so in {len(names)} images: {named(names)}"
-    return Problem("error", code, first.expected, got, first.advice, tuple(names[:20]), len(names))
+    return Problem.error(code, first.expected, got, first.advice, names)
 
 
 def _decide_channels(channels: Counter[int], survey: Survey) -> None:
@@ -147,14 +146,13 @@ def _decide_channels(channels: Counter[int], survey: Survey) -> None:
     elif len(channels) > 1:
         counts = ", ".join(f"{count} images with {number}" for number, count in channels.most_common())
         survey.problems.append(
-            Problem(
-                "error",
+            Problem.error(
                 "channels-differ",
                 "the same number of channels in all images",
                 counts,
                 "Save all images with the same channels.",
                 count=sum(channels.values()),
-            )  # fmt: skip
+            )
         )
 
 
