@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("encodings", "weights"),
     ("evaluation",),
     ("data",),
-    ("explain",),
+    ("explain", "scribble"),
     ("comparison",),
     (PUBLIC,),
     ("cli",),

@@ -62,11 +62,13 @@ def forbidden_raises(module: Module) -> list[str]:
         if not isinstance(node, ast.Raise) or node.exc is None:
             continue
         here = allowed | ALLOWED_INSIDE.get(function.name if function else "", set())
-        name = _last_name(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
-        # "raise error" passes on an exception that was caught or built before.
-        is_variable = isinstance(node.exc, ast.Name) and not hasattr(builtins, name) and name.islower()
-        if name not in here and not is_variable:
-            found.append(f"{module.where(node)} raises {name or ast.unparse(node.exc)}")
+        choices = (node.exc.body, node.exc.orelse) if isinstance(node.exc, ast.IfExp) else (node.exc,)
+        for choice in choices:
+            name = _last_name(choice.func if isinstance(choice, ast.Call) else choice)
+            # "raise error" passes on an exception that was caught or built before.
+            is_variable = isinstance(choice, ast.Name) and not hasattr(builtins, name) and name.islower()
+            if name not in here and not is_variable:
+                found.append(f"{module.where(node)} raises {name or ast.unparse(choice)}")
     return found
 
 
