@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,9 +11,10 @@ import numpy as np
 import torch
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX
-from segcrit.errors import ParameterError, ShapeError
+from segcrit.errors import ParameterError
 from segcrit.evaluation.counts import count_batch
 from segcrit.evaluation.inputs import read_batch, warn_if_probabilities
+from segcrit.evaluation.numbering import Numbering, read_ids
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.ratios import Integers
 from segcrit.evaluation.report import Report
@@ -27,7 +27,6 @@ __all__ = ["Evaluator"]
 _NAMED: Final = "id:"
 _UNNAMED: Final = "counting:"
 _STATE_VERSION: Final = 1
-_NUMBERS: Final = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ class Evaluator:
         self._repeated: set[str] = set()
         self._conflicting: set[str] = set()
         self._warned = False
-        self._numbering: _Numbering | None = None
+        self._numbering: Numbering | None = None
 
     @property
     def settings(self) -> Settings:
@@ -146,7 +145,7 @@ class Evaluator:
             ShapeError, DtypeError, DeviceError: prediction and target do not fit together.
         """
         batch = read_batch(prediction, target, self._settings)
-        names = _read_ids(ids, batch.images)
+        names = read_ids(ids, batch.images)
         if batch.is_logits and self._settings.task != "multiclass" and not self._warned:
             self._warned = warn_if_probabilities(batch.prediction)
         table = count_batch(batch, self._settings)
@@ -291,7 +290,7 @@ class Evaluator:
     def _next_number(self) -> int:
         if self._numbering is None or self._numbering.process != os.getpid():
             # A forked process counts other images than its parent, and so needs other numbers.
-            self._numbering = _Numbering()
+            self._numbering = Numbering()
         return next(self._numbering)
 
     def _add(self, key: str, row: _Row) -> None:
@@ -341,26 +340,3 @@ class Evaluator:
             f"{name}={theirs[name]!r}",
             "Create both with the same arguments.",
         )
-
-
-class _Numbering(Iterator[int]):
-    """Numbers that no other numbering gives: a random start of 63 bits, and up from there."""
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self._last = secrets.randbits(63)
-
-    def __next__(self) -> int:
-        self._last = (self._last + 1) % _NUMBERS
-        return self._last
-
-
-def _read_ids(ids: Iterable[object] | None, images: int) -> list[str] | None:
-    if ids is None:
-        return None
-    if isinstance(ids, (str, bytes)):
-        raise ShapeError(f"a sequence of {images} ids", f"the text {ids!r}", "Give a list, one id an image.")
-    names = [str(name.item() if isinstance(name, torch.Tensor) else name) for name in ids]
-    if len(names) != images:
-        raise ShapeError(f"{images} ids", f"{len(names)}", "Give one id an image of the batch.")
-    return names
