@@ -9,7 +9,7 @@ from typing import Any, overload
 from torch import Tensor
 
 from segcrit._constants import Task
-from segcrit._registry import Family, Loss, register
+from segcrit._registry import Family, Loss, own_parameters, register
 from segcrit.errors import ParameterError
 from segcrit.formulas.region import RegionFormula
 from segcrit.plan import fields_of
@@ -113,14 +113,10 @@ def region_loss(
 
     def decorate(function: Callable[..., Tensor]) -> CustomLoss:
         compute = RegionFormula(function, pooled)
-        custom = _register(function, compute, "region", ())
-        own = {
-            name: parameter.default
-            for name, parameter in custom.loss.parameters.items()
-            if name in (function.__kwdefaults__ or {})
-        }
-        fields_of(compute, own, function.__name__)
-        return custom
+        # Tried before it enters the table: a refused formula leaves nothing behind.
+        defaults = {name: parameter.default for name, parameter in own_parameters(function).items()}
+        fields_of(compute, defaults, function.__name__)
+        return _register(function, compute, "region", ())
 
     return decorate if formula is None else decorate(formula)
 
