@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from segcrit.data.folder import load_folder
 from segcrit.data.model import ClassInfo, Sample, SegmentationData
+from segcrit.data.normalise import Normalisation, normalisation
 
-__all__ = ["ClassInfo", "Sample", "SegmentationData", "load_folder"]
+__all__ = ["ClassInfo", "Normalisation", "Sample", "SegmentationData", "load_folder", "normalisation"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +63,9 @@ def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
     shapes = [mask_shape(scan.found[path]) for path in masks if path in scan.found]
     survey.spatial_dims = 3 if any(len(shape) == 3 for shape in shapes) else 2
     _compare_sizes(cases, survey)
-    declared = sorted({header.nodata for header in scan.found.values() if header.nodata is not None})
+    declared = sorted(
+        {header.nodata for header in scan.found.values() if header.nodata is not None and math.isfinite(header.nodata)}
+    )
     survey.nodata = tuple(declared)
     _note_modes(images, masks, survey)
     return survey
