@@ -211,6 +211,12 @@ class TestImages:
         assert np.asarray(shuffled).tolist() == [[1, 2], [0, 0]]
         assert THREE.labels_from_image(shuffled).tolist() == [[0, 1], [2, 2]]
 
+    def test_an_entry_that_nobody_set_does_not_turn_ignored_pixels_into_background(self) -> None:
+        # Entry 255 is black as class 0 is; read by colour, the unlabelled pixels would become background.
+        image = Image.fromarray(np.array([[1, 255], [2, 255]], dtype=np.uint8))
+        image.putpalette([*THREE.png_palette()[:9], *[0] * 759])
+        assert THREE.labels_from_image(image).tolist() == [[1, 255], [2, 255]]
+
     def test_a_foreign_palette_is_read_by_index(self) -> None:
         image = Palette.named("voc").to_image(np.array([[0, 1], [2, 255]]))
         assert THREE.labels_from_image(image).tolist() == [[0, 1], [2, 255]]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit.encodings import Palette
+from segcrit.encodings.palette_images import colors_decide
 from segcrit.errors import DataError, LabelError
 
 __all__ = ["LabelCoding", "StoredMask", "UnknownPolicy", "value_ranges"]
@@ -119,10 +120,14 @@ class LabelCoding:
         if mask.palette is None or self.palette is None or mask.array.size == 0:
             return None
         used = np.flatnonzero(np.bincount(mask.array.reshape(-1)))
-        known = {*self.palette.colors, self.palette.ignore_color}
-        if self.ignore_index is None:
-            known = set(self.palette.colors)
-        if used[-1] >= len(mask.palette) or not {tuple(row) for row in mask.palette[used].tolist()} <= known:
+        values = {
+            color: [value for value, own in self.classes.items() if own == label]
+            for label, color in enumerate(self.palette.colors)
+        }
+        if self.ignore_index is not None:
+            values.setdefault(self.palette.ignore_color, list(self.ignored))
+        entries = [(red, green, blue) for red, green, blue in mask.palette.tolist()]
+        if not colors_decide(used.tolist(), entries, values):
             return None
         colors = np.tile(np.array(self.palette.colors[0], dtype=np.uint8), (int(used[-1]) + 1, 1))
         colors[used] = mask.palette[used]

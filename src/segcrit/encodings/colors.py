@@ -68,9 +68,7 @@ def _distance(views: tuple[_Floats, ...], others: tuple[_Floats, ...]) -> _Float
 
     With factor 1 the choice runs along blue to yellow and dark to light only, and every reader loses.
     """
-    normal, *deficient = (
-        np.sqrt(((view - other) ** 2).sum(axis=1)) for view, other in zip(views, others, strict=True)
-    )
+    normal, *deficient = (np.sqrt(((view - other) ** 2).sum(axis=1)) for view, other in zip(views, others, strict=True))
     distances = [normal, *(1.5 * distance for distance in deficient)]
     smallest: _Floats = np.minimum.reduce(distances)
     # Rounded, so that ties fall to the first candidate on every machine.

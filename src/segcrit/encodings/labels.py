@@ -103,9 +103,7 @@ def is_label(labels: Tensor, value: int) -> Tensor:
 def check_num_classes(num_classes: int) -> None:
     """Refuse a number of classes that is not a positive integer."""
     if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 1:
-        raise ParameterError(
-            "num_classes as an integer of at least 1", repr(num_classes), "Count the classes."
-        )
+        raise ParameterError("num_classes as an integer of at least 1", repr(num_classes), "Count the classes.")
 
 
 def check_classes(labels: Tensor, num_classes: int, ignore_index: int | None, name: str = "labels") -> None:

@@ -13,7 +13,6 @@ import torch
 
 from segcrit._extras import require
 from segcrit.encodings._decoding import decode
-from segcrit.encodings._images import PNG_ENTRIES, class_colors, reordered_colors
 from segcrit.encodings.class_list import (
     Entry,
     as_color,
@@ -24,6 +23,7 @@ from segcrit.encodings.class_list import (
 )
 from segcrit.encodings.colors import NAMED_COLORS, Color, distinct_colors
 from segcrit.encodings.labels import Labels, as_label_tensor, check_classes, check_num_classes, is_label
+from segcrit.encodings.palette_images import PNG_ENTRIES, class_colors, colors_decide, image_palette, palette_pixels
 from segcrit.errors import DataError, LabelError, ParameterError, ShapeError
 
 if TYPE_CHECKING:
@@ -223,9 +223,7 @@ class Palette:
         )
 
     @classmethod
-    def from_image(
-        cls, image: Image, num_classes: int | None = None, *, ignore_index: int | None = 255
-    ) -> Palette:
+    def from_image(cls, image: Image, num_classes: int | None = None, *, ignore_index: int | None = 255) -> Palette:
         """The palette that a palette-mode image carries; most annotation tools write such images.
 
         Args:
@@ -324,8 +322,8 @@ class Palette:
     def labels_from_image(self, image: Image) -> npt.NDArray[Any]:
         """Labels of a mask image in any of the three usual codings.
 
-        - palette image: the indices are the labels, unless every colour that occurs is one of this palette:
-          then the colours decide, because image editors reorder the entries when they save;
+        - palette image: the indices are the labels, unless the colours that occur are those of this palette
+          in another order: then the colours decide, because image editors reorder the entries when they save;
         - grey image: the grey values are the labels;
         - colour image: :meth:`decode`.
 
@@ -336,10 +334,8 @@ class Palette:
             LabelError: a label or colour is not known.
         """
         if image.mode == "P":
-            ignored = [] if self.ignore_index is None else [self.ignore_color]
-            colors = reordered_colors(image, [*self.colors, *ignored])
-            if colors is not None:
-                return self.decode(colors)
+            if self._by_color(image):
+                return self.decode(palette_pixels(image))
         elif image.mode in ("RGB", "RGBA"):
             return self.decode(np.asarray(image))
         labels = as_label_tensor(np.asarray(image))
@@ -348,6 +344,14 @@ class Palette:
             labels = labels.to(torch.int64).masked_fill_(is_label(labels, stored), self.ignore_index)
         check_classes(labels, self.num_classes, self.ignore_index, "labels in the image")
         return labels.numpy()
+
+    def _by_color(self, image: Image) -> bool:
+        stored = self._stored_ignore()
+        places = {color: [label] for label, color in enumerate(self)}
+        if stored is not None:
+            places[self.ignore_color] = [stored]
+        different = len(places) == len(self) + (stored is not None)
+        return different and colors_decide(np.unique(np.asarray(image)), image_palette(image), places)
 
     def png_palette(self) -> list[int]:
         """The 768 numbers that ``Image.putpalette`` takes: class colours, black, the ignore colour."""
