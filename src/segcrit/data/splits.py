@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -199,7 +200,7 @@ def make_split(
     table = content[[row_of[name] for name in names]].astype(np.float64)
     amounts = _amounts(table, unit_of, len(units))
     target = np.array([shares[split] for split in wanted])
-    place = _assign(amounts, target / target.sum(), np.random.default_rng([seed, len(units)]))
+    place = _assign(amounts, target / target.sum(), _draws(seed, len(units)))
     return {
         split: tuple(name for name, unit in zip(names, unit_of, strict=True) if place[unit] == number)
         for number, split in enumerate(wanted)
@@ -216,12 +217,18 @@ def _amounts(table: npt.NDArray[np.float64], unit_of: npt.NDArray[np.int64], uni
     return shares
 
 
+def _draws(seed: int, units: int) -> npt.NDArray[np.float64]:
+    """Uniform random numbers for ``_assign``. Python promises this sequence for all versions, NumPy does not."""
+    generator = random.Random(seed)
+    return np.array([generator.random() for _ in range(units + 3 * _EXCHANGES)])
+
+
 def _assign(
-    amounts: npt.NDArray[np.float64], target: npt.NDArray[np.float64], random: np.random.Generator
+    amounts: npt.NDArray[np.float64], target: npt.NDArray[np.float64], draws: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.int64]:
     units, splits = len(amounts), len(target)
     # A share that one unit holds alone cannot be divided; rarest first means largest share first.
-    order = np.lexsort((random.permutation(units), -amounts.max(axis=1)))
+    order = np.lexsort((draws[:units], -amounts.max(axis=1)))
     sums = np.zeros((splits, amounts.shape[1]))
     place = np.zeros(units, dtype=np.int64)
     for unit in order:
@@ -236,10 +243,11 @@ def _assign(
     sums = np.stack([amounts[place == split].sum(axis=0) for split in range(splits)])
     divisible = (amounts > 0).sum(axis=0) >= splits
     cost = _cost(sums, target, divisible)
+    first_units, second_units, goals = draws[units:].reshape(3, _EXCHANGES)
     for first, second, goal in zip(
-        random.integers(units, size=_EXCHANGES),
-        random.integers(units, size=_EXCHANGES),
-        random.integers(splits, size=_EXCHANGES),
+        (first_units * units).astype(int).tolist(),
+        (second_units * units).astype(int).tolist(),
+        (goals * splits).astype(int).tolist(),
         strict=True,
     ):
         # Exchange two units, or with the same unit drawn twice move it to another split.
