@@ -2,8 +2,9 @@
 
 Blocks of one file share their names and run from top to bottom, as a reader would type them. ```` ```python ````
 blocks are executed, ```` ```pycon ```` blocks are compared with the output they show, and commands that start
-with ``$ segcrit`` in ```` ```console ```` blocks are given to the command line's parser. A block that cannot run
-(it trains a network, it needs a file of the reader) stands below a comment ``<!-- not run: REASON -->``.
+with ``$ segcrit`` in ```` ```console ```` blocks are given to the command line's parser, and run where that is
+quick. A block that cannot run (it trains a network, it needs a file of the reader) stands below a comment
+``<!-- not run: REASON -->``.
 """
 
 from __future__ import annotations
@@ -98,6 +99,20 @@ def test_command_of_a_page_is_understood(page: str, words: list[str]) -> None:
     parser = cli.build_parser([words[0]])
     _, unknown = parser.parse_known_args(join_negative_numbers(words))
     assert not unknown
+
+
+# These need neither data nor time, unless a placeholder in capitals (DATA, ID) stands among their words.
+QUICK = {"explain", "losses", "doctor"}
+RUNNABLE = [words for _, words in COMMANDS if words[0] in QUICK and not any(word.isupper() for word in words)]
+
+
+@pytest.mark.parametrize("words", RUNNABLE, ids=shlex.join)
+def test_quick_command_of_a_page_runs(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out.strip()
 
 
 def test_a_wrong_page_is_noticed() -> None:
