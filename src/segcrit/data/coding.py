@@ -96,8 +96,8 @@ class LabelCoding:
     def decode(self, mask: StoredMask, path: Path | None = None) -> npt.NDArray[Any]:
         """Labels ``(*S)`` of a mask.
 
-        A palette mask is read by its colours where all of them are class colours, because image editors reorder
-        palette entries; otherwise by its indices. A colour mask whose three channels are equal is read by its
+        A palette mask is read by its indices, unless its colours are those of the classes in another order, because
+        image editors reorder the entries when they save. A colour mask whose three channels are equal is read by its
         grey values, unless its colours are known.
 
         Raises:

@@ -50,14 +50,9 @@ def decoded_counts(values: MaskValues, coding: LabelCoding, path: Path | None = 
         array = np.array([[key >> 16, key >> 8 & 255, key & 255] for key in keys], dtype=np.uint8).reshape(-1, 1, 3)
     else:
         array = np.array(keys, dtype=np.int64).reshape(-1, 1)
-    palette = None
-    if values.palette is not None and max(keys, default=0) < 256:
-        palette = np.zeros((max(keys, default=0) + 1, 3), dtype=np.uint8)
-        for key, color in values.palette.items():
-            palette[key] = (color >> 16, color >> 8 & 255, color & 255)
     counts: dict[int, int] = {}
     try:
-        labels = coding.decode(StoredMask(array, values.is_color, palette, values.mode), path)
+        labels = coding.decode(StoredMask(array, values.is_color, values.palette, values.mode), path)
     except DataError as error:
         unknown = {key: pixels for key, pixels in values.counts.items() if key not in coding.table}
         raise (error if values.is_color else coding.unknown_error(unknown, path)) from None

@@ -87,8 +87,10 @@ def _gathered(found: Mapping[Path, MaskValues]) -> tuple[Counter[int], Counter[i
 def _palette_of(found: Mapping[Path, MaskValues], numbers: Sequence[int]) -> dict[int, tuple[int, int, int]]:
     colors: dict[int, tuple[int, int, int]] = {}
     for mask in found.values():
-        for value, color in (mask.palette or {}).items():
-            colors.setdefault(value, (color >> 16, color >> 8 & 255, color & 255))
+        for value in mask.counts if mask.palette is not None else ():
+            if mask.palette is not None and value < len(mask.palette):
+                red, green, blue = mask.palette[value].tolist()
+                colors.setdefault(value, (red, green, blue))
     chosen = {value: colors[value] for value in numbers if value in colors}
     return chosen if len(set(chosen.values())) == len(numbers) else {}
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from segcrit.data.cache import FileMemory
 from segcrit.data.formats import Header, probe
@@ -25,7 +30,7 @@ _BAR_FROM = 150
 _MOST_VALUES = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskValues:
     """How many pixels of one mask hold which value.
 
@@ -33,14 +38,14 @@ class MaskValues:
         counts: pixels of each stored value; a colour is ``red * 65536 + green * 256 + blue``.
         is_color: whether the values are colours.
         mode: how the file stores them.
-        palette: the colour of each value of a palette mask, in the same coding, or None.
+        palette: ``uint8 (P, 3)``, the colour of each value of a palette mask, or None.
         distinct: number of different values; ``counts`` holds at most 4096 of them, the most frequent.
     """
 
     counts: dict[int, int]
     is_color: bool
     mode: str
-    palette: dict[int, int] | None
+    palette: npt.NDArray[np.uint8] | None
     distinct: int
 
     @property
@@ -163,9 +168,8 @@ def _count_values(path: Path) -> dict[str, Any]:
     counts = mask.value_counts()
     kept = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_VALUES]
     palette = None
-    if mask.palette is not None:
-        colors = mask.palette.astype(int) @ [65536, 256, 1]
-        palette = {str(value): int(colors[value]) for value, _ in kept if value < len(colors)}
+    if mask.palette is not None:  # mostly zeros or a ramp: a few dozen bytes, for each of perhaps many thousand files
+        palette = base64.b64encode(zlib.compress(mask.palette.tobytes(), 9)).decode()
     return {
         "counts": {str(value): pixels for value, pixels in sorted(kept)},
         "is_color": mask.is_color,
@@ -181,6 +185,6 @@ def _mask_values(value: dict[str, Any]) -> MaskValues:
         {int(key): pixels for key, pixels in value["counts"].items()},
         value["is_color"],
         value["mode"],
-        None if palette is None else {int(key): color for key, color in palette.items()},
+        None if palette is None else np.frombuffer(zlib.decompress(base64.b64decode(palette)), np.uint8).reshape(-1, 3),
         value["distinct"],
     )
