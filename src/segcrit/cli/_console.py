@@ -63,10 +63,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int 
     """Print a table; columns of numbers are right-aligned, long texts are wrapped inside their column.
 
     Args:
-        headers: one title a column.
+        headers: one title a column; a column without any text below its title is left out.
         rows: cells as text, as many in each row as there are headers.
         indent: blanks before each line of the plain form.
     """
+    kept = [index for index in range(len(headers)) if not rows or any(row[index] for row in rows)]
+    headers = [headers[index] for index in kept]
+    rows = [[row[index] for index in kept] for row in rows]
     console = _rich_console()
     right = [_is_numeric([row[index] for row in rows]) for index in range(len(headers))]
     if console is None:

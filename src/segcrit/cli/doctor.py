@@ -60,9 +60,7 @@ def examine() -> dict[str, Any]:
         "memory": _memory(),
         "gpus": _gpus(),
         "extras": _extras(),
-        "default_data": {
-            name: {"version": _version(name), "install": command} for name, command in LAND_COVER.items()
-        },
+        "default_data": {name: {"version": _version(name), "install": command} for name, command in LAND_COVER.items()},
     }
 
 
@@ -86,8 +84,13 @@ def _engines() -> list[dict[str, Any]]:
     import segcrit
 
     return [
-        {"name": name, "available": reason is None, "reason": reason}
-        for name, reason in _backend_reasons(segcrit.backends())
+        {
+            "name": engine.name,
+            "available": engine.available,
+            "devices": list(engine.devices),
+            "reason": engine.reason,
+        }
+        for engine in segcrit.backends()
     ]
 
 
@@ -196,8 +199,11 @@ def _print(found: dict[str, Any]) -> None:
     console.table(["what", "version"], [[name, value] for name, value in found["versions"].items()])
 
     console.heading("Engines")
-    rows = [[row["name"], "yes" if row["available"] else "no", row["reason"] or ""] for row in found["engines"]]
-    console.table(["engine", "runs here", "why not"], rows)
+    rows = [
+        [row["name"], "yes" if row["available"] else "no", ", ".join(row["devices"]), row["reason"]]
+        for row in found["engines"]
+    ]
+    console.table(["engine", "runs here", "devices", "about it"], rows)
 
     console.heading("Machine")
     console.table(["what", "value"], _machine_rows(found))
