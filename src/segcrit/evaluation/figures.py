@@ -151,7 +151,8 @@ _TABLE: Final = (
     Figure(
         "foreground_iou",
         "Foreground IoU",
-        "The same without class 0, the background; binary: the IoU of the foreground.",
+        "Mean over the classes except 0, the background, of the IoU over the data set; "
+        "binary: the IoU of the foreground.",
         "counts",
         _foreground_ratio("iou"),
     ),
@@ -165,7 +166,8 @@ _TABLE: Final = (
     Figure(
         "foreground_dice",
         "Foreground Dice",
-        "The same without class 0, the background; binary: the Dice of the foreground.",
+        "Mean over the classes except 0, the background, of the Dice over the data set; "
+        "binary: the Dice of the foreground.",
         "counts",
         _foreground_ratio("dice"),
     ),

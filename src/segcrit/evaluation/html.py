@@ -1,0 +1,224 @@
+"""A report as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import math
+import os
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from segcrit import _extras, _files
+from segcrit.evaluation.figures import FIGURES, columns_of
+from segcrit.evaluation.policy import get_policy
+from segcrit.evaluation.ratios import CLASS_RATIOS
+from segcrit.evaluation.resampling import Groups
+from segcrit.evaluation.statistics import Interval, bootstrap_many
+from segcrit.evaluation.summary import figure_label, summary_figures
+
+if TYPE_CHECKING:
+    from segcrit.evaluation.report import Report
+
+__all__ = ["write_page"]
+
+_MOST_RESAMPLES: Final = 2_000
+_FEWEST_RESAMPLES: Final = 200
+# Draws (images times resamples) that take about two seconds.
+_DRAWS: Final = 200_000_000
+# A share of a class below this is left blank in the matrix: its colour could not be told from the page's.
+_VISIBLE: Final = 0.001
+_CONFUSIONS: Final = 12
+_BINS: Final = 20
+
+
+def write_page(
+    report: Report, path: str | os.PathLike[str], *, title: str = "Evaluation", groups: Groups | None = None
+) -> None:
+    """Write the page; see :meth:`segcrit.evaluation.Report.save_html`."""
+    _files.atomic_write_text(path, render(report, title=title, groups=groups))
+
+
+def render(report: Report, *, title: str, groups: Groups | None = None) -> str:
+    """The page as text."""
+    jinja2 = _extras.require("jinja2", extra="compare")
+    folder = resources.files("segcrit.evaluation") / "templates"
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+    )
+    environment.filters.update(figure=_figure, percent=_percent, amount=lambda value: f"{value:,}")
+    intervals = _intervals(report, groups)
+    content = {
+        "title": title,
+        "report": report,
+        "style": (folder / "style.css").read_text(encoding="utf-8"),
+        "elements": "elements" if report.task == "multilabel" else "pixels",
+        "headline": _named_figure(report, report.headline, intervals),
+        "facts": [
+            _named_figure(report, name, intervals) for name in summary_figures(report) if name != report.headline
+        ],
+        "resampling": next(iter(intervals.values()), None),
+        "unit": "images" if groups is None else "groups of images",
+        "classes": _classes(report, intervals),
+        "matrix": _matrix(report) if report.task != "multilabel" else None,
+        "channels": _channels(report) if report.task == "multilabel" else None,
+        "images": _images(report),
+        "definitions": [(figure_label(report, name), FIGURES[name].description) for name in FIGURES],
+        "policy": get_policy(report.policy),
+    }
+    return str(environment.get_template("report.html.j2").render(content))
+
+
+def _figure(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _percent(value: float) -> str:
+    """A share with two meaningful digits: 41 %, 3.2 %, 0.04 %."""
+    if math.isnan(value):
+        return "–"
+    share = 100 * value
+    if share >= 99.95 or share == 0:
+        return f"{share:.0f} %"
+    return f"{share:.1f} %" if share >= 1 else f"{share:.2g} %"
+
+
+def _intervals(report: Report, groups: Groups | None) -> dict[str, Interval]:
+    if report.num_images < 2:
+        return {}
+    resamples = max(_FEWEST_RESAMPLES, min(_MOST_RESAMPLES, _DRAWS // report.num_images))
+    names = [*summary_figures(report), *(f"iou[{index}]" for index in range(report.num_classes))]
+    found = bootstrap_many(report.per_image, names, resamples=resamples, groups=groups)
+    return {name: interval for name, interval in found.items() if not math.isnan(interval.low)}
+
+
+def _named_figure(report: Report, name: str, intervals: dict[str, Interval]) -> dict[str, Any]:
+    return {
+        "label": figure_label(report, name),
+        "description": FIGURES[name].description,
+        "value": report.figures[name],
+        "interval": intervals.get(name),
+    }
+
+
+def _classes(report: Report, intervals: dict[str, Interval]) -> list[dict[str, Any]]:
+    rows = report.class_rows()
+    largest = max((row["share"] for row in rows if not math.isnan(row["share"])), default=0.0)
+    for row in rows:
+        row["interval"] = intervals.get(f"iou[{row['index']}]")
+        row["absent"] = math.isnan(row["iou"])
+        row["share_width"] = 0.0 if row["absent"] or largest == 0 else 100 * row["share"] / largest
+        row["widths"] = {name: 0.0 if row["absent"] else 100 * row[name] for name in CLASS_RATIOS}
+    return rows
+
+
+def _matrix(report: Report) -> dict[str, Any]:
+    """Geometry and colours of the row-normalised confusion matrix, and the largest confusions in words."""
+    counts = report.confusion.astype(np.float64)
+    total = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    classes = report.num_classes
+    size = 46 if classes <= 12 else 26 if classes <= 32 else 12 if classes <= 64 else 7
+    named = classes <= 32
+    longest = max(len(name) for name in report.class_names)
+    margin = min(190, 18 + 8 * longest) if named else 44
+    cells = [
+        {
+            "x": margin + size * int(column),
+            "y": margin + size * int(row),
+            "share": float(shares[row, column]),
+            # The square root lets small confusions be seen beside large ones.
+            "strength": round(math.sqrt(shares[row, column]), 3),
+            "right": bool(row == column),
+            "text": f"{100 * shares[row, column]:.0f}" if classes <= 12 and shares[row, column] >= 0.005 else "",
+            "title": f"true {report.class_names[row]}, predicted {report.class_names[column]}: "
+            f"{_percent(float(shares[row, column]))} ({int(counts[row, column]):,} pixels)",
+        }
+        for row, column in np.argwhere(shares >= _VISIBLE)
+    ]
+    step = 1 if named else 10
+    ticks = [
+        {"place": margin + size * (index + 0.5), "text": _shorten(report.class_names[index]) if named else str(index)}
+        for index in range(0, classes, step)
+    ]
+    return {
+        "size": size,
+        "margin": margin,
+        "side": margin + size * classes + 4,
+        "classes": classes,
+        "named": named,
+        "cells": cells,
+        "ticks": ticks,
+        "confusions": _confusions(report, shares),
+    }
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= 22 else name[:21] + "…"
+
+
+def _confusions(report: Report, shares: np.ndarray[Any, np.dtype[np.float64]]) -> list[dict[str, Any]]:
+    """The off-diagonal pairs with most pixels."""
+    wrong = report.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(wrong, axis=None, kind="stable")[::-1][:_CONFUSIONS]
+    pairs = [divmod(int(place), report.num_classes) for place in order]
+    errors = max(1, int(wrong.sum()))
+    return [
+        {
+            "truth": report.class_names[row],
+            "prediction": report.class_names[column],
+            "pixels": int(wrong[row, column]),
+            "of_class": float(shares[row, column]),
+            "of_errors": int(wrong[row, column]) / errors,
+        }
+        for row, column in pairs
+        if wrong[row, column] > 0
+    ]
+
+
+def _channels(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "tp": int(report.confusion[index, 1, 1]),
+            "fp": int(report.confusion[index, 0, 1]),
+            "fn": int(report.confusion[index, 1, 0]),
+            "tn": int(report.confusion[index, 0, 0]),
+        }
+        for index, name in enumerate(report.class_names)
+    ]
+
+
+def _images(report: Report) -> dict[str, Any] | None:
+    """Distribution of the per-image IoU, and the images at its ends."""
+    kind = "foreground" if report.task == "binary" else "image"
+    columns = columns_of(report.per_image, f"{kind}:iou")
+    known = np.flatnonzero(columns[:, 1])
+    if len(known) < 2:
+        return None
+    values = columns[known, 0]
+    counts, _ = np.histogram(values, bins=_BINS, range=(0.0, 1.0))
+    order = np.argsort(values, kind="stable")
+    rows = min(5, len(known) // 2)
+    ids = report.per_image.ids
+
+    def entry(place: int) -> dict[str, Any]:
+        return {"id": ids[int(known[place])], "value": float(values[place])}
+
+    return {
+        "label": "IoU of the foreground" if kind == "foreground" else "mean IoU of the classes in the image",
+        "bars": [
+            {"height": 100 * int(count) / int(counts.max()), "count": int(count), "low": index / _BINS}
+            for index, count in enumerate(counts)
+        ],
+        "worst": [entry(int(place)) for place in order[:rows]],
+        "median": entry(int(order[len(order) // 2])),
+        "best": [entry(int(place)) for place in order[::-1][:rows]],
+        "quantiles": [(f"{100 * q:.0f} %", float(np.quantile(values, q))) for q in (0.05, 0.25, 0.5, 0.75, 0.95)],
+        "skipped": report.num_images - len(known),
+    }
