@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from segcrit.errors import DataError
+from segcrit.errors import DataError, DtypeError
 
 __all__ = ["Record", "damaged", "decode", "encode"]
 
@@ -53,7 +53,11 @@ def encode(value: object) -> Any:
         return [encode(item) for item in value]
     if isinstance(value, dict):
         return {str(key): encode(item) for key, item in value.items()}
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+    raise DtypeError(
+        "a record, a number, a text, or lists and dictionaries of them",
+        f"a {type(value).__name__}",
+        "Store it as a number, a list or a text.",
+    )
 
 
 def decode(kind: type[T], value: object, place: str) -> T:

@@ -2,7 +2,7 @@
 
 No sentence says more than the run can carry: "leads" needs a corrected interval that leaves out zero against
 every other loss; with one seed it is "on these test images"; what could not be resolved is said with its
-size. Names of losses stand in backticks, so that every reader of the text can set them apart.
+size. Losses and options stand in backticks, so that every reader of the text can set them apart.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ __all__ = ["PRACTICALLY_EQUAL", "judge", "reference_loss"]
 # Losses within one point of each other, interval included, are equal for every practical purpose.
 PRACTICALLY_EQUAL: Final = 0.01
 
+# A sentence that lists more losses than this with their intervals is no longer read.
+_MOST_NAMED: Final = 5
+
+# The report is made right after results.json is written: its verdict need not be computed twice.
+_latest: tuple[Results, Verdict] | None = None
+
 Kind = Literal["leader", "tie", "unclear", "single", "nothing"]
 
 
@@ -33,6 +39,15 @@ def judge(results: Results) -> Verdict:
     Returns:
         The verdict; the same results always give the same one.
     """
+    global _latest
+    if _latest is not None and _latest[0] is results:
+        return _latest[1]
+    verdict = _judge(results)
+    _latest = results, verdict
+    return verdict
+
+
+def _judge(results: Results) -> Verdict:
     ranking = rank(results)
     reference = reference_loss(results)
     top = _top(ranking)
@@ -151,6 +166,13 @@ def _ahead(pair: PairComparison) -> str:
 def _others_behind(pairs: list[PairComparison]) -> list[str]:
     if not pairs:
         return []
+    if len(pairs) > _MOST_NAMED:
+        near, far = pairs[0], pairs[-1]
+        return [
+            f"{len(pairs)} others are behind `{near.first}`, from `{near.second}` by {number(near.difference)} "
+            f"({_range(near.low, near.high)}) to `{far.second}` by {number(far.difference)} "
+            f"({_range(far.low, far.high)})."
+        ]
     parts = [f"`{pair.second}` by {number(pair.difference)} ({_range(pair.low, pair.high)})" for pair in pairs]
     return [f"Behind `{pairs[0].first}`: {listed(parts)}."]
 

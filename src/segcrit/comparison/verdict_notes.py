@@ -115,7 +115,8 @@ def _failures(results: Results) -> list[str]:
             # "The loss became NaN" goes on after a colon; "NaN loss" keeps its capitals.
             message = message[0].lower() + message[1:] if message[1:2].islower() else message
             ranked = "" if tested_seeds(loss) else " and is not ranked"
-            which = f" with {len(diverged)} of {len(loss.seeds)} seeds" if len(loss.seeds) > 1 else ""
+            some = "all" if len(diverged) == len(loss.seeds) else f"{len(diverged)} of"
+            which = f" with {some} {len(loss.seeds)} seeds" if len(loss.seeds) > 1 else ""
             found.append(f"`{loss.name}` diverged{which}{ranked}: {message}.")
     untested = [
         loss.name
@@ -144,4 +145,4 @@ def _learning_rates(results: Results, ranking: Ranking) -> str:
 
 def _option(results: Results, command: str, python: str) -> str:
     """The option as the user would write it, on the command line or in Python."""
-    return python if results.run.command.startswith("segcrit.compare(") else command
+    return f"`{python if results.run.command.startswith('segcrit.compare(') else command}`"

@@ -1,0 +1,154 @@
+"""Results to ``report.html``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from segcrit import _extras, _files
+from segcrit.comparison import wording
+from segcrit.comparison.judgement import Verdict
+from segcrit.comparison.records import METRICS, Results
+from segcrit.comparison.report.criterion_line import criterion_line
+from segcrit.comparison.report.curves import training_charts, validation_charts
+from segcrit.comparison.report.details import details
+from segcrit.comparison.report.examples import gallery
+from segcrit.comparison.report.views import class_rows, cost_bars, forest, loss_rows, tested
+from segcrit.comparison.results import read_results
+from segcrit.comparison.summary import SCALAR_FIGURES
+from segcrit.comparison.verdict import judge
+
+__all__ = ["REPORT_FILE", "from_run", "render_report"]
+
+REPORT_FILE: Final = "report.html"
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def render_report(results: Results, run_dir: str | os.PathLike[str]) -> Path:
+    """Write ``report.html`` into the run's folder.
+
+    The page is one file: pictures and plots are inside it, nothing is loaded from elsewhere.
+
+    Args:
+        results: the comparison; an unfinished one gives the report of what is there.
+        run_dir: the run's folder, where the pictures that ``results`` names lie.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        MissingExtraError: jinja2, matplotlib or Pillow is missing.
+    """
+    folder = Path(run_dir)
+    path = folder / REPORT_FILE
+    _files.atomic_write_text(path, _page(results, folder))
+    return path
+
+
+def from_run(run_dir: str | os.PathLike[str]) -> Path:
+    """Make the report of a finished run anew from its ``results.json`` and pictures; no network is run.
+
+    Raises:
+        DataError: there is no ``results.json``, or it is damaged.
+    """
+    folder = Path(run_dir)
+    return render_report(read_results(folder), folder)
+
+
+def _page(results: Results, run_dir: Path) -> str:
+    verdict = judge(results)
+    losses = tested(results, verdict)
+    others = [name for name in SCALAR_FIGURES if name != results.run.metric]
+    lines = [(loss, criterion_line(loss)) for name in verdict.top for loss in losses if loss.name == name]
+    return str(
+        _environment(results)
+        .get_template("report.html.j2")
+        .render(
+            results=results,
+            run=results.run,
+            data=results.data,
+            verdict=verdict,
+            metric=METRICS[results.run.metric],
+            figure_names=[results.run.metric, *others],
+            figure_labels=SCALAR_FIGURES,
+            rows=loss_rows(results, verdict),
+            forest=forest(results, verdict),
+            tested=losses,
+            changed=[loss for loss in losses if loss.name != verdict.reference],
+            class_rows=class_rows(results, verdict),
+            class_sentence=_class_sentence(results, verdict),
+            validation=validation_charts(results),
+            diverged=any(seed.status == "diverged" for loss in results.losses for seed in loss.seeds),
+            costs=cost_bars(results),
+            gallery=gallery(results, run_dir),
+            training=training_charts(results),
+            details=details(results, verdict),
+            lines=lines,
+        )
+    )
+
+
+def _environment(results: Results) -> Any:
+    jinja2 = _extras.require("jinja2", extra="compare")
+    markup = _extras.require("markupsafe", extra="compare")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    colors = {loss.name: loss.color for loss in results.losses}
+
+    def names(text: str) -> Any:
+        """Set apart what stands in backticks: losses in their colour, options as code."""
+        parts = []
+        # A number and its percent sign stay on one line.
+        for place, part in enumerate(text.replace(" %", "\u00a0%").split("`")):
+            if place % 2 == 0:
+                parts.append(markup.escape(part))
+            elif part in colors:
+                parts.append(markup.Markup('<code class="loss c{}">{}</code>').format(colors[part] % 12, part))
+            else:
+                parts.append(markup.Markup("<code>{}</code>").format(part))
+        return markup.Markup("").join(parts)
+
+    def breaks(text: str) -> Any:
+        """Let a long expression break where a reader would: after commas, brackets and signs."""
+        return markup.Markup("<wbr>").join(markup.escape(part) for part in re.split(r"(?<=[,(=+*])", text))
+
+    environment.filters |= {
+        "breaks": breaks,
+        "names": names,
+        "number": wording.number,
+        "signed": wording.signed,
+        "percent": wording.percent,
+        "clock": wording.clock,
+        "memory": wording.memory,
+        "size": wording.size,
+        "listed": wording.listed,
+    }
+    environment.globals |= {"counted": wording.counted}
+    return environment
+
+
+def _class_sentence(results: Results, verdict: Verdict) -> str:
+    """The largest gain and the largest loss of one class, if they are more than chance for themselves."""
+    moves = [
+        (change.change[k], change.loss, entry.name)
+        for change in verdict.changes
+        for k, entry in enumerate(results.data.classes)
+        if change.low[k] > 0 or change.high[k] < 0
+    ]
+    if not moves:
+        return ""
+    gain, fall = max(moves), min(moves)
+    parts = []
+    if gain[0] > 0:
+        parts.append(f"the largest gain is `{gain[1]}` on “{gain[2]}” ({wording.signed(gain[0])})")
+    if fall[0] < 0:
+        parts.append(f"the largest drop is `{fall[1]}` on “{fall[2]}” ({wording.signed(fall[0])})")
+    text = wording.listed(parts)
+    return text[0].upper() + text[1:] + "."
