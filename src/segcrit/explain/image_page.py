@@ -31,7 +31,7 @@ def image_page(maps: ImageMaps, *, colours: Sequence[tuple[int, int, int]] | Non
         source: where image and network come from, a sentence below the heading.
 
     Returns:
-        The page as text. Volumes are shown by the slice (along the first axis) that holds most of the loss.
+        The page as text. Volumes are shown by the slice (along the third axis) that holds most of the loss.
     """
     palette = _palette(colours, len(maps.class_names))
     place, where = _slice(maps)
@@ -72,7 +72,7 @@ def image_page(maps: ImageMaps, *, colours: Sequence[tuple[int, int, int]] | Non
         shares=maps.class_shares(),
         chart=picture_source(panel_picture(concentration_panel(maps)), "svg+xml"),
         panel=concentration_panel(maps),
-        axes=("slice", "row", "column") if maps.valid.ndim == 3 else ("row", "column"),
+        axes=("row", "column", "slice")[: maps.valid.ndim] if maps.valid.ndim > 1 else ("pixel",),
     )
 
 
@@ -90,12 +90,12 @@ def _slice(maps: ImageMaps) -> tuple[tuple[Any, ...], str]:
     if maps.valid.ndim == 1:
         return (None, slice(None)), ""
     values = maps.gradient_map if maps.loss_map is None else maps.loss_map
-    index = int(np.nansum(values, axis=(1, 2)).argmax())
-    count = maps.valid.shape[0]
+    index = int(np.nansum(values, axis=(0, 1)).argmax())
     where = (
-        f"Slice {index} of 0 to {count - 1} is shown, the one with the largest share; shares are of the whole volume."
+        f"Slice {index + 1} of {maps.valid.shape[2]} along the third axis is shown, the one with the largest share; "
+        "shares are of the whole volume."
     )
-    return (index, slice(None), slice(None)), where
+    return (slice(None), slice(None), index), where
 
 
 def _nearest(values: Any, factor: int) -> Any:

@@ -180,13 +180,12 @@ def explain_image(
     logits = logits.detach().float().requires_grad_()
     value = criterion(logits, target)
     (gradient,) = torch.autograd.grad(value, logits)
-    valid = _valid(logits, target, criterion)
+    valid, truth = _read(logits, target, criterion)
     if not valid.any():
         raise ParameterError("pixels that count", "an image whose pixels are all ignored", "Choose another image.")
     has_map = any(loss.family == "pixel" for loss in _losses(criterion))
     loss_map = _numpy(criterion.pixel_map(logits.detach(), target)[0]) if has_map else None
     probability = _probabilities(logits.detach(), criterion)
-    truth = np.where(valid, target[0].numpy(), 0)
     names = _names(class_names, len(probability))
     gradient_map = np.where(valid, _numpy(gradient[0].norm(dim=0)), np.nan)
     masked_loss = None if loss_map is None else np.where(valid, loss_map, np.nan)
@@ -251,21 +250,25 @@ def _losses(criterion: Criterion) -> list[Loss]:
     return [loss for loss in found if loss is not None]
 
 
-def _valid(logits: Tensor, target: Tensor, criterion: Criterion) -> Mask:
+def _read(logits: Tensor, target: Tensor, criterion: Criterion) -> tuple[Mask, Labels]:
+    """Which pixels count, and the class of each, as the terms of the loss read the target."""
     terms = parse(criterion.expression).terms
-    flat = target.reshape(1, -1) if criterion.task == "multiclass" else target.reshape(1, 1, -1)
+    binary = criterion.task != "multiclass"
     reading = _masking.read_target(
-        flat,
+        target.reshape(1, 1, -1) if binary else target.reshape(1, -1),
         kind="index",
-        sigmoid=criterion.task != "multiclass",
+        sigmoid=binary,
         num_classes=logits.shape[1],
         ignore_index=criterion.ignore_index,
         view=_masking.View(background=any(t.parameters.get("unlabelled") == "background" for t in terms)),
-        dtype=torch.float64,
+        dtype=torch.float32,
         check=True,
     )
-    mask: Mask = reading.valid.reshape(target.shape[1:]).numpy()
-    return mask
+    truth = reading.target[0, 0] if binary else reading.target[0].argmax(0)
+    shape = target.shape[1:]
+    valid: Mask = reading.valid.reshape(shape).numpy()
+    labels: Labels = truth.to(torch.int64).reshape(shape).numpy()
+    return valid, labels
 
 
 def _probabilities(logits: Tensor, criterion: Criterion) -> Array:
