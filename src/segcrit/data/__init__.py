@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from segcrit.data.auditing import Audit, audit
 from segcrit.data.folder import load_folder
+from segcrit.data.landcover import land_cover
 from segcrit.data.model import ClassInfo, Sample, SegmentationData
 from segcrit.data.normalise import Normalisation, normalisation
 
-__all__ = ["ClassInfo", "Normalisation", "Sample", "SegmentationData", "load_folder", "normalisation"]
+__all__ = [
+    "Audit",
+    "ClassInfo",
+    "Normalisation",
+    "Sample",
+    "SegmentationData",
+    "audit",
+    "land_cover",
+    "load_folder",
+    "normalisation",
+]

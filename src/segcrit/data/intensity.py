@@ -98,6 +98,8 @@ def image_figures(data: SegmentationData, ids: Sequence[str], scanner: Scanner) 
 
 def figures_of(image: FloatArray, dtype: str = "", declared: Sequence[float] = ()) -> ImageFigures:
     """Figures of an image ``(channels, *S)``."""
+    if dtype == "uint8" and not declared:
+        return ImageFigures(tuple(_channel_of_bytes(plane) for plane in image), (), 0.0, dtype)
     nodata = tuple(sorted({*declared, *_undeclared(image, dtype)}))
     missing = is_missing(image, nodata)
     channels = []
@@ -141,6 +143,28 @@ def _channel(values: npt.NDArray[np.float32]) -> ChannelFigures:
         clipped_mean=float(clipped.mean(dtype=np.float64)),
         clipped_std=float(clipped.std(dtype=np.float64)),
     )
+
+
+def _channel_of_bytes(plane: FloatArray) -> ChannelFigures:
+    """The same from a histogram of 256 values, many times faster."""
+    histogram = np.bincount(plane.reshape(-1).astype(np.uint8), minlength=256)
+    pixels = int(histogram.sum())
+    present = np.flatnonzero(histogram)
+    if not pixels:
+        return ChannelFigures(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    cumulative = np.cumsum(histogram)
+    low, high = (float(np.searchsorted(cumulative, share / 100 * pixels)) for share in (LOWER, UPPER))
+    values = np.arange(256, dtype=np.float64)
+    mean, std = _moments(values, histogram)
+    clipped_mean, clipped_std = _moments(np.clip(values, low, high), histogram)
+    return ChannelFigures(
+        pixels, float(present[0]), float(present[-1]), low, high, mean, std, clipped_mean, clipped_std
+    )
+
+
+def _moments(values: npt.NDArray[np.float64], weights: npt.NDArray[np.int64]) -> tuple[float, float]:
+    mean = float(np.average(values, weights=weights))
+    return mean, float(np.average((values - mean) ** 2, weights=weights)) ** 0.5
 
 
 def _from_json(value: dict[str, Any]) -> ImageFigures:

@@ -20,7 +20,7 @@ class Problem:
     Attributes:
         severity: ``"error"`` makes training impossible, ``"warning"`` makes it doubtful, ``"note"`` is worth knowing.
         code: a short stable name, for machines.
-        expected: what was expected, a noun phrase.
+        expected: what was expected, a noun phrase; empty for warnings and notes.
         got: what came instead.
         advice: what to do, a sentence.
         files: names of the files, at most the first twenty.
@@ -43,16 +43,20 @@ class Problem:
         return cls("error", code, expected, got, advice, tuple(files[:20]), len(files) if count is None else count)
 
     @classmethod
-    def warning(
-        cls, code: str, expected: str, got: str, advice: str, files: Sequence[str] = (), count: int | None = None
-    ) -> Problem:
-        """A problem that makes results doubtful."""
-        return cls("warning", code, expected, got, advice, tuple(files[:20]), len(files) if count is None else count)
+    def warning(cls, code: str, got: str, advice: str, files: Sequence[str] = ()) -> Problem:
+        """A problem that makes results doubtful; ``got`` is a whole sentence without its full stop."""
+        return cls("warning", code, "", got, advice, tuple(files[:20]), len(files))
+
+    @classmethod
+    def note(cls, code: str, got: str, advice: str, files: Sequence[str] = ()) -> Problem:
+        """Something worth knowing; ``got`` is a whole sentence without its full stop."""
+        return cls("note", code, "", got, advice, tuple(files[:20]), len(files))
 
     @property
     def message(self) -> str:
         """One line: what is the matter and what to do."""
-        return f"expected {self.expected}, got {self.got}. {self.advice}"
+        found = f"expected {self.expected}, got {self.got}" if self.expected else self.got
+        return f"{found}. {self.advice}"
 
     def to_dict(self) -> dict[str, object]:
         """JSON types."""
