@@ -173,6 +173,10 @@ def own_parameters(formula: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def _read_annotation(hint: Any, default: Any) -> tuple[Constraint | None, str]:
+    # Python 3.10 wraps the hint of a parameter whose default is None in Optional, and would hide what it carries.
+    for choice in typing.get_args(hint) if typing.get_origin(hint) is typing.Union else ():
+        if hasattr(choice, "__metadata__"):
+            hint = choice
     constraint: Constraint | None = None
     meaning = ""
     for extra in getattr(hint, "__metadata__", ()):
