@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -326,3 +328,44 @@ def test_inputs_are_left_alone() -> None:
     assert torch.equal(logits, copies[0])
     assert torch.equal(truth, copies[1])
     assert logits.grad is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+@pytest.mark.parametrize("upsample", [None, "linear"])
+def test_a_gpu_counts_the_same(task: str, upsample: str | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    classes = 1 if task == "binary" else 7
+    # Small whole numbers: interpolation is exact on both devices, and ties are frequent.
+    logits = torch.randint(-3, 4, (3, classes, 16, 16), generator=generator).float()
+    size = 32 if upsample else 16
+    shape = (3, classes, size, size) if task == "multilabel" else (3, size, size)
+    target = torch.randint(0, 7 if task == "multiclass" else 2, shape, generator=generator)
+    target[0, ..., :3, :] = 255
+    options = {"task": task, "upsample": upsample, "ignore_index": 255}
+    expected = _total(logits, target, classes, **options)
+    assert np.array_equal(_total(logits.cuda(), target.cuda(), classes, **options), expected)
+    assert np.array_equal(_total(logits.cuda().bfloat16(), target.cuda().to(torch.uint8), classes, **options), expected)
+    with pytest.raises(DeviceError, match="cuda"):
+        _total(logits.cuda(), target, classes, **options)
+
+
+def test_real_masks_of_a_driving_data_set(real_data: Path) -> None:
+    """Masks against themselves moved by a few pixels, counted by NumPy's two-dimensional histogram."""
+    image = pytest.importorskip("PIL.Image")
+    files = sorted((real_data / "camvid" / "masks").glob("*.png"))[:6]
+    if not files:
+        pytest.skip("no CamVid masks in the data folder")
+    masks = np.stack([np.asarray(image.open(file)) for file in files])
+    moved = np.roll(masks, 4, axis=2)
+    moved[moved == 255] = 0
+    report = Evaluator(11, ignore_index=255).update(moved, masks, [file.stem for file in files]).compute()
+    kept = masks != 255
+    edges = np.arange(12) - 0.5
+    expected, _, _ = np.histogram2d(masks[kept], moved[kept], bins=(edges, edges))
+    assert np.array_equal(report.confusion, expected.astype(np.int64))
+    hits = np.diag(expected)
+    union = expected.sum(axis=0) + expected.sum(axis=1) - hits
+    np.testing.assert_allclose(report.iou, np.where(union > 0, hits / np.maximum(union, 1), np.nan))
+    assert report.num_pixels == kept.sum()

@@ -17,7 +17,7 @@ from segcrit.evaluation.ratios import Floats, Integers, class_ratio
 __all__ = ["PerImage"]
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class PerImage:
     """True positives, false positives and false negatives of each image and class.
 
@@ -93,6 +93,9 @@ class PerImage:
                 f"other counts for image {self.ids[int(np.argmax(wrong.any(axis=1)))]!r}",
                 "Compute the counts again.",
             )
+
+    def __repr__(self) -> str:
+        return f"PerImage({self.num_images} images, {self.num_classes} classes, {self.task})"
 
     @property
     def num_images(self) -> int:

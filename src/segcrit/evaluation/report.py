@@ -26,7 +26,7 @@ __all__ = ["Report"]
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Report:
     """All figures of an evaluation; made by :meth:`segcrit.evaluation.Evaluator.compute`.
 
@@ -300,6 +300,10 @@ class Report:
         from segcrit.evaluation.html import write_page
 
         write_page(self, path, title=title, groups=groups)
+
+    def __repr__(self) -> str:
+        value = self.figures[self.headline]
+        return f"Report({self.num_images} images, {self.num_classes} classes, {self.headline}={value:.4f})"
 
     def __str__(self) -> str:
         return as_text(self)
