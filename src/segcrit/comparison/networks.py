@@ -1,0 +1,332 @@
+"""The network that every loss trains: the default U-Net, one of a well-kept library, or the user's own.
+
+unet                                       MONAI's BasicUNet, encoder widths 16 to 128
+unet?features=(32,32,64,128,256,32)        the same, wider
+smp:Unet?encoder_name=resnet34             segmentation_models_pytorch
+monai:SegResNet?init_filters=16            monai.networks.nets
+hf:nvidia/segformer-b0-finetuned-ade-512-512   transformers.AutoModelForSemanticSegmentation
+my_module:make_network                     a function (or class) of the user's own
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import unquote
+
+import torch
+from torch import nn
+
+from segcrit._extras import require
+from segcrit.errors import MissingExtraError, ParameterError, SegcritError
+
+__all__ = ["UNET_FEATURES", "Network", "Purpose", "make_network"]
+
+# Encoder widths 16 to 128 and a last decoder width: 0.5 million parameters in 2-D, 440 steps of 8 crops of
+# 128 x 128 in about a minute on two cores.
+UNET_FEATURES: Final = (16, 16, 32, 64, 128, 16)
+
+_ADVICE: Final = (
+    "Write 'unet', 'smp:Unet?encoder_name=resnet34', 'monai:SegResNet', "
+    "'hf:nvidia/segformer-b0-finetuned-ade-512-512' or 'my_module:make_network'."
+)
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What the data asks of a network."""
+
+    in_channels: int
+    num_classes: int  # channels that the network must put out: 1 for the binary task
+    spatial_dims: int
+    crop: tuple[int, ...] = ()  # size of the training crops, for networks of fixed input size
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to make a network, and what is known about it.
+
+    Attributes:
+        spec: what the user asked for.
+        factory: makes a new network with fresh (or pretrained) weights.
+        description: one line for people.
+        learning_rate: a peak learning rate that suits it with AdamW.
+        intensities: ``"data"``: inputs are normalised by the training split; ``"imagenet"``: 8-bit colour images
+            are normalised as for ImageNet, because the pretrained weights expect it.
+        fixed_size: its input must have the size of the training crop.
+        channels_last: whether that memory layout is known to suit it.
+    """
+
+    spec: str
+    factory: Callable[[], nn.Module]
+    description: str
+    learning_rate: float = 1e-3
+    intensities: Literal["data", "imagenet"] = "data"
+    fixed_size: bool = False
+    channels_last: bool = False
+
+    def build(self, seed: int) -> nn.Module:
+        """A new network; its random weights depend on the seed alone, and no global generator is disturbed.
+
+        Raises:
+            ParameterError: the library refuses the options, or what came is no network.
+        """
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            try:
+                network = self.factory()
+            except (SegcritError, MemoryError):
+                raise
+            except Exception as error:
+                raise ParameterError(
+                    f"a network from {self.spec!r}",
+                    f"{type(error).__name__}: {_first_line(error)}",
+                    "Correct the name or the options after '?'.",
+                ) from error
+        if not isinstance(network, nn.Module):
+            raise ParameterError(
+                f"a torch.nn.Module from {self.spec!r}", f"{type(network).__name__}", "Return the network."
+            )
+        return network
+
+
+def make_network(model: str | nn.Module | Callable[..., nn.Module], purpose: Purpose) -> Network:
+    """Understand what the user gave as the network.
+
+    Args:
+        model: a text (see the head of this module), a network, or a function that makes one; the function is
+            called with those of ``in_channels``, ``num_classes``, ``spatial_dims`` and ``img_size`` that it takes.
+        purpose: channels, classes and dimensions of the data.
+
+    Raises:
+        ParameterError: the text names nothing that exists.
+        MissingExtraError: the library is not installed.
+
+    Example:
+        >>> network = make_network("unet", Purpose(in_channels=3, num_classes=7, spatial_dims=2))
+        >>> sum(parameter.numel() for parameter in network.build(seed=0).parameters())
+        496295
+    """
+    if isinstance(model, nn.Module):
+        # The very weights that were given (perhaps pretrained) are the initial weights of every training.
+        return Network(_name_of(model), lambda: copy.deepcopy(model), f"{_name_of(model)} as given, with its weights")
+    if callable(model):
+        name = _name_of(model)
+        return Network(name, _own(model, name, purpose, {}), f"made by {name}")
+    if not isinstance(model, str):
+        raise ParameterError("a network, a function or a text as model", type(model).__name__, _ADVICE)
+    name, options = _split(model)
+    prefix, colon, rest = name.partition(":")
+    if prefix == "unet" and not colon:
+        return _unet(model, options, purpose)
+    if prefix in ("smp", "monai", "hf") and rest:
+        return {"smp": _smp, "monai": _monai, "hf": _hugging_face}[prefix](model, rest, options, purpose)
+    if colon and rest:
+        function = _find_function(model, prefix, rest)
+        return Network(model, _own(function, model, purpose, options), f"made by {name}")
+    raise ParameterError("the name of a network", repr(model), _ADVICE)
+
+
+def _unet(spec: str, options: dict[str, Any], purpose: Purpose) -> Network:
+    nets = require("monai.networks.nets", extra="compare")
+    features = options.pop("features", UNET_FEATURES)
+    # Batch norm keeps the absolute intensities that land cover or staining are told by (instance norm removes
+    # them), and is the fastest on a CPU.
+    arguments = {"norm": "batch", **options}
+    widths = ", ".join(map(str, features[:-1])) if isinstance(features, tuple) else features
+
+    def factory() -> nn.Module:
+        network: nn.Module = nets.BasicUNet(
+            spatial_dims=purpose.spatial_dims,
+            in_channels=purpose.in_channels,
+            out_channels=purpose.num_classes,
+            features=features,
+            **arguments,
+        )
+        return network
+
+    more = "".join(f", {name} {value}" for name, value in options.items())
+    return Network(
+        spec,
+        factory,
+        f"U-Net (MONAI BasicUNet), encoder widths {widths}{more}",
+        learning_rate=3e-3,
+        channels_last=purpose.spatial_dims == 2,
+    )
+
+
+def _smp(spec: str, name: str, options: dict[str, Any], purpose: Purpose) -> Network:
+    library = _library("segmentation_models_pytorch", "segmentation-models-pytorch")
+    if purpose.spatial_dims != 2:
+        raise ParameterError("2-D images for a network of smp", "volumes", "Choose 'unet' or a network of monai.")
+    maker = _attribute(library, name, spec)
+    pretrained = options.get("encoder_weights", "imagenet") is not None
+    return Network(
+        spec,
+        lambda: maker(in_channels=purpose.in_channels, classes=purpose.num_classes, **options),
+        f"{name} (segmentation_models_pytorch), encoder {options.get('encoder_name', 'resnet34')}"
+        + (", pretrained" if pretrained else ""),
+        intensities="imagenet" if pretrained and purpose.in_channels == 3 else "data",
+    )
+
+
+def _monai(spec: str, name: str, options: dict[str, Any], purpose: Purpose) -> Network:
+    nets = require("monai.networks.nets", extra="compare")
+    maker = _attribute(nets, name, spec)
+    known = {
+        "spatial_dims": purpose.spatial_dims,
+        "dimensions": purpose.spatial_dims,
+        "in_channels": purpose.in_channels,
+        "out_channels": purpose.num_classes,
+        "num_classes": purpose.num_classes,
+        "img_size": purpose.crop,
+    }
+    takes = inspect.signature(maker).parameters
+    arguments = {key: value for key, value in known.items() if key in takes} | options
+    missing = [
+        key
+        for key, parameter in takes.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and key not in arguments
+    ]
+    if missing:
+        raise ParameterError(
+            f"all parameters of monai's {name}",
+            f"none for {', '.join(missing)}",
+            f"Write them after '?', as in 'monai:{name}?{'&'.join(key + '=...' for key in missing)}'.",
+        )
+    return Network(spec, lambda: maker(**arguments), f"{name} (MONAI)", fixed_size="img_size" in takes)
+
+
+def _hugging_face(spec: str, name: str, options: dict[str, Any], purpose: Purpose) -> Network:
+    library = _library("transformers", "transformers")
+    if purpose.spatial_dims != 2:
+        raise ParameterError(
+            "2-D images for a network of Hugging Face", "volumes", "Choose 'unet' or a network of monai."
+        )
+    arguments = {"num_labels": purpose.num_classes, "ignore_mismatched_sizes": True} | options
+    if purpose.in_channels != 3:
+        arguments["num_channels"] = purpose.in_channels
+
+    def factory() -> nn.Module:
+        with _silent_transformers():
+            network: nn.Module = library.AutoModelForSemanticSegmentation.from_pretrained(name, **arguments)
+        return network
+
+    return Network(
+        spec,
+        factory,
+        f"{name} (Hugging Face), pretrained",
+        learning_rate=2e-4,
+        intensities="imagenet" if purpose.in_channels == 3 else "data",
+    )
+
+
+@contextmanager
+def _silent_transformers() -> Iterator[None]:
+    """Keeps the library's report of newly made head weights, which is meant here, off the terminal."""
+    logging: Any = importlib.import_module("transformers.utils.logging")
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _own(function: Callable[..., Any], name: str, purpose: Purpose, options: dict[str, Any]) -> Callable[[], nn.Module]:
+    offered = {
+        "in_channels": purpose.in_channels,
+        "num_classes": purpose.num_classes,
+        "out_channels": purpose.num_classes,
+        "spatial_dims": purpose.spatial_dims,
+        "img_size": purpose.crop,
+    }
+    try:
+        takes = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return lambda: function(**options)
+    arguments = {key: value for key, value in offered.items() if key in takes} | options
+    return lambda: function(**arguments)
+
+
+def _find_function(spec: str, module_name: str, attribute: str) -> Callable[..., Any]:
+    # A console script does not look for modules in the current folder, where the user's file lies.
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ParameterError(
+            f"a module {module_name!r} for the network {spec!r}",
+            f"{type(error).__name__}: {error}",
+            f"Put {module_name}.py into {here} or install the package. {_ADVICE}",
+        ) from error
+    finally:
+        sys.path.remove(here)
+    found = _attribute(module, attribute, spec)
+    if not callable(found):
+        raise ParameterError(f"a function {attribute!r} in {module_name}", f"a {type(found).__name__}", _ADVICE)
+    return found
+
+
+def _attribute(module: Any, name: str, spec: str) -> Callable[..., Any]:
+    found = getattr(module, name, None)
+    if found is None:
+        near = get_close_matches(name, dir(module), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else _ADVICE
+        raise ParameterError(f"a network that {module.__name__} has", f"{name!r} in {spec!r}", hint)
+    function: Callable[..., Any] = found
+    return function
+
+
+def _library(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module:
+            raise
+        raise MissingExtraError(
+            f"the package {package}, which this network needs",
+            "an environment without it",
+            f"Install it with: pip install {package}",
+        ) from error
+
+
+def _split(spec: str) -> tuple[str, dict[str, Any]]:
+    """'smp:Unet?encoder_name=resnet34' -> ('smp:Unet', {'encoder_name': 'resnet34'})."""
+    name, _, query = spec.partition("?")
+    options: dict[str, Any] = {}
+    for part in filter(None, query.split("&")):
+        key, equals, value = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise ParameterError("options as name=value, joined by '&'", repr(part), "Write 'unet?norm=instance'.")
+        try:
+            options[key] = ast.literal_eval(unquote(value))
+        except (ValueError, SyntaxError):
+            options[key] = unquote(value)
+    return name.strip(), options
+
+
+def _name_of(thing: Any) -> str:
+    if isinstance(thing, nn.Module):
+        return type(thing).__qualname__
+    return getattr(thing, "__qualname__", type(thing).__qualname__)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"

@@ -1,0 +1,408 @@
+"""From what the user asked for to a comparison that can run: new, continued or extended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+
+from segcrit._constants import Task
+from segcrit.comparison.context import Context, is_first_process, started_by_launcher
+from segcrit.comparison.inference import make_predictor
+from segcrit.comparison.loader_source import LoaderSource, first_batch, open_loaders
+from segcrit.comparison.networks import Network, Purpose, make_network
+from segcrit.comparison.progress import Reporter
+from segcrit.comparison.run_directory import LossPlan, RunDirectory, RunState, folder_name
+from segcrit.comparison.settings import DEFAULT_LOSSES, Compute, Settings, require_same
+from segcrit.comparison.source import FolderSource, Source
+from segcrit.comparison.words import default_losses, resolve_words
+from segcrit.data.model import SegmentationData
+from segcrit.errors import DataError, ParameterError
+from segcrit.expression import Expression, parse
+
+__all__ = ["Prepared", "Request", "prepare"]
+
+# Lets processes that Lightning starts on this machine find the folder that the first one chose.
+_OUT_VARIABLE: Final = "SEGCRIT_COMPARE_OUT"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None means "not said"."""
+
+    model: str | nn.Module | Callable[..., nn.Module] | None
+    data: Any
+    losses: Sequence[str] | None
+    out: str | Path | None
+    resume: bool
+    add: Sequence[str]
+    options: Mapping[str, Any]  # names of Settings, those that were given
+    compute: Compute
+    num_classes: int | None = None
+    class_names: Sequence[str] | None = None
+    ignore_index: int | None = None
+    train_labels: str | None = None
+    group_by: str | None = None
+    save_predictions: bool = False
+    command: str = ""
+    dry_run: bool = False
+
+
+@dataclass
+class Prepared:
+    """A comparison that can run."""
+
+    context: Context
+    plans: tuple[LossPlan, ...]
+    state: RunState
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(request: Request, reporter: Reporter) -> Prepared:
+    """Check everything that can be checked before the first step, and set the run's folder up.
+
+    Raises:
+        SegcritError: something does not fit; nothing has been written then.
+    """
+    directory = RunDirectory(_folder(request))
+    old: RunState | None = None
+    if request.resume or request.add:
+        old = directory.read()
+    elif not request.dry_run and is_first_process() and os.environ.get(_OUT_VARIABLE) != str(directory.path):
+        directory.require_new()
+    expressions = _expressions(request, old)
+    source = _open_data(request, old, reporter)
+    if old is not None and old.data["fingerprint"] != source.info.fingerprint:
+        raise DataError(
+            f"the data that the run in {directory.path} was started with",
+            f"other images, splits or classes in {source.info.name}",
+            "Give the same data, or start a new run in another folder.",
+        )
+    task = _task(request, old)
+    network = _network(request, old, source, task)
+    settings = _settings(request, old, source, network, directory)
+    if settings.crop and network.fixed_size:
+        network = _network(request, old, source, task, settings.crop)
+    source.configure(settings, network.intensities, request.compute.num_workers, reporter.preparing)
+    predictor = make_predictor(
+        settings.inference,
+        settings.window,
+        settings.crop,
+        source.info.spatial_dims,
+        network.fixed_size,
+        isinstance(source, LoaderSource),
+    )
+    context = Context(
+        source, network, settings, request.compute, directory, reporter, predictor, request.save_predictions
+    )
+    context.passport = _passport(context)
+    plans = _plans(context, expressions, old)
+    for plan in plans:
+        context.criterion(plan.resolved)
+    model = {"spec": network.spec, "signature": _signature(network, request.model)}
+    if old is not None and old.model["signature"] != model["signature"]:
+        raise ParameterError(
+            f"the network that the run in {directory.path} was started with ({old.model['spec']})",
+            f"another one ({network.spec})",
+            "Give the same network, or start a new run in another folder.",
+        )
+    state = RunState(
+        created=old.created if old else datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        segcrit_version=old.segcrit_version if old else _version(),
+        command=old.command if old else request.command,
+        settings=settings.to_dict(),
+        data=old.data if old else _data_record(request, source),
+        model=old.model if old else model,
+        losses=plans,
+        elapsed_seconds=old.elapsed_seconds if old else 0.0,
+        notes=old.notes if old else (),
+    )
+    return Prepared(context, plans, state, list(state.notes))
+
+
+def _version() -> str:
+    from segcrit import __version__
+
+    return __version__
+
+
+def _folder(request: Request) -> Path:
+    if request.out is not None:
+        return Path(request.out)
+    if request.resume or request.add:
+        raise ParameterError("the folder of the run to continue", "none", "Give it with --out.")
+    if _OUT_VARIABLE in os.environ and not is_first_process():
+        return Path(os.environ[_OUT_VARIABLE])
+    if started_by_launcher() and not request.dry_run:
+        raise ParameterError("a folder that all processes know", "none", "Give it with --out.")
+    number = 1
+    while (path := Path("runs") / f"compare-{number}").exists():
+        number += 1
+    return path
+
+
+def announce_folder(directory: RunDirectory) -> None:
+    """Tell processes that will be started from this one which folder it is."""
+    os.environ[_OUT_VARIABLE] = str(directory.path)
+
+
+def withdraw_folder() -> None:
+    """Undo :func:`announce_folder`."""
+    if is_first_process():
+        os.environ.pop(_OUT_VARIABLE, None)
+
+
+# ------------------------------------------------------------------------------------------------------ losses
+
+
+def _expressions(request: Request, old: RunState | None) -> list[tuple[str, Expression]]:
+    if isinstance(request.losses, str) or isinstance(request.add, str):
+        raise ParameterError("a list of losses", "one text", 'Write losses=["ce", "dice"].')
+    stored = [(plan.given, parse(plan.canonical)) for plan in old.losses] if old else []
+    given = None if request.losses is None else [(text, parse(text)) for text in request.losses]
+    if old is not None:
+        names = {str(expression) for _, expression in stored}
+        if given is not None and {str(expression) for _, expression in given} != names:
+            raise ParameterError(
+                f"the losses that the run was started with ({', '.join(plan.canonical for plan in old.losses)})",
+                ", ".join(str(expression) for _, expression in given),
+                "Leave --losses out to continue the run, and name further losses with --add.",
+            )
+        added = [(text, parse(text)) for text in request.add]
+        for _, expression in added:
+            if str(expression) in names:
+                raise ParameterError(
+                    "losses to add that the run does not have yet",
+                    f"{str(expression)!r}, which it has",
+                    "Leave it out; --resume trains what is missing.",
+                )
+        return _unique(stored + added)
+    if given is None:
+        given = [(text, parse(text)) for text in default_losses(_task(request, None), DEFAULT_LOSSES)]
+    if not given:
+        raise ParameterError("at least one loss", "none", 'Give for example --losses ce dice "ce + dice".')
+    return _unique(given)
+
+
+def _unique(losses: list[tuple[str, Expression]]) -> list[tuple[str, Expression]]:
+    seen: dict[str, str] = {}
+    for text, expression in losses:
+        canonical = str(expression)
+        if canonical in seen:
+            raise ParameterError("different losses", f"{canonical!r} twice", "Give each loss once.")
+        seen[canonical] = text
+    return losses
+
+
+def _plans(
+    context: Context, expressions: Iterable[tuple[str, Expression]], old: RunState | None
+) -> tuple[LossPlan, ...]:
+    known = {plan.canonical: plan for plan in old.losses} if old else {}
+    source, task = context.source, context.settings.task
+    positive = getattr(source, "positive_weights", None)
+    plans = []
+    for position, (text, expression) in enumerate(expressions, start=1):
+        canonical = str(expression)
+        if canonical in known:
+            # Numbers that were computed when the run was started stay as they were.
+            plans.append(known[canonical])
+            continue
+        resolved, words = resolve_words(expression, task, source.info, lambda: source.frequencies(task), positive)
+        plans.append(LossPlan(text, canonical, str(resolved), folder_name(position, canonical), words))
+    return tuple(plans)
+
+
+# -------------------------------------------------------------------------------------------------------- data
+
+
+def _open_data(request: Request, old: RunState | None, reporter: Reporter) -> Source:
+    data, train_labels, group_by = request.data, request.train_labels, request.group_by
+    if old is not None:
+        stored = old.data
+        given = {key: value for key, value in (("train_labels", train_labels), ("group_by", group_by)) if value}
+        require_same(stored, given, request.out)
+        train_labels, group_by = stored.get("train_labels") or None, stored.get("group_by") or None
+        if data is None:
+            if stored["kind"] == "own":
+                raise ParameterError(
+                    "the loaders that the run was started with", "no data", "Give the same data= again."
+                )
+            data = stored["path"] if stored["kind"] == "folder" else None
+    if data is None:
+        if train_labels or group_by:
+            raise ParameterError(
+                "a data folder for --train-labels and --group-by", "the default data", "Give DATA, the folder."
+            )
+        from segcrit.data import land_cover
+
+        return FolderSource(land_cover())
+    if isinstance(data, (str, os.PathLike)):
+        from segcrit.data import load_folder
+
+        reporter.preparing("looking through the data", 0, 1)
+        loaded = load_folder(Path(data), train_labels=train_labels, group_by=group_by, progress=False)
+        return FolderSource(loaded, Path(train_labels).name if train_labels else "")
+    if isinstance(data, SegmentationData):
+        return FolderSource(data, "training labels" if data.has_train_labels else "")
+    loaders, module = open_loaders(data)
+    task = _task(request, old)
+    num_classes = request.num_classes or (len(request.class_names) if request.class_names else None)
+    if num_classes is None:
+        num_classes = _classes_of_network(request.model, loaders["train"], task)
+    return LoaderSource(
+        module if module is not None else loaders,
+        num_classes,
+        task=task,
+        ignore_index=request.ignore_index,
+        class_names=request.class_names,
+    )
+
+
+def _classes_of_network(model: Any, loader: Any, task: Task) -> int:
+    """Number of channels that the user's own network puts out."""
+    import copy
+
+    import torch
+
+    from segcrit.comparison.batches import main_logits, read_output
+
+    if not isinstance(model, nn.Module):
+        raise ParameterError(
+            "the number of classes of data that comes from own loaders", "none", "Give num_classes= or class_names=."
+        )
+    image = first_batch(loader).image[:1]
+    with torch.no_grad():
+        logits = main_logits(read_output(copy.deepcopy(model).cpu().eval()(image), image.ndim - 2))
+    return 2 if task == "binary" else int(logits.shape[1])
+
+
+def _data_record(request: Request, source: Source) -> dict[str, Any]:
+    record: dict[str, Any] = {"fingerprint": source.info.fingerprint, "name": source.info.name}
+    if request.data is None:
+        return record | {"kind": "default"}
+    if isinstance(request.data, (str, os.PathLike)):
+        return record | {
+            "kind": "folder",
+            "path": os.fspath(request.data),
+            "train_labels": request.train_labels or "",
+            "group_by": request.group_by or "",
+        }
+    return record | {"kind": "own"}
+
+
+# ----------------------------------------------------------------------------------------- network and settings
+
+
+def _task(request: Request, old: RunState | None) -> Task:
+    given = request.options.get("task")
+    stored = old.settings["task"] if old else None
+    return given or stored or "multiclass"
+
+
+def _network(request: Request, old: RunState | None, source: Source, task: Task, crop: tuple[int, ...] = ()) -> Network:
+    model = request.model
+    if model is None:
+        model = old.model["spec"] if old else "unet"
+        if old is not None and old.model.get("own"):
+            raise ParameterError("the network that the run was started with", "no model", "Give the same model again.")
+    info = source.info
+    if task == "binary" and info.num_classes != 2:
+        raise ParameterError(
+            "data of two classes for a binary task", f"{info.num_classes} classes", "Leave --task out (multiclass)."
+        )
+    if task == "multilabel" and isinstance(source, FolderSource):
+        raise ParameterError(
+            "own loaders for a multilabel task",
+            "a data folder, whose masks hold one class a pixel",
+            "Leave --task out, or call segcrit.compare with loaders that yield (N, C, *S) targets.",
+        )
+    outputs = 1 if task == "binary" else info.num_classes
+    return make_network(model, Purpose(info.channels, outputs, info.spatial_dims, crop))
+
+
+def _signature(network: Network, model: Any) -> str:
+    """What must be the same when a run is continued: names and shapes of all weights."""
+    shapes = [(name, tuple(value.shape)) for name, value in network.build(0).state_dict().items()]
+    return sha256(repr(sorted(shapes)).encode()).hexdigest()[:16]
+
+
+def _settings(
+    request: Request, old: RunState | None, source: Source, network: Network, directory: RunDirectory
+) -> Settings:
+    given = dict(request.options)
+    dimensions = source.info.spatial_dims
+    for name in ("crop", "window"):
+        if given.get(name) is not None:
+            given[name] = _sizes(name, given[name], dimensions)
+    if given.get("seeds") is not None:
+        given["seeds"] = _seeds(given["seeds"])
+    given = {name: value for name, value in given.items() if value is not None}
+    if old is not None:
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        stored = dict(old.settings)
+        if "epochs" in plain and "steps" not in plain and stored["passes"]:
+            plain["passes"] = plain.pop("epochs")
+        require_same(stored, plain, directory.path)
+        return Settings.from_dict(stored)
+    defaults = source.default_settings()
+    epoch_steps = defaults.pop("epoch_steps", None)
+    settings = Settings(**(defaults | {"learning_rate": network.learning_rate} | given))
+    return _with_length(settings, given, source, epoch_steps)
+
+
+def _with_length(settings: Settings, given: Mapping[str, Any], source: Source, epoch_steps: int | None) -> Settings:
+    """Fill in steps from epochs, or epochs from steps."""
+    if "steps" in given:
+        if "epochs" not in given and epoch_steps is not None:
+            return replace(settings, epochs=max(1, -(-settings.steps // epoch_steps)))
+        return replace(settings, epochs=min(settings.epochs, settings.steps))
+    if epoch_steps is None:
+        images = source.info.images.get("train") or 0
+        if isinstance(source, LoaderSource):
+            raise ParameterError("the length of a training on loaders without len()", "none", "Give steps=.")
+        if "epochs" not in given:
+            return settings
+        epoch_steps = -(-images // settings.batch_size)
+    return replace(settings, steps=settings.epochs * epoch_steps, passes=settings.epochs)
+
+
+def _sizes(name: str, value: Any, dimensions: int) -> tuple[int, ...]:
+    sizes = (value,) if isinstance(value, int) else tuple(value)
+    if len(sizes) == 1:
+        sizes *= dimensions
+    if len(sizes) != dimensions:
+        raise ParameterError(
+            f"one size or {dimensions} sizes for {name}", " ".join(map(str, sizes)), "Give one size an axis."
+        )
+    return sizes
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ParameterError("at least one seed", f"{value}", "Give --seeds 1 or more.")
+        return tuple(range(value))
+    return tuple(value)
+
+
+def _passport(context: Context) -> dict[str, Any]:
+    """What a checkpoint carries with it, so that someone can use the network: plain values only."""
+    info, settings = context.source.info, context.settings
+    return {
+        "model": context.network.spec,
+        "num_classes": info.num_classes,
+        "channels": info.channels,
+        "spatial_dims": info.spatial_dims,
+        "task": settings.task,
+        "crop": list(settings.crop),
+        "ignore_index": info.ignore_index,
+        "classes": [entry.name for entry in info.classes],
+        "colors": [entry.color for entry in info.classes],
+        "normalisation": context.source.normalisation,
+    }

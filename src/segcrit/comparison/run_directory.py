@@ -1,0 +1,219 @@
+"""The folder of a run: where everything lies, and what is known about the run when it is continued.
+
+run.json                      settings, losses, what identifies data and network; time spent so far
+initial/seed-0.pt             the initial weights that every loss starts from
+losses/01-ce/learning_rate.json   what the search for one found
+losses/01-ce/seed-0/          last.ckpt (to resume from), best.ckpt, result.json (finished)
+losses/01-ce/seed-0/predictions/
+tensorboard/01-ce/seed-0/     event files
+examples/                     pictures for the report
+results.json, *.csv, report.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from segcrit import _files
+from segcrit.comparison._codec import decode, encode
+from segcrit.comparison.records import ComputedWord, LearningRate, SeedResult
+from segcrit.errors import DataError, ParameterError
+
+__all__ = ["LossPlan", "RunDirectory", "RunState", "TrainingFolder"]
+
+_VERSION: Final = 1
+_RUN_FILE: Final = "run.json"
+
+
+@dataclass(frozen=True)
+class LossPlan:
+    """One loss of a run.
+
+    Attributes:
+        given: as the user wrote it.
+        canonical: ``str(parse(given))``, which identifies it.
+        resolved: the same with numbers for words: what is trained.
+        folder: name of its folder.
+        words: the words that were computed.
+    """
+
+    given: str
+    canonical: str
+    resolved: str
+    folder: str
+    words: tuple[ComputedWord, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The content of ``run.json``."""
+
+    created: str
+    segcrit_version: str
+    command: str
+    settings: dict[str, Any]
+    data: dict[str, Any]  # how the data was given, and its fingerprint
+    model: dict[str, Any]  # how the network was given, and its signature
+    losses: tuple[LossPlan, ...]
+    elapsed_seconds: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+    version: int = _VERSION
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """The files of one loss and seed."""
+
+    path: Path
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint at the end of the latest epoch."""
+        return self.path / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint with the best validation figure."""
+        return self.path / "best.ckpt"
+
+    @property
+    def result_file(self) -> Path:
+        """Present when the training is finished and tested."""
+        return self.path / "result.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Predicted labels of the test images."""
+        return self.path / "predictions"
+
+    @property
+    def batches_file(self) -> Path:
+        """Checksum of the first batches."""
+        return self.path / "batches.txt"
+
+    def read_result(self) -> SeedResult | None:
+        """The result, or None where the training is not finished."""
+        content = _read_json(self.result_file)
+        return None if content is None else decode(SeedResult, content, str(self.result_file))
+
+    def write_result(self, result: SeedResult) -> None:
+        """Mark the training as finished."""
+        _files.atomic_write_text(self.result_file, json.dumps(encode(result), allow_nan=False) + "\n")
+
+
+class RunDirectory:
+    """A run's folder.
+
+    Args:
+        path: the folder; made when the first file is written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def run_file(self) -> Path:
+        """``run.json``."""
+        return self.path / _RUN_FILE
+
+    def training(self, loss: LossPlan, seed: int) -> TrainingFolder:
+        """The folder of one loss and seed."""
+        return TrainingFolder(self.path / "losses" / loss.folder / f"seed-{seed}")
+
+    def read_learning_rate(self, loss: LossPlan) -> LearningRate | None:
+        """What the search for a learning rate found so far; its value is NaN while trials are missing."""
+        path = self.path / "losses" / loss.folder / "learning_rate.json"
+        content = _read_json(path)
+        return None if content is None else decode(LearningRate, content, str(path))
+
+    def write_learning_rate(self, loss: LossPlan, rate: LearningRate) -> None:
+        """Keep what the search found so far."""
+        path = self.path / "losses" / loss.folder / "learning_rate.json"
+        _files.atomic_write_text(path, json.dumps(encode(rate), allow_nan=False) + "\n")
+
+    def initial_weights(self, seed: int) -> Path:
+        """The weights that every loss starts from."""
+        return self.path / "initial" / f"seed-{seed}.pt"
+
+    def tensorboard(self, loss: LossPlan, seed: int) -> Path:
+        """Folder of the event files."""
+        return self.path / "tensorboard" / loss.folder / f"seed-{seed}"
+
+    def relative(self, path: Path) -> str:
+        """A path as results keep it: relative to the folder, with forward slashes."""
+        return path.relative_to(self.path).as_posix()
+
+    def read(self) -> RunState:
+        """What the run was started with.
+
+        Raises:
+            DataError: there is no run in the folder, or its file is damaged or of another version.
+        """
+        content = _read_json(self.run_file)
+        if content is None:
+            raise DataError(
+                f"a run of segcrit compare in {self.path}",
+                "a folder without run.json" if self.path.is_dir() else "no such folder",
+                "Give the folder of a run (--out), or leave --resume and --add out to start one.",
+            )
+        if not isinstance(content, dict) or content.get("version") != _VERSION:
+            raise DataError(
+                f"version {_VERSION} in {self.run_file}",
+                repr(content.get("version")) if isinstance(content, dict) else type(content).__name__,
+                "Continue the run with the version of segcrit that started it.",
+            )
+        return decode(RunState, content, str(self.run_file))
+
+    def write(self, state: RunState) -> None:
+        """Keep what the run was started with, and how far it came."""
+        _files.atomic_write_text(self.run_file, json.dumps(encode(state), indent=1, allow_nan=False) + "\n")
+
+    def require_new(self) -> None:
+        """Refuse to start where something lies already.
+
+        Raises:
+            ParameterError: the folder is not empty.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ParameterError(f"a folder for the run at {self.path}", "a file", "Choose another --out.")
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
+        if self.run_file.exists():
+            raise ParameterError(
+                "an empty or new folder to start a run in",
+                f"{self.path}, which holds a run",
+                "Continue it with --resume, extend it with --add LOSS, or choose another --out.",
+            )
+        raise ParameterError(
+            "an empty or new folder to start a run in",
+            f"{self.path}, which holds other files",
+            "Choose another --out (--resume and --add need the folder of a run).",
+        )
+
+
+def folder_name(position: int, canonical: str) -> str:
+    """A short name for the folder of a loss, "03-ce+dice"; the number makes it unique.
+
+    Example:
+        >>> folder_name(3, "ce + 0.5*dice(smooth=1)")
+        '03-ce+0.5dice-smooth-1'
+    """
+    short = re.sub(r"[^A-Za-z0-9.+_]+", "-", canonical.replace(" ", "").replace("*", "")).strip("-.")
+    return f"{position:02d}-{short[:40].rstrip('-.')}"
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, NotADirectoryError) as error:
+        raise DataError(
+            f"a JSON file written by segcrit at {path}",
+            f"text that cannot be read ({error})",
+            "Remove the run's folder.",
+        ) from None

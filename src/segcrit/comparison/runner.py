@@ -1,0 +1,406 @@
+"""``segcrit.compare``: the same network under several losses, on the same batches, and who won."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from segcrit import _extras
+from segcrit.comparison.assembly import assemble, loss_results
+from segcrit.comparison.context import Context, is_first_process
+from segcrit.comparison.examples import make_examples
+from segcrit.comparison.memory import Measured, is_out_of_memory, measure, out_of_memory
+from segcrit.comparison.module import DivergedError
+from segcrit.comparison.prepare import Prepared, Request, announce_folder, prepare, withdraw_folder
+from segcrit.comparison.progress import make_reporter
+from segcrit.comparison.quiet import quiet
+from segcrit.comparison.records import Results, SeedResult
+from segcrit.comparison.report import render_report
+from segcrit.comparison.results import write_results
+from segcrit.comparison.run_directory import LossPlan
+from segcrit.comparison.settings import Compute
+from segcrit.comparison.training import train
+from segcrit.comparison.tuning import FACTORS, find_learning_rate
+
+__all__ = ["CostEstimate", "compare", "estimate"]
+
+# Steps of the look before the training, and of an estimate.
+_PREFLIGHT_STEPS = 1
+_ESTIMATE_STEPS = 12
+_ESTIMATE_IMAGES = 2
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """What a comparison will cost, by a few real steps of every loss on this machine.
+
+    Attributes:
+        losses: canonical expression and what was measured.
+        trainings: number of trainings.
+        seconds: of the whole comparison.
+        peak_memory: bytes, of the most demanding loss.
+        steps, validations: of one training.
+    """
+
+    losses: tuple[tuple[str, Measured], ...]
+    trainings: int
+    seconds: float
+    peak_memory: float
+    steps: int
+    validations: int
+
+
+def compare(
+    model: str | nn.Module | Callable[..., nn.Module] | None = None,
+    data: Any = None,
+    losses: Sequence[str] | None = None,
+    *,
+    out: str | Path | None = None,
+    seeds: int | Sequence[int] | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    crop: int | Sequence[int] | None = None,
+    learning_rate: float | None = None,
+    tune_learning_rate: bool | None = None,
+    optimizer: str | None = None,
+    weight_decay: float | None = None,
+    schedule: str | None = None,
+    gradient_clip: float | None = None,
+    augment: str | None = None,
+    metric: str | None = None,
+    task: str | None = None,
+    precision: str | None = None,
+    inference: str | None = None,
+    window: int | Sequence[int] | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    ignore_index: int | None = None,
+    train_labels: str | None = None,
+    group_by: str | None = None,
+    accelerator: str = "auto",
+    devices: int | str | list[int] = "auto",
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    num_workers: int | None = None,
+    resume: bool = False,
+    add: Sequence[str] = (),
+    save_predictions: bool = False,
+    progress: bool | None = None,
+) -> Results:
+    """Train the same network under several losses and report which one won.
+
+    Every loss starts from the same initial weights and sees the same batches; the best checkpoint by the validation
+    ``metric`` is judged on the test images. Lightning trains; the run's folder holds checkpoints, TensorBoard logs,
+    ``report.html``, ``results.json`` and CSV files. A run that was interrupted, even killed, goes on with
+    ``resume=True`` and loses at most the epoch it was in.
+
+    Args:
+        model: ``"unet"`` (default), ``"smp:Unet?encoder_name=resnet34"``, ``"monai:SegResNet"``, ``"hf:NAME"``,
+            ``"my_module:make_network"``; a network; or a function that makes one.
+        data: a data folder (see :func:`segcrit.data.load_folder`); a ``SegmentationData``; loaders as
+            ``{"train": ..., "val": ..., "test": ...}`` or a pair or triple, yielding ``(image, target)`` or dictionaries;
+            a LightningDataModule; None for the default data, land cover seen from space.
+        losses: expressions; by default ce, dice, ce + dice, focal, jaccard, ce + lovasz. Words such as
+            ``class_weight="median"`` and ``pos_weight="auto"`` are computed from the training split.
+        out: the run's folder; by default a new one in ``runs/``.
+        seeds: how many seeds (0, 1, ...), or which; default 1.
+        steps: optimisation steps of each training; default 440.
+        epochs: passes over the training images, validated after each. Beside ``steps``: into how many parts
+            the training is divided, with a validation and a checkpoint after each; default 10.
+        batch_size: crops in a step over all devices; default 8 for images, 2 for volumes.
+        crop: size of the training crops; by default 128 (2-D) or 64 (3-D) where the images are so large.
+        learning_rate: peak of the schedule; by default what suits the network (0.003 for the U-Net).
+        tune_learning_rate: give each loss its own learning rate from a short search around it.
+        optimizer: ``"adamw"`` (default), ``"adam"`` or ``"sgd"``.
+        weight_decay: of the optimiser; default 0.01.
+        schedule: ``"one-cycle"`` (default), ``"polynomial"`` or ``"constant"``.
+        gradient_clip: largest norm of the gradient; default 12, 0 for none.
+        augment: ``"flip"`` (default: left-right), ``"full"`` (all flips and quarter turns) or ``"none"``.
+        metric: ``"miou"`` (default), ``"foreground_iou"`` or ``"image_dice"``: chooses checkpoints and the winner.
+        task: ``"multiclass"`` (default), ``"binary"`` (two classes, one logit) or ``"multilabel"`` (own loaders).
+        precision: as Lightning names it; default ``"32-true"``.
+        inference: ``"auto"`` (default), ``"whole"`` or ``"sliding"``.
+        window: size of the sliding window.
+        num_classes: of data from own loaders, where the network is not given.
+        class_names: of data from own loaders.
+        ignore_index: of data from own loaders; default -100.
+        train_labels: folder with other labels to train on (scribbles, for example); the full masks judge.
+        group_by: regular expression that finds the scene or patient in a file name.
+        accelerator, devices, num_nodes, strategy: as ``lightning.pytorch.Trainer`` takes them.
+        num_workers: processes that read images; None chooses.
+        resume: go on with the run in ``out``; everything else may be left out.
+        add: losses to add to the run in ``out``.
+        save_predictions: write the predicted labels of the test images.
+        progress: False shows nothing.
+
+    Returns:
+        The results, as ``results.json`` holds them.
+
+    Raises:
+        SegcritError: something does not fit, or memory ran out; the message says what to do.
+
+    Example:
+        >>> results = compare("unet", "data/camvid", ["ce", "dice"], out="runs/camvid")  # doctest: +SKIP
+        >>> print(results.verdict.headline)  # doctest: +SKIP
+    """
+    request = Request(
+        model=model,
+        data=data,
+        losses=losses,
+        out=out,
+        resume=resume,
+        add=tuple(add) if not isinstance(add, str) else add,
+        options={
+            "task": task,
+            "seeds": seeds,
+            "steps": steps,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "crop": crop,
+            "learning_rate": learning_rate,
+            "tune_learning_rate": tune_learning_rate,
+            "optimizer": optimizer,
+            "weight_decay": weight_decay,
+            "schedule": schedule,
+            "gradient_clip": gradient_clip,
+            "augment": augment,
+            "metric": metric,
+            "precision": precision,
+            "inference": inference,
+            "window": window,
+        },
+        compute=Compute(accelerator, devices, num_nodes, strategy, num_workers),
+        num_classes=num_classes,
+        class_names=class_names,
+        ignore_index=ignore_index,
+        train_labels=train_labels,
+        group_by=group_by,
+        save_predictions=save_predictions,
+    )
+    return run(request, progress)[0]
+
+
+def run(request: Request, progress: bool | None = None) -> tuple[Results, Path]:
+    """Do what a request asks for.
+
+    Returns:
+        The results and the run's folder.
+    """
+    _require_packages()
+    reporter = make_reporter(progress if is_first_process() else False)
+    begin = time.monotonic()
+    try:
+        with quiet(), _kept_random_state():
+            prepared = prepare(request, reporter)
+            results = _Session(prepared, begin).run()
+    finally:
+        reporter.close()
+        withdraw_folder()
+    return results, prepared.context.directory.path
+
+
+def estimate(request: Request, progress: bool | None = None) -> CostEstimate:
+    """Measure a few real steps of every loss and say what the comparison will cost; nothing is written.
+
+    Raises:
+        TrainingError: memory ran out; the message names a batch size that fits.
+    """
+    _require_packages()
+    reporter = make_reporter(progress)
+    try:
+        with quiet(), _kept_random_state():
+            prepared = prepare(replace(request, dry_run=True), reporter)
+            return _estimate(prepared)
+    finally:
+        reporter.close()
+
+
+def _require_packages() -> None:
+    for module in ("lightning.pytorch", "monai", "tensorboard", "PIL.Image", "jinja2", "matplotlib"):
+        _extras.require(module, extra="compare")
+
+
+@contextmanager
+def _kept_random_state() -> Iterator[None]:
+    """Leave the user's generators as they were."""
+    python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(torch_state)
+
+
+class _Session:
+    """One call of :func:`run`: trains what is missing and writes the results."""
+
+    def __init__(self, prepared: Prepared, begin: float) -> None:
+        self.context = prepared.context
+        self.plans = prepared.plans
+        self.state = prepared.state
+        self.notes = list(prepared.notes)
+        self.begin = begin
+        self.before = prepared.state.elapsed_seconds
+        self.finished: dict[tuple[str, int], SeedResult] = {}
+        self.world = 1
+        self.device = torch.device("cpu")
+        self.count = 1
+
+    def run(self) -> Results:
+        """Train what is missing; write results and report."""
+        context, first = self.context, is_first_process()
+        jobs = self._pending()
+        if first:
+            announce_folder(context.directory)
+            context.directory.write(self.state)
+            context.store_initial_weights()
+        for plan in self.plans:
+            for word in plan.words:
+                numbers = ", ".join(f"{value:g}" for value in word.values)
+                context.reporter.message(f"{plan.canonical}: {word.word} = {numbers} ({word.explanation})")
+        try:
+            if jobs:
+                self._look_ahead(jobs)
+                context.reporter.begin(len(jobs))
+            for plan, seed in jobs:
+                self._train(plan, seed)
+        except KeyboardInterrupt:
+            if first and self.finished:
+                context.reporter.close()
+                self._write(self._results(), ())
+            raise
+        results = self._results()
+        if not first:
+            return results
+        context.reporter.stage("writing the report")
+        return self._write(results, self.plans)
+
+    def _pending(self) -> list[tuple[LossPlan, int]]:
+        jobs = []
+        # Seed by seed, so that an interrupted run holds every loss with the seeds that are done.
+        for seed in self.context.settings.seeds:
+            for plan in self.plans:
+                result = self.context.directory.training(plan, seed).read_result()
+                if result is None:
+                    jobs.append((plan, seed))
+                else:
+                    self.finished[plan.canonical, seed] = result
+        return jobs
+
+    def _look_ahead(self, jobs: Sequence[tuple[LossPlan, int]]) -> None:
+        """One step of every loss before the first training: a mistake in the last loss should not cost an hour."""
+        trainer = self.context.trainer(1, [])
+        self.world = int(trainer.world_size)
+        self.device = trainer.strategy.root_device
+        self.count = int(trainer.num_devices)
+        if not is_first_process() or self.world > 1:
+            return
+        plans = list(dict.fromkeys(plan for plan, _ in jobs))
+        for position, plan in enumerate(plans):
+            self.context.reporter.preparing("trying one step of every loss", position, len(plans))
+            _measure(self.context, plan, steps=_PREFLIGHT_STEPS)
+
+    def _train(self, plan: LossPlan, seed: int) -> None:
+        context = self.context
+        rate = find_learning_rate(context, plan)
+        done = train(context, plan, seed, rate)
+        self.finished[plan.canonical, seed] = done.result
+        self.state = replace(self.state, elapsed_seconds=self.before + time.monotonic() - self.begin)
+        if not is_first_process():
+            return
+        folder = context.directory.training(plan, seed)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.batches_file.write_text(done.batches + "\n", encoding="utf-8")
+        folder.write_result(done.result)
+        context.directory.write(self.state)
+
+    def _results(self) -> Results:
+        context = self.context
+        self.state = replace(self.state, elapsed_seconds=self.before + time.monotonic() - self.begin)
+        losses = loss_results(context, self.plans, self.finished)
+        devices = (
+            [torch.device(self.device.type, index) for index in range(self.count)] if self.device.type == "cuda" else []
+        )
+        return assemble(
+            context,
+            self.state,
+            losses,
+            notes=[*self.notes, *context.source.notes(), *self._remarks()],
+            world=self.world,
+            devices=devices,
+        )
+
+    def _remarks(self) -> list[str]:
+        """What a reader of the report must know about how the losses were treated."""
+        remarks = []
+        for seed in self.context.settings.seeds:
+            sums = set()
+            for plan in self.plans:
+                path = self.context.directory.training(plan, seed).batches_file
+                if path.exists():
+                    sums.add(path.read_text(encoding="utf-8").strip())
+            if len(sums - {""}) > 1:
+                remarks.append(
+                    "The loader did not deliver the same batches to every loss: its random numbers come from a "
+                    "generator that segcrit cannot seed. Differences between losses contain that noise."
+                )
+        return list(dict.fromkeys(remarks))
+
+    def _write(self, results: Results, plans: Sequence[LossPlan]) -> Results:
+        context = self.context
+        if plans:
+            results = replace(results, examples=make_examples(context, plans, results.losses, self.device))
+        results = replace(
+            results, run=replace(results.run, elapsed_seconds=self.before + time.monotonic() - self.begin)
+        )
+        write_results(context.directory.path, results)
+        render_report(results, context.directory.path)
+        context.directory.write(replace(self.state, elapsed_seconds=results.run.elapsed_seconds))
+        return results
+
+
+def _measure(context: Context, plan: LossPlan, **options: int) -> Measured | None:
+    """A measurement; None where the loss is not finite even then (its training will say so)."""
+    try:
+        return measure(context, plan, **options)
+    except DivergedError:
+        return None
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(context, plan, error, tried=True) from error
+        raise
+
+
+def _estimate(prepared: Prepared) -> CostEstimate:
+    context, settings = prepared.context, prepared.context.settings
+    world = context.world_size()
+    losses = []
+    seconds = 0.0
+    validations = len(settings.epoch_lengths())
+    for position, plan in enumerate(prepared.plans):
+        context.reporter.preparing("measuring a few steps of every loss", position, len(prepared.plans))
+        measured = _measure(
+            context, plan, steps=min(_ESTIMATE_STEPS, settings.steps), validate=_ESTIMATE_IMAGES, share=world
+        )
+        if measured is None:
+            measured = Measured(float("nan"), float("nan"), float("nan"), float("nan"))
+        losses.append((plan.canonical, measured))
+        # The test is one more pass over images, taken to be as many as those of the validation.
+        tests = context.source.info.images.get("test", 0) / max(context.source.info.images.get("val", 1), 1)
+        one = settings.steps * measured.step_seconds + measured.validation_seconds / world * (validations + tests)
+        trials = len(FACTORS) / 8 * one if settings.tune_learning_rate else 0.0
+        seconds += len(settings.seeds) * one + trials
+    peak = max((measured.peak_memory for _, measured in losses), default=float("nan"))
+    trainings = len(prepared.plans) * len(settings.seeds)
+    return CostEstimate(tuple(losses), trainings, seconds, peak, settings.steps, validations)
