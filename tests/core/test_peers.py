@@ -138,6 +138,8 @@ def test_monai_keeps_absent_classes_in_the_mean_and_ours_can_too(monai):
 
 
 def test_kornia_focal(kornia):
+    if tuple(map(int, version("kornia").split(".")[:2])) < (0, 9):
+        pytest.skip("this version adds 1e-6 to every zero of its one-hot tensor")
     theirs = kornia.focal_loss(P.logits, P.target, alpha=None, gamma=2.0, reduction="none")
     ours = segcrit.functional.focal(P.logits, P.target, reduction="none")
     torch.testing.assert_close(ours, theirs.sum(1), rtol=1e-5, atol=1e-6)

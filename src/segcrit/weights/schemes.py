@@ -58,7 +58,7 @@ def class_weights(
             learn about it. The paper's values, 0.9 to 0.9999, suit counts of images; on counts of pixels they
             give all classes the same weight (with a warning). By default N is the mean number of pixels a
             class: classes below the mean are weighted nearly by their inverse frequency, those above it
-                nearly equally.
+            nearly equally.
 
     Returns:
         (C,) float32, all positive.
