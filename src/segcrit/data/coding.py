@@ -124,7 +124,7 @@ class LabelCoding:
             color: [value for value, own in self.classes.items() if own == label]
             for label, color in enumerate(self.palette.colors)
         }
-        if self.ignore_index is not None:
+        if self.palette.ignore_index is not None:
             values.setdefault(self.palette.ignore_color, list(self.ignored))
         entries = [(red, green, blue) for red, green, blue in mask.palette.tolist()]
         if not colors_decide(used.tolist(), entries, values):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from segcrit.data.formats import file_format, stem
@@ -38,8 +39,9 @@ def check_root(path: str | Path) -> Path:
         return root.absolute()
     if root.is_file():
         raise DataError("a data folder with images/ and masks/", f"the file {root}", "Give the folder that holds it.")
-    near = sorted(entry.name for entry in root.parent.iterdir() if entry.is_dir()) if root.parent.is_dir() else []
-    hint = f" Beside it there are {named(near)}." if near else ""
+    beside = [entry.name for entry in root.parent.iterdir() if entry.is_dir()] if root.parent.is_dir() else []
+    near = get_close_matches(root.name, beside, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DataError("a data folder with images/ and masks/", f"{root}, which does not exist", f"Check the path.{hint}")
 
 
@@ -214,6 +216,8 @@ def train_label_files(root: Path, wanted: str, ids: Sequence[str]) -> tuple[dict
             f"Folders there: {named(beside, 6)}.",
         )
     found = files_by_stem(folder, Layout({}))
+    if "preview" not in ids:
+        found.pop("preview", None)  # the picture that segcrit scribble leaves beside its labels
     matching = {name: found[name] for name in ids if name in found}
     if not matching and found:
         ending = _common_ending(found)
