@@ -17,9 +17,7 @@ import torch
 SEED = 20190406
 
 # Examples are drawn from a fixed seed and without a time limit, so that a slow machine fails no test.
-hypothesis.settings.register_profile(
-    "segcrit", derandomize=True, deadline=None, database=None, print_blob=True
-)
+hypothesis.settings.register_profile("segcrit", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("segcrit")
 
 

@@ -109,9 +109,7 @@ CONTENDERS = (
     Contender("softmax, one-hot, sums", "dice", "torch", lambda: _eager_dice),
     Contender("DiceLoss", "dice", "monai", _peer("monai.losses", "DiceLoss", **MONAI)),
     Contender("DiceLoss (macro)", "dice", "kornia", _peer("kornia.losses", "DiceLoss", average="macro")),
-    Contender(
-        "DiceLoss", "dice", "smp", _peer("segmentation_models_pytorch.losses", "DiceLoss", mode="multiclass")
-    ),
+    Contender("DiceLoss", "dice", "smp", _peer("segmentation_models_pytorch.losses", "DiceLoss", mode="multiclass")),
     Contender("dice", "dice", "segcrit", _segcrit("dice")),
     Contender("cross_entropy + Dice", "ce + dice", "torch", lambda: _sum(F.cross_entropy, _eager_dice)),
     Contender(
@@ -129,9 +127,7 @@ CONTENDERS = (
         "monai",
         _peer("monai.losses", "FocalLoss", use_softmax=True, to_onehot_y=True, channel=True),
     ),
-    Contender(
-        "FocalLoss", "focal", "kornia", _peer("kornia.losses", "FocalLoss", alpha=None, reduction="mean")
-    ),
+    Contender("FocalLoss", "focal", "kornia", _peer("kornia.losses", "FocalLoss", alpha=None, reduction="mean")),
     Contender("focal", "focal", "segcrit", _segcrit("focal")),
     Contender("LovaszSoftmaxLoss", "lovasz", "kornia", _peer("kornia.losses", "LovaszSoftmaxLoss")),
     Contender(

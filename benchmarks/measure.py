@@ -68,9 +68,7 @@ def allocated_peak(step: Step) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     changes = [
-        (event.time_range.start, event.cpu_memory_usage)
-        for event in profiler.events()
-        if event.name == "[memory]"
+        (event.time_range.start, event.cpu_memory_usage) for event in profiler.events() if event.name == "[memory]"
     ]
     held = peak = 0
     for _, change in sorted(changes, key=lambda item: item[0]):

@@ -66,9 +66,7 @@ def main() -> int:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time and memory of the losses on this machine.")
-    parser.add_argument(
-        "--shape", type=_shape, action="append", help="N,C,H,W of the logits; may be repeated"
-    )
+    parser.add_argument("--shape", type=_shape, action="append", help="N,C,H,W of the logits; may be repeated")
     parser.add_argument("--only", nargs="+", metavar="KIND", help="kinds of loss: ce 'ce + dice' lovasz ...")
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each contender (default: 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
