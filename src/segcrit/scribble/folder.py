@@ -114,8 +114,7 @@ def write_weak_labels(
     Example:
         >>> root = Path(tempfile.mkdtemp())
         >>> (root / "masks").mkdir()
-        >>> np.save(root / "masks" / "a.npy", np.repeat([[0, 1]], 40, axis=0).repeat(20,
-        axis=1).astype(np.uint8))
+        >>> np.save(root / "masks" / "a.npy", np.kron([[0, 1]], np.ones((40, 20), dtype=np.uint8)))
         >>> result = write_weak_labels(root / "masks", root / "scribbles", seed=1)
         >>> np.unique(np.load(root / "scribbles" / "a.npy")).tolist()
         [0, 1, 255]
@@ -280,8 +279,8 @@ def _classes(folder: Path, files: list[Path], classes_file: str | Path | None, p
         if file.is_file():
             return build_table(read_classes_file(file), file)
     scan = Scanner(folder, progress=progress, remember=False).mask_values(files)
-    if scan.errors:
-        raise next(iter(scan.errors.values()))
+    for error in scan.errors.values():
+        raise error
     return infer_table(scan.found, folder)
 
 

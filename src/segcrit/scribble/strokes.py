@@ -74,8 +74,9 @@ def stroke(region: _Mask, rng: np.random.Generator, *, width: int, length: float
     margin = math.ceil(_AHEAD[1]) + 1
     room = edt(np.pad(region, margin))
     inner = room > 0
-    # In a strip of thickness t the mean distance to the edge is t/4.
-    steps = max(1, round(length * region.sum() / (4 * room[inner].mean())))
+    # A strip of t pixels has distances 1, 2, … t/2 … 2, 1 to the outside, (t + 2)/4 on average.
+    thickness = max(1.0, 4 * float(room[inner].mean()) - 2)
+    steps = max(1, round(length * float(region.sum()) / thickness))
     roomy = np.argwhere(room >= 0.6 * room.max())
     row, column = (float(part) for part in roomy[rng.integers(len(roomy))])
     # Lists of Python numbers: the pen reads single pixels, which arrays give slowly.
@@ -104,6 +105,7 @@ class _Pen:
         self._sharpness = _BEND * min(1.0, max(0.15, _BEND_ROOM / most))
         self._cell = max(4, 2 * width)
         self._visited: dict[tuple[int, int], int] = {}
+        self._passed: set[tuple[int, int]] = set()
         self._clock = 0
 
     def longest_way(self, row: float, column: float, rng: np.random.Generator) -> float:
@@ -148,9 +150,23 @@ class _Pen:
                     score -= _VISITED_COST
                 if score > best:
                     best, choice = score, (y, x, angle)
+            choice = choice or self._squeeze_through(row, column, heading)
             if choice is None:
                 break
             row, column, heading = choice
             path.append((row, column))
+            self._passed.add((int(row + 0.5), int(column + 0.5)))
             self._visited.setdefault((int(row // cell), int(column // cell)), self._clock)
         return path
+
+    def _squeeze_through(self, row: float, column: float, heading: float) -> tuple[float, float, float] | None:
+        """The next pixel of a line that is one pixel thin, where a step of the pen in any direction leaves it."""
+        y, x = int(row + 0.5), int(column + 0.5)
+        best, choice = -math.inf, None
+        for down, right in ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)):
+            if self._room[y + down][x + right] <= 0 or (y + down, x + right) in self._passed:
+                continue
+            angle = math.atan2(down, right)
+            if math.cos(angle - heading) > best:
+                best, choice = math.cos(angle - heading), (float(y + down), float(x + right), angle)
+        return choice

@@ -103,7 +103,8 @@ def weak_labels(
         >>> sorted(set(weak.ravel().tolist())), bool((weak == labels)[weak != 255].all())
         ([0, 1, 255], True)
     """
-    if labels.dtype.kind not in "iu" or not np.can_cast(np.min_scalar_type(ignore_index), labels.dtype, "same_kind"):
+    limits = np.iinfo(labels.dtype) if labels.dtype.kind in "iu" else None
+    if limits is None or not limits.min <= ignore_index <= limits.max:
         raise LabelError(
             f"labels of an integer type that can hold {ignore_index}", str(labels.dtype), "Convert the labels."
         )
