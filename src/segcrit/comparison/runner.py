@@ -31,7 +31,7 @@ from segcrit.comparison.settings import Compute
 from segcrit.comparison.training import train
 from segcrit.comparison.tuning import FACTORS, find_learning_rate
 
-__all__ = ["CostEstimate", "compare", "estimate"]
+__all__ = ["CostEstimate", "Interrupted", "compare", "estimate"]
 
 # Steps of the look before the training, and of an estimate.
 _PREFLIGHT_STEPS = 1
@@ -190,11 +190,22 @@ def compare(
     return run(request, progress)[0]
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; the run's folder holds what is needed to go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(f"continue with resume=True and out={str(folder)!r}")
+
+
 def run(request: Request, progress: bool | None = None) -> tuple[Results, Path]:
     """Do what a request asks for.
 
     Returns:
         The results and the run's folder.
+
+    Raises:
+        Interrupted: Ctrl-C.
     """
     _require_packages()
     reporter = make_reporter(progress if is_first_process() else False)
@@ -202,7 +213,10 @@ def run(request: Request, progress: bool | None = None) -> tuple[Results, Path]:
     try:
         with quiet(), _kept_random_state():
             prepared = prepare(request, reporter)
-            results = _Session(prepared, begin).run()
+            try:
+                results = _Session(prepared, begin).run()
+            except KeyboardInterrupt:
+                raise Interrupted(prepared.context.directory.path) from None
     finally:
         reporter.close()
         withdraw_folder()
@@ -329,9 +343,8 @@ class _Session:
         context = self.context
         self.state = replace(self.state, elapsed_seconds=self.before + time.monotonic() - self.begin)
         losses = loss_results(context, self.plans, self.finished)
-        devices = (
-            [torch.device(self.device.type, index) for index in range(self.count)] if self.device.type == "cuda" else []
-        )
+        used = range(self.count) if self.device.type == "cuda" else ()
+        devices = [torch.device("cuda", index) for index in used]
         return assemble(
             context,
             self.state,

@@ -1,0 +1,318 @@
+"""``segcrit compare``: train one network under several losses and report which one won."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segcrit.cli import _console
+from segcrit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from segcrit.comparison.prepare import Request
+    from segcrit.comparison.records import Results
+    from segcrit.comparison.runner import CostEstimate
+
+__all__ = ["add_parser", "run"]
+
+DESCRIPTION = """\
+Trains the same network, from the same initial weights and on the same batches, under each loss, keeps the
+checkpoint with the best validation figure, judges it on the test images, and writes report.html.
+
+DATA is a folder with images/ and masks/ (splits/ and classes.json if you have them), or an nnU-Net raw folder.
+Without DATA: land cover seen from space, 82 tiles, about a minute for each loss on two cores."""
+
+EPILOG = """\
+examples:
+  segcrit compare
+  segcrit compare DATA --losses ce dice "ce + dice" "focal(gamma=3)" --seeds 3 --out runs/first
+  segcrit compare DATA --losses ce 'ce(class_weight="median")'       words are computed from the training images
+  segcrit compare DATA --train-labels scribbles --losses partial_ce 'ce(unlabelled="background")'
+  segcrit compare DATA --model smp:Unet?encoder_name=resnet34 --epochs 50 --batch-size 16 --precision bf16-mixed
+  segcrit compare DATA --dry-run                                     time and memory, without training
+  segcrit compare --out runs/first --resume                          after Ctrl-C, a crash or a power cut
+  segcrit compare --out runs/first --add "ce + lovasz"               one loss more, from the same weights
+
+Names of losses and their parameters: segcrit losses. Progress in a browser: tensorboard --logdir OUT/tensorboard"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command ``compare``."""
+    parser = subparsers.add_parser(
+        "compare", help="train one network under several losses", description=DESCRIPTION, epilog=EPILOG
+    )
+    parser.add_argument("data", nargs="?", metavar="DATA", help="data folder (default: land cover seen from space)")
+    _add_what(parser.add_argument_group("what is compared"))
+    _add_run(parser.add_argument_group("the run's folder"))
+    _add_training(parser.add_argument_group("training"))
+    _add_data(parser.add_argument_group("data"))
+    _add_machine(parser.add_argument_group("machine"))
+
+
+def _add_what(group: Any) -> None:
+    group.add_argument(
+        "--losses",
+        nargs="+",
+        metavar="LOSS",
+        help='expressions (default: ce dice "ce + dice" focal jaccard "ce + lovasz")',
+    )
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="unet (default), unet?features=(32,32,64,128,256,32), smp:Unet?encoder_name=resnet34, monai:SegResNet, "
+        "hf:nvidia/segformer-b0-finetuned-ade-512-512, or my_module:make_network",
+    )
+    group.add_argument(
+        "--seeds",
+        type=_seeds,
+        metavar="N",
+        help="number of seeds, or a list such as 3,7 (default 1)",
+    )
+    group.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="miou (default), foreground_iou or image_dice: chooses the checkpoint and the winner",
+    )
+    group.add_argument("--task", metavar="NAME", help="multiclass (default) or binary: two classes, one sigmoid")
+    group.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module that defines losses",
+    )
+
+
+def _add_run(group: Any) -> None:
+    group.add_argument("--out", metavar="FOLDER", help="where everything is written (default: a new folder in runs/)")
+    group.add_argument("--resume", action="store_true", help="go on with the run in --out; needs no other option")
+    group.add_argument("--add", nargs="+", default=[], metavar="LOSS", help="add losses to the run in --out")
+    group.add_argument("--dry-run", action="store_true", help="measure a few steps, print time and memory, and stop")
+    group.add_argument("--save-predictions", action="store_true", help="write the predicted labels of the test images")
+    group.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_training(group: Any) -> None:
+    group.add_argument("--steps", type=int, metavar="N", help="steps of each training (default 440)")
+    group.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="passes over the training images, each with a validation and a checkpoint; beside --steps: into how many "
+        "parts the steps are divided (default 10)",
+    )
+    group.add_argument(
+        "--batch-size", type=int, metavar="N", help="crops in a step, over all devices (default 8; volumes 2)"
+    )
+    group.add_argument(
+        "--crop",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="one number, or one an axis (default up to 128; volumes 64)",
+    )
+    group.add_argument("--learning-rate", type=float, metavar="X", help="its peak (default by network; U-Net 0.003)")
+    group.add_argument(
+        "--tune-lr",
+        action="store_true",
+        default=None,
+        help="find a learning rate for each loss by four short trainings",
+    )
+    group.add_argument("--optimizer", metavar="NAME", help="adamw (default), adam or sgd")
+    group.add_argument("--weight-decay", type=float, metavar="X", help="default 0.01")
+    group.add_argument("--schedule", metavar="NAME", help="one-cycle (default), polynomial or constant")
+    group.add_argument(
+        "--gradient-clip", type=float, metavar="X", help="largest norm of the gradient (default 12; 0: none)"
+    )
+    group.add_argument("--augment", metavar="NAME", help="flip (default), full (all flips, quarter turns) or none")
+
+
+def _add_data(group: Any) -> None:
+    group.add_argument(
+        "--train-labels",
+        metavar="FOLDER",
+        help="train on other labels, for example scribbles (255: unlabelled); the full masks judge",
+    )
+    group.add_argument(
+        "--group-by", metavar="REGEX", help="finds the scene or patient in a file name; never split apart"
+    )
+    group.add_argument(
+        "--inference", metavar="NAME", help="auto (default: whole images, a sliding window if large), whole or sliding"
+    )
+    group.add_argument(
+        "--window", type=int, nargs="+", metavar="N", help="size of the window (default 512; volumes 128)"
+    )
+    group.add_argument("--num-workers", type=int, metavar="N", help="processes that read images (default: by machine)")
+
+
+def _add_machine(group: Any) -> None:
+    group.add_argument("--accelerator", default="auto", metavar="NAME", help="auto (default), cpu, gpu, mps")
+    group.add_argument("--devices", default="auto", metavar="N", help="how many, or which (0,2) (default: all)")
+    group.add_argument("--num-nodes", type=int, default=1, metavar="N", help="machines of a cluster (default 1)")
+    group.add_argument(
+        "--strategy", default="auto", metavar="NAME", help="auto (default), ddp, ...: as Lightning names it"
+    )
+    group.add_argument("--precision", metavar="NAME", help="32-true (default), bf16-mixed, 16-mixed")
+
+
+def _seeds(text: str) -> int | list[int]:
+    try:
+        return [int(part) for part in text.split(",")] if "," in text else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor a list such as 3,7.") from None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare, print the outcome, and end with the path of the report."""
+    from segcrit._extras import require
+    from segcrit.expression import parse
+
+    for name in arguments.modules:
+        _import(name)
+    for text in (*(arguments.losses or ()), *arguments.add):
+        parse(text)  # a typing error is told before the training library is loaded
+    require("lightning.pytorch", extra="compare")
+    from segcrit.comparison import runner
+    from segcrit.comparison.context import is_first_process
+
+    request = _request(arguments)
+    progress = False if arguments.quiet else None
+    if arguments.dry_run:
+        _print_estimate(runner.estimate(request, progress), request)
+        return 0
+    try:
+        results, folder = runner.run(request, progress)
+    except runner.Interrupted as interruption:
+        print(
+            f"\nsegcrit: interrupted. Continue with: segcrit compare --out {shlex.quote(str(interruption.folder))} --resume",
+            file=sys.stderr,
+        )
+        return 130
+    if is_first_process():
+        _print_results(results, folder)
+    return 0
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    from segcrit.comparison.prepare import Request
+    from segcrit.comparison.settings import Compute
+
+    names = (
+        "task",
+        "seeds",
+        "steps",
+        "epochs",
+        "batch_size",
+        "crop",
+        "learning_rate",
+        "optimizer",
+        "weight_decay",
+        "schedule",
+        "gradient_clip",
+        "augment",
+        "metric",
+        "precision",
+        "inference",
+        "window",
+    )
+    options = {name: getattr(arguments, name) for name in names} | {"tune_learning_rate": arguments.tune_lr}
+    return Request(
+        model=arguments.model,
+        data=arguments.data,
+        losses=arguments.losses,
+        out=arguments.out,
+        resume=arguments.resume,
+        add=tuple(arguments.add),
+        options=options,
+        compute=Compute(
+            arguments.accelerator, arguments.devices, arguments.num_nodes, arguments.strategy, arguments.num_workers
+        ),
+        train_labels=arguments.train_labels,
+        group_by=arguments.group_by,
+        save_predictions=arguments.save_predictions,
+        command=shlex.join(["segcrit", *sys.argv[1:]]),
+    )
+
+
+def _import(name: str) -> None:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        raise ParameterError(
+            f"a module {name!r} to import", f"{type(error).__name__}: {error}", f"Put {name}.py into {here}."
+        ) from error
+    finally:
+        sys.path.remove(here)
+
+
+def _print_results(results: Results, folder: Path) -> None:
+    from segcrit.comparison.records import METRICS
+    from segcrit.comparison.report import REPORT_FILE
+    from segcrit.comparison.summary import mean_cost, mean_figures
+    from segcrit.comparison.verdict import judge
+
+    verdict = results.verdict or judge(results)
+    order = {standing.loss: place for place, standing in enumerate(verdict.standings)}
+    losses = sorted(results.losses, key=lambda loss: order.get(loss.name, len(order)))
+    metric = results.run.metric
+    others = [name for name in ("miou", "foreground_iou", "pixel_accuracy") if name != metric]
+    labels: dict[str, str] = {**METRICS, "pixel_accuracy": "pixel accuracy"}
+    headers = ["loss", *(labels[name] for name in (metric, *others)), "ms a step", "loss, % of it", "training"]
+    rows = []
+    for loss in losses:
+        figures, cost = mean_figures(loss), mean_cost(loss)
+        if figures is None:
+            status = next((seed.status for seed in loss.seeds if seed.status != "ok"), "missing")
+            shown = [status, *("-" for _ in others)]
+        else:
+            shown = [f"{getattr(figures, name):.3f}" for name in (metric, *others)]
+        times = ["-", "-"] if cost is None else [f"{1000 * cost.step_seconds:.0f}", f"{100 * cost.loss_share:.0f}"]
+        seconds = sum(seed.training_seconds for seed in loss.seeds)
+        rows.append([loss.name, *shown, *times, f"{seconds:.0f} s"])
+    if results.baseline is not None:
+        name = results.data.classes[results.baseline.class_index].name
+        shown = [f"{getattr(results.baseline.figures, key):.3f}" for key in (metric, *others)]
+        rows.append([f"always {name}", *shown, "-", "-", "-"])
+    _console.heading(f"{results.data.name}: {results.data.images.get('test', 0)} test images")
+    _console.table(headers, rows)
+    print()
+    _console.text(verdict.headline)
+    for loss in results.losses:
+        for seed in loss.seeds:
+            if seed.status == "diverged":
+                _console.text(f"{loss.name} was stopped: {seed.message}")
+    for note in results.run.notes:
+        _console.text(f"Note: {note}")
+    print()
+    print(folder / REPORT_FILE)
+
+
+def _print_estimate(estimate: CostEstimate, request: Request) -> None:
+    from segcrit.comparison.progress import duration
+
+    rows = []
+    for name, measured in estimate.losses:
+        one = estimate.steps * measured.step_seconds + estimate.validations * measured.validation_seconds
+        rows.append(
+            [
+                name,
+                f"{1000 * measured.step_seconds:.0f}",
+                f"{100 * measured.loss_share:.0f}",
+                f"{measured.peak_memory / 2**30:.2f}",
+                duration(one),
+            ]
+        )
+    _console.heading("Estimate from a few steps of every loss; nothing was written")
+    _console.table(["loss", "ms a step", "loss, % of it", "peak memory, GiB", "one training"], rows)
+    print()
+    _console.text(
+        f"{estimate.trainings} trainings of {estimate.steps} steps: about {duration(estimate.seconds)}, "
+        f"at most {estimate.peak_memory / 2**30:.1f} GiB. The same command without --dry-run starts them."
+    )
