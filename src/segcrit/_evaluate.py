@@ -14,11 +14,11 @@ from torch import Tensor
 from segcrit import _reduce
 from segcrit._dtypes import compute_dtype, table_dtype
 from segcrit._gate import Batch
-from segcrit._masking import View, read_labels, read_target, read_weight
+from segcrit._masking import View, read_labels, read_target, read_weight, refuse_fractions
 from segcrit.engines.operators import sweep
 from segcrit.engines.reference import select, transform_logits
 from segcrit.engines.request import call_suffix
-from segcrit.errors import LabelError, ParameterError
+from segcrit.errors import ParameterError
 from segcrit.formulas.pixel import PixelFormula
 from segcrit.formulas.ranking import exact_loss, histogram_loss
 from segcrit.formulas.region import ClassSums, RegionFormula
@@ -136,8 +136,8 @@ def measure(
         confusion: also count the confusion matrix.
     """
     sigmoid = batch.task != "multiclass"
-    if (group.ranking or group.exact) and batch.kind == "soft" and check:
-        _refuse_fractions(batch)
+    if group.exact and batch.kind == "soft" and check:
+        refuse_fractions(_read_whole(batch, View()).target)
     suffix = call_suffix(batch.kind, batch.ignore_index, confusion=confusion, maps=maps, check=check, backend=backend)
     bias = _bias(group, batch, lookup)
     coefficients = _coefficients(group, batch, lookup, sigmoid)
@@ -216,18 +216,6 @@ def _flat_logits(batch: Batch) -> Tensor:
     """(N, C, M) in the arithmetic's dtype."""
     pixels = math.prod(batch.logits.shape[2:])
     return batch.logits.reshape(*batch.logits.shape[:2], pixels).to(compute_dtype(batch.logits.dtype))
-
-
-def _refuse_fractions(batch: Batch) -> None:
-    target = _read_whole(batch, View()).target
-    fractional = (target != 0) & (target != 1)
-    if bool(fractional.any()):
-        value = float(target[fractional][0])
-        raise LabelError(
-            "hard labels (0 and 1) for a Lovász loss",
-            f"a soft target with the value {value:g}",
-            "The order of errors is defined for hard labels only; use jaccard, which takes soft targets.",
-        )
 
 
 def _class_losses(term: PlannedTerm, tables: Tensor, counts: Tensor, moments: Tensor) -> Tensor:

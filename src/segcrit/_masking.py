@@ -15,7 +15,16 @@ from torch import Tensor
 
 from segcrit.errors import LabelError, ParameterError
 
-__all__ = ["Reading", "TargetKind", "View", "bad_label_error", "read_labels", "read_target", "read_weight"]
+__all__ = [
+    "Reading",
+    "TargetKind",
+    "View",
+    "bad_label_error",
+    "read_labels",
+    "read_target",
+    "read_weight",
+    "refuse_fractions",
+]
 
 TargetKind = Literal["index", "onehot", "soft"]
 
@@ -204,6 +213,17 @@ def read_labels(
         counted = counted & (labels != 0)
     largest = 1 if sigmoid else num_classes - 1
     return torch.where(counted, labels, 0).clamp(0, largest), counted
+
+
+def refuse_fractions(target: Tensor) -> None:
+    """Raise LabelError where a target, 0 where it does not count, is neither 0 nor 1."""
+    fractional = (target != 0) & (target != 1)
+    if bool(fractional.any()):
+        raise LabelError(
+            "hard labels (0 and 1) for a Lovász loss",
+            f"a soft target with the value {float(target[fractional][0]):g}",
+            "The order of errors is defined for hard labels only; use jaccard, which takes soft targets.",
+        )
 
 
 def bad_label_error(values: Tensor, num_classes: int, soft: bool = False) -> LabelError:

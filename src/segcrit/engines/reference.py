@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segcrit._dtypes import compute_dtype
-from segcrit._masking import read_target, read_weight
+from segcrit._masking import read_target, read_weight, refuse_fractions
 from segcrit.engines.binning import bin_index
 from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like
 from segcrit.formulas.pixel import PixelFormula, pixel_formulas
@@ -22,8 +22,11 @@ from segcrit.formulas.region import FIELDS
 
 __all__ = ["Sweep", "backward", "forward", "select", "transform_logits"]
 
-# Elements of a tile: 1 MiB in float32, so that the dozen temporaries of a tile stay in a core's cache.
+# Elements of a tile: 1 MiB in float32, so that the dozen temporaries of a tile stay in a core's cache; less for small
+# logits, whose two dozen temporaries together shall stay below the size of the logits.
 _TILE_ELEMENTS = 1 << 18
+_TILES_AT_LEAST = 24
+_SMALLEST_TILE = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def _tiles(sweep: Sweep, request: Request) -> Iterator[_Tile]:
     pixels = sweep.logits[0, 0].numel() if images else 0
     if images == 0 or pixels == 0:
         return
-    budget = max(1, _TILE_ELEMENTS // classes)
+    elements = min(_TILE_ELEMENTS, max(_SMALLEST_TILE, sweep.logits.numel() // _TILES_AT_LEAST))
+    budget = max(1, elements // classes)
     group = max(1, min(images, budget // pixels))
     step = min(pixels, budget)
     for first in range(0, images, group):
@@ -109,6 +113,8 @@ def _read_tile(
     valid, weight = read_weight(pixel_weight, reading, dtype, request.check)
     clean = torch.where(valid, logits.to(dtype), 0.0)
     encoded = torch.where(valid, reading.target, 0.0)
+    if request.errors != "none" and request.kind == "soft" and request.check:
+        refuse_fractions(encoded)
     return _Tile(images, pixels, transform_logits(clean, encoded, sweep.logit_bias, request), encoded, valid, weight)
 
 
