@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 import segcrit
+from segcrit import _registry
 from segcrit.errors import ExpressionError, ParameterError
 from tests.laws import checks
 from tests.laws.cases import criterion
@@ -16,41 +18,55 @@ from tests.laws.problems import fractions, mask_of, positive_weights, problem
 from tests.laws.subject import Subject
 
 
-@segcrit.region_loss
 def users_dice(s, *, smooth=0.0):
     """1 − (2 I + s) / (P + T + s), as a user writes it."""
     return 1 - (2 * s.M + smooth) / (s.P + s.T + smooth)
 
 
-@segcrit.region_loss
 def users_squared_dice(s):
     """With every second-order field."""
     return 1 - 2 * s.I / (s.Q + s.U)
 
 
-@segcrit.region_loss(pooled=True)
 def users_generalised_dice(s, *, smooth=1e-6):
     """Sudre et al. 2017: classes weighted by 1/T², then pooled."""
     w = 1 / (s.T + 1) ** 2
     return 1 - (2 * (w * s.M).sum(-1) + smooth) / ((w * (s.P + s.T)).sum(-1) + smooth)
 
 
-@segcrit.pixel_loss
 def users_ce(logp, label):
     """−log p."""
     return -logp
 
 
-@segcrit.pixel_loss
 def users_generalised_ce(logp, label, *, q=0.7):
     """(1 − p^q) / q."""
     return (1 - torch.exp(q * logp)) / q
 
 
-@segcrit.pixel_loss
 def users_weighted_ce(logp, label, *, rare=2.0):
     """Looks at the label: class 2 counts ``rare`` times."""
     return -logp * torch.where(label == 2, rare, 1.0)
+
+
+FORMULAS = {
+    users_dice: segcrit.region_loss,
+    users_squared_dice: segcrit.region_loss,
+    users_generalised_dice: segcrit.region_loss(pooled=True),
+    users_ce: segcrit.pixel_loss,
+    users_generalised_ce: segcrit.pixel_loss,
+    users_weighted_ce: segcrit.pixel_loss,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def users():
+    """The formulas as losses, by name; the table is as before when these tests are over."""
+    table, names = dict(_registry._TABLE), dict(_registry._NAMES)
+    yield SimpleNamespace(**{formula.__name__: decorate(formula) for formula, decorate in FORMULAS.items()})
+    for live, saved in ((_registry._TABLE, table), (_registry._NAMES, names)):
+        live.clear()
+        live.update(saved)
 
 
 def subject(text: str, task: str, family: str, **facts: object) -> Subject:
@@ -120,13 +136,13 @@ def test_a_users_copy_of_a_built_in_loss_is_that_loss(ours: str, theirs: str, so
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-13)
 
 
-def test_generalised_cross_entropy_by_hand():
+def test_generalised_cross_entropy_by_hand(users):
     logits = torch.log(torch.tensor([[0.3, 0.6, 0.1], [0.1, 0.1, 0.8]], dtype=torch.float64))
-    value = users_generalised_ce(logits, torch.tensor([1, 2]), q=0.5)
+    value = users.users_generalised_ce(logits, torch.tensor([1, 2]), q=0.5)
     assert float(value) == pytest.approx(((1 - 0.6**0.5) / 0.5 + (1 - 0.8**0.5) / 0.5) / 2, rel=1e-12)
 
 
-def test_pooled_formula():
+def test_pooled_formula(users):
     p = problem(seed=101)
     p = p.ignoring(mask_of(p, 6))
     z = p.logits.clone().requires_grad_()
@@ -139,19 +155,19 @@ def test_pooled_formula():
     wanted = 1 - (2 * (w * (prob * true).sum(0)).sum() + 1e-6) / ((w * (prob + true).sum(0)).sum() + 1e-6)
     torch.testing.assert_close(loss, wanted)
     torch.testing.assert_close(gradient, torch.autograd.grad(wanted, z)[0])
-    images = [float(users_generalised_dice(p.logits[n : n + 1], p.target[n : n + 1])) for n in range(2)]
-    assert float(users_generalised_dice(p.logits, p.target, per_image=True)) == pytest.approx(sum(images) / 2)
+    images = [float(users.users_generalised_dice(p.logits[n : n + 1], p.target[n : n + 1])) for n in range(2)]
+    assert float(users.users_generalised_dice(p.logits, p.target, per_image=True)) == pytest.approx(sum(images) / 2)
 
 
-def test_unreduced_and_two_pass_use():
+def test_unreduced_and_two_pass_use(users):
     p = problem(seed=102)
     p = p.ignoring(mask_of(p, 6))
     torch.testing.assert_close(
-        users_ce(p.logits, p.target, reduction="none"),
+        users.users_ce(p.logits, p.target, reduction="none"),
         segcrit.functional.cross_entropy(p.logits, p.target, reduction="none"),
     )
     torch.testing.assert_close(
-        users_dice(p.logits, p.target, reduction="none", per_image=True),
+        users.users_dice(p.logits, p.target, reduction="none", per_image=True),
         segcrit.functional.dice(p.logits, p.target, reduction="none", per_image=True),
     )
     module = segcrit.Criterion("users_dice + users_generalised_ce")
