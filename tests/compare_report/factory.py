@@ -6,7 +6,7 @@ so the parts of the results agree with each other as they do in a real run. Noth
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -306,8 +306,6 @@ def _with_examples(
     truths: list[NDArray[np.int64]],
     predictions: dict[tuple[str, int], list[NDArray[np.int64]]],
 ) -> Results:
-    from dataclasses import replace
-
     folder = run_dir / "examples"
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(3)
@@ -345,3 +343,33 @@ def _with_examples(
             )
         )
     return replace(results, examples=tuple(examples))
+
+
+def from_counts(counts: dict[str, list[ImageCounts]]) -> Results:
+    """Results of a comparison whose test counts are given: for each loss one table a seed."""
+    number = len(next(iter(counts.values())))
+    classes = next(iter(counts.values()))[0].tp.shape[1]
+    names = tuple((f"class {k}", "#808080") for k in range(classes))
+    base = make(Recipe(losses=tuple(counts), noise=(0.5,) * len(counts), seeds=tuple(range(number)), classes=names,
+                       images=2, size=16, ignored=False))  # fmt: skip
+    losses = []
+    for loss in base.losses:
+        seeds = tuple(
+            replace(seed, counts=table, figures=figures_of(table), confusion=None)
+            for seed, table in zip(loss.seeds, counts[loss.name], strict=True)
+        )
+        losses.append(replace(loss, seeds=seeds))
+    some = counts[base.losses[0].name][0]
+    truth = some.tp + some.fn
+    total = truth.sum(axis=1)
+    tp, fp, fn = np.zeros_like(truth), np.zeros_like(truth), truth.copy()
+    tp[:, 0], fp[:, 0], fn[:, 0] = truth[:, 0], total - truth[:, 0], 0
+    majority = ImageCounts(some.ids, tp, fp, fn)
+    return replace(base, losses=tuple(losses), baseline=Baseline(0, figures_of(majority), majority))
+
+
+def two_class_counts(errors: NDArray[np.int64], pixels: int = 1000) -> ImageCounts:
+    """Images of two halves, with ``errors[k]`` wrong pixels in each half of image k."""
+    half = pixels // 2
+    wrong = np.stack([errors, errors], axis=1)
+    return ImageCounts(tuple(f"{k:04d}" for k in range(len(errors))), half - wrong, wrong, wrong.copy())

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from segcrit.comparison.judgement import ClassChange
-from segcrit.comparison.ranking import SMALLEST_SAMPLE, per_image, quantiles, tested_seeds
+from segcrit.comparison.ranking import SMALLEST_SAMPLE, per_image, quantiles, seeds_with_figures
 from segcrit.comparison.records import Results
 from segcrit.comparison.seed_noise import between_losses
 from segcrit.evaluation.per_image import PerImage
@@ -23,7 +23,7 @@ _CLASS_RESAMPLES: Final = 2_000
 
 def class_changes(results: Results, reference: str) -> tuple[ClassChange, ...]:
     """Change of each class's IoU from the loss ``reference`` to every other tested one, with intervals."""
-    tested = {loss.name: seeds for loss in results.losses if (seeds := tested_seeds(loss))}
+    tested = {loss.name: seeds for loss in results.losses if (seeds := seeds_with_figures(loss))}
     if reference not in tested or len(tested) < 2:
         return ()
     models = {name: [per_image(results, counts) for _, counts in seeds] for name, seeds in tested.items()}

@@ -34,7 +34,7 @@ __all__ = [
     "per_image",
     "quantiles",
     "rank",
-    "tested_seeds",
+    "seeds_with_figures",
 ]
 
 LEVEL: Final = 0.95
@@ -68,7 +68,7 @@ def figure_name(metric: MetricName, background: int | None) -> str:
     return "miou"
 
 
-def tested_seeds(loss: LossResult) -> list[tuple[SeedResult, ImageCounts]]:
+def seeds_with_figures(loss: LossResult) -> list[tuple[SeedResult, ImageCounts]]:
     """The trainings of a loss that were tested, with their counts."""
     return [(seed, seed.counts) for seed in loss.seeds if seed.counts is not None and seed.figures is not None]
 
@@ -85,7 +85,7 @@ def per_image(results: Results, counts: ImageCounts) -> PerImage:
 
 def rank(results: Results) -> Ranking:
     """Rank the losses that were tested by the run's metric and compare every pair."""
-    tested = {loss.name: tested_seeds(loss) for loss in results.losses}
+    tested = {loss.name: seeds_with_figures(loss) for loss in results.losses}
     models = {name: [per_image(results, counts) for _, counts in seeds] for name, seeds in tested.items() if seeds}
     if not models:
         return Ranking((), (), float("nan"), 0, 0, 0)

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from segcrit.comparison.ranking import tested_seeds
+from segcrit.comparison.ranking import seeds_with_figures
 from segcrit.comparison.records import Cost, Figures, LossResult
 from segcrit.evaluation.ratios import nan_mean
 
@@ -26,7 +26,7 @@ SCALAR_FIGURES = {
 
 def mean_figures(loss: LossResult) -> Figures | None:
     """Mean of every figure over the tested seeds, None if there are none; what is NaN for a seed is skipped."""
-    tested = [seed.figures for seed, _ in tested_seeds(loss) if seed.figures is not None]
+    tested = [seed.figures for seed, _ in seeds_with_figures(loss) if seed.figures is not None]
     if not tested:
         return None
     values: dict[str, float | tuple[float, ...]] = {}

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from segcrit.comparison.class_changes import class_changes
 from segcrit.comparison.judgement import PairComparison, Standing, Verdict
-from segcrit.comparison.ranking import SMALLEST_SAMPLE, Ranking, rank, tested_seeds
+from segcrit.comparison.ranking import SMALLEST_SAMPLE, Ranking, rank, seeds_with_figures
 from segcrit.comparison.records import METRICS, Results
 from segcrit.comparison.verdict_notes import notes
 from segcrit.comparison.wording import counted, listed, number
@@ -52,7 +52,7 @@ def _judge(results: Results) -> Verdict:
     reference = reference_loss(results)
     top = _top(ranking)
     kind, headline, sentences = _decide(results, ranking, top)
-    seeds = [len(tested) for loss in results.losses if (tested := tested_seeds(loss))]
+    seeds = [len(tested) for loss in results.losses if (tested := seeds_with_figures(loss))]
     return Verdict(
         kind=kind,
         headline=headline,
@@ -73,7 +73,7 @@ def _judge(results: Results) -> Verdict:
 
 def reference_loss(results: Results) -> str:
     """The loss that class changes are counted from: plain ``ce`` where it was tested, else the first one."""
-    tested = [loss for loss in results.losses if tested_seeds(loss)]
+    tested = [loss for loss in results.losses if seeds_with_figures(loss)]
     plain = [loss.name for loss in tested if loss.canonical == "ce" or loss.name == "ce"]
     return next(iter([*plain, *(loss.name for loss in tested)]), "")
 
@@ -113,7 +113,7 @@ def _decide(results: Results, ranking: Ranking, top: list[str]) -> tuple[Kind, s
         return (
             "leader",
             f"`{best.loss}` {place}: {metric} {number(best.value)}, {_ahead(pairs[0])}.",
-            _others_behind(pairs[1:]),
+            [*_small_lead(pairs[0]), *_others_behind(pairs[1:])],
         )
     among = [pair for pair in pairs if pair.second in top]
     behind = [pair for pair in pairs if pair.second not in top]
@@ -163,16 +163,24 @@ def _ahead(pair: PairComparison) -> str:
     return f"{number(pair.difference)} ahead of `{pair.second}` ({_interval(pair)})"
 
 
+def _small_lead(pair: PairComparison) -> list[str]:
+    """Many images make small differences certain, not important."""
+    if pair.high > PRACTICALLY_EQUAL:
+        return []
+    return [f"This lead is below {number(PRACTICALLY_EQUAL)} and hardly matters in practice."]
+
+
 def _others_behind(pairs: list[PairComparison]) -> list[str]:
     if not pairs:
         return []
     if len(pairs) > _MOST_NAMED:
         near, far = pairs[0], pairs[-1]
-        return [
+        text = (
             f"{len(pairs)} others are behind `{near.first}`, from `{near.second}` by {number(near.difference)} "
             f"({_range(near.low, near.high)}) to `{far.second}` by {number(far.difference)} "
             f"({_range(far.low, far.high)})."
-        ]
+        )
+        return [text]
     parts = [f"`{pair.second}` by {number(pair.difference)} ({_range(pair.low, pair.high)})" for pair in pairs]
     return [f"Behind `{pairs[0].first}`: {listed(parts)}."]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segcrit.comparison.ranking import SMALLEST_SAMPLE, Ranking, tested_seeds
+from segcrit.comparison.ranking import SMALLEST_SAMPLE, Ranking, seeds_with_figures
 from segcrit.comparison.records import METRICS, Figures, MetricName, Results
 from segcrit.comparison.wording import counted, listed, number
 
@@ -114,14 +114,14 @@ def _failures(results: Results) -> list[str]:
             message = diverged[0].message.rstrip(".") or "its loss became not finite"
             # "The loss became NaN" goes on after a colon; "NaN loss" keeps its capitals.
             message = message[0].lower() + message[1:] if message[1:2].islower() else message
-            ranked = "" if tested_seeds(loss) else " and is not ranked"
+            ranked = "" if seeds_with_figures(loss) else " and is not ranked"
             some = "all" if len(diverged) == len(loss.seeds) else f"{len(diverged)} of"
             which = f" with {some} {len(loss.seeds)} seeds" if len(loss.seeds) > 1 else ""
             found.append(f"`{loss.name}` diverged{which}{ranked}: {message}.")
     untested = [
         loss.name
         for loss in results.losses
-        if not tested_seeds(loss) and not any(seed.status == "diverged" for seed in loss.seeds)
+        if not seeds_with_figures(loss) and not any(seed.status == "diverged" for seed in loss.seeds)
     ]
     if untested:
         found.append(f"Not tested yet: {listed([f'`{name}`' for name in untested])}.")

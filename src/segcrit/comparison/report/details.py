@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segcrit.comparison.judgement import Verdict
-from segcrit.comparison.ranking import tested_seeds
+from segcrit.comparison.ranking import seeds_with_figures
 from segcrit.comparison.records import METRICS, DataInfo, LossResult, Results, RunInfo
 from segcrit.comparison.summary import SCALAR_FIGURES
 from segcrit.comparison.wording import MISSING, clock, counted, memory, number, percent, signed, size
@@ -205,7 +205,7 @@ def _trainings(results: Results) -> Table:
 def _confusions(results: Results) -> list[Confusion]:
     found = []
     for loss in results.losses:
-        tables = [seed.confusion for seed, _ in tested_seeds(loss) if seed.confusion is not None]
+        tables = [seed.confusion for seed, _ in seeds_with_figures(loss) if seed.confusion is not None]
         if not tables:
             continue
         total = np.stack(tables).astype(np.float64).sum(axis=0)

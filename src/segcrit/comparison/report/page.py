@@ -15,7 +15,7 @@ from segcrit.comparison.report.criterion_line import criterion_line
 from segcrit.comparison.report.curves import training_charts, validation_charts
 from segcrit.comparison.report.details import details
 from segcrit.comparison.report.examples import gallery
-from segcrit.comparison.report.views import class_rows, cost_bars, forest, loss_rows, tested
+from segcrit.comparison.report.views import class_rows, cost_bars, forest, loss_rows, ranked_losses
 from segcrit.comparison.results import read_results
 from segcrit.comparison.summary import SCALAR_FIGURES
 from segcrit.comparison.verdict import judge
@@ -59,7 +59,7 @@ def from_run(run_dir: str | os.PathLike[str]) -> Path:
 
 def _page(results: Results, run_dir: Path) -> str:
     verdict = judge(results)
-    losses = tested(results, verdict)
+    losses = ranked_losses(results, verdict)
     others = [name for name in SCALAR_FIGURES if name != results.run.metric]
     lines = [(loss, criterion_line(loss)) for name in verdict.top for loss in losses if loss.name == name]
     return str(
@@ -117,7 +117,7 @@ def _environment(results: Results) -> Any:
 
     def breaks(text: str) -> Any:
         """Let a long expression break where a reader would: after commas, brackets and signs."""
-        return markup.Markup("<wbr>").join(markup.escape(part) for part in re.split(r"(?<=[,(=+*])", text))
+        return markup.Markup("<wbr>").join(markup.escape(part) for part in re.split(r"(?<=[,(+])", text))
 
     environment.filters |= {
         "breaks": breaks,

@@ -23,7 +23,7 @@ __all__ = [
     "cost_bars",
     "forest",
     "loss_rows",
-    "tested",
+    "ranked_losses",
 ]
 
 
@@ -109,7 +109,7 @@ class CostBar:
     rest: float
 
 
-def tested(results: Results, verdict: Verdict) -> list[LossResult]:
+def ranked_losses(results: Results, verdict: Verdict) -> list[LossResult]:
     """The losses that were tested, in the user's order."""
     ranked = {standing.loss for standing in verdict.standings}
     return [loss for loss in results.losses if loss.name in ranked]
@@ -175,7 +175,7 @@ def forest(results: Results, verdict: Verdict) -> Forest:
 
 def class_rows(results: Results, verdict: Verdict) -> list[ClassRow]:
     """Classes by their share of the test pixels, the most frequent first."""
-    losses = tested(results, verdict)
+    losses = ranked_losses(results, verdict)
     figures = {loss.name: found for loss in losses if (found := mean_figures(loss)) is not None}
     if not figures:
         return []
