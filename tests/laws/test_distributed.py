@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import datetime
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def worker(rank: int, world: int, folder: str) -> None:
         init_method=f"file://{folder}/meeting",
         rank=rank,
         world_size=world,
-        timeout=datetime.timedelta(seconds=120),
+        timeout=timedelta(seconds=120),
     )
     results: dict[Any, Any] = {}
     part = share(world, rank)

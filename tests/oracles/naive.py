@@ -171,8 +171,7 @@ def _average(
     chosen[list(range(d.classes)) if classes is None else list(classes)] = True
     kept = present & chosen
     if reduction == "none":
-        table = torch.where(kept, per_class, torch.nan)
-        return table
+        return torch.where(kept, per_class, torch.nan)
     w = d.class_weights(class_weight) * kept
     values = torch.where(kept, per_class, 0.0)
     if reduction == "sum":

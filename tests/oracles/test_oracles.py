@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ..laws.problems import fractions, mask_of, one_hot, positive_weights, problem
+from tests.laws.problems import fractions, mask_of, one_hot, positive_weights, problem
+
 from . import naive, numeric, pixel, ranking, region, scene
 
 PIXEL = {
