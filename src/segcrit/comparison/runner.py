@@ -25,7 +25,7 @@ from segcrit.comparison.progress import make_reporter
 from segcrit.comparison.quiet import quiet
 from segcrit.comparison.records import Results, SeedResult
 from segcrit.comparison.report import render_report
-from segcrit.comparison.results import write_results
+from segcrit.comparison.results import read_results, write_results
 from segcrit.comparison.run_directory import LossPlan
 from segcrit.comparison.settings import Compute
 from segcrit.comparison.training import train
@@ -377,10 +377,10 @@ class _Session:
         results = replace(
             results, run=replace(results.run, elapsed_seconds=self.before + time.monotonic() - self.begin)
         )
-        write_results(context.directory.path, results)
+        written = write_results(context.directory.path, results)
         render_report(results, context.directory.path)
         context.directory.write(replace(self.state, elapsed_seconds=results.run.elapsed_seconds))
-        return results
+        return read_results(written)  # with the verdict, which is judged when results are written
 
 
 def _measure(context: Context, plan: LossPlan, **options: int) -> Measured | None:
