@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from segcrit import _files
 from segcrit.comparison.results import (
+    ComputedWord,
     ImageCounts,
     Results,
     TrainingCurve,
@@ -59,6 +60,14 @@ def test_records_differ_when_one_number_does() -> None:
     other = ImageCounts(counts.ids, counts.tp + 1, counts.fp, counts.fn)
     assert counts != other
     assert replace(results, run=replace(results.run, steps=441)) != results
+
+
+def test_records_are_hashable_by_content() -> None:
+    """Plans of a run are kept in sets and dictionaries, the records they hold with them."""
+    first, second = (make(Recipe(losses=("ce",), images=6)) for _ in range(2))
+    assert first is not second
+    assert len({first, second}) == 1
+    assert len({ComputedWord("w", (1.0,)), ComputedWord("w", (1,)), ComputedWord("w", (math.nan,))}) == 2
 
 
 def test_numbers_that_json_lacks_survive() -> None:

@@ -29,7 +29,8 @@ class Record:
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and bool(encode(self) == encode(other))
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        return hash((type(self), _frozen(encode(self))))
 
 
 def encode(value: object) -> Any:
@@ -58,6 +59,13 @@ def encode(value: object) -> Any:
         f"a {type(value).__name__}",
         "Store it as a number, a list or a text.",
     )
+
+
+def _frozen(value: Any) -> Any:
+    """A JSON value as something hashable, equal where the values are equal."""
+    if isinstance(value, dict):
+        return tuple(sorted((key, _frozen(item)) for key, item in value.items()))
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def decode(kind: type[T], value: object, place: str) -> T:
