@@ -176,7 +176,7 @@ def _not_classes(values: Counter[int], files: Counter[int]) -> Problem | None:
     common = sum(pixels for _, pixels in values.most_common(2)) / total
     if (VOID in values and other and max(other) > len(other) * 2 + 8) or (len(numbers) > 40 and common > 0.9):
         rare = sum(values[value] for value in other) / total
-        kind = "smooth edges or JPEG in a mask of 0 and 255" if len(other) > 2 and rare < 0.1 else "grey levels"
+        kind = "smooth edges or JPEG in a mask of 0 and 255" if len(other) > 8 and rare < 0.3 else "grey levels"
         return Problem.error(
             "grey-masks",
             "class numbers 0, 1, 2, ... in the masks",
