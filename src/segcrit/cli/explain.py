@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcrit._constants import TASKS
+from segcrit.cli._explain_text import print_explanation, print_maps
 from segcrit.errors import MissingExtraError, ParameterError
 
 if TYPE_CHECKING:
-    from segcrit.explain.steps import Explanation, Layout, Step
+    from segcrit.explain.maps import ImageMaps
+    from segcrit.explain.steps import Explanation
 
 __all__ = ["add_parser", "run"]
 
@@ -126,7 +128,7 @@ def _numbers(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(explanation.to_dict(), indent=2, ensure_ascii=False))
     else:
-        _print(explanation, title)
+        print_explanation(explanation, title)
     path = _write_numbers(arguments, explanation, title, is_example)
     if path is not None:
         _say_path(path, arguments.json)
@@ -178,76 +180,6 @@ def _say_path(path: Path, on_stderr: bool) -> None:
     print(f"{'' if on_stderr else chr(10)}written: {path.resolve()}", file=sys.stderr if on_stderr else sys.stdout)
 
 
-def _print(explanation: Explanation, title: str | None) -> None:
-    """All steps as tables."""
-    from segcrit.cli import _console as console
-    from segcrit.explain.steps import format_number
-
-    console.text(title or f"{explanation.expression}, step by step")
-    for note in explanation.notes:
-        console.text(f"Note: {note}")
-    number = 0
-    for step in explanation.opening:
-        number += 1
-        _print_step(step, number, explanation.layout)
-    several = len(explanation.terms) > 1
-    for term in explanation.terms:
-        for step in term.steps:
-            number += 1
-            _print_step(step, number, explanation.layout, f" [{term.text}]" if several else "")
-    for step in explanation.closing:
-        number += 1
-        _print_step(step, number, explanation.layout)
-    console.heading(f"loss = {format_number(explanation.value)}")
-    for check in explanation.checks:
-        outcome = "agrees" if check.agrees else f"DIFFERS by {check.difference:.1e}: please report this"
-        remark = f" ({check.remark})" if check.remark else ""
-        console.text(f"{check.name}: {format_number(check.value)}, {outcome}{remark}", indent=2)
-
-
-def _print_step(step: Step, number: int, layout: Layout, where: str = "") -> None:
-    from segcrit.cli import _console as console
-    from segcrit.explain.steps import ClassTable, PixelTable, format_number
-
-    console.heading(f"{number}. {step.title}{where}")
-    console.text(step.formula, indent=2)
-    console.text(step.caption, indent=2)
-    for block in step.blocks:
-        console.text()
-        if isinstance(block, PixelTable):
-            rows = [
-                [layout.name(pixel), *(column.text(pixel) for column in block.columns)]
-                for pixel in range(layout.pixels)
-            ]
-            console.table(["pixel", *(column.name for column in block.columns)], rows)
-        elif isinstance(block, ClassTable):
-            rows = [
-                [f"{name} (skipped)" if row in block.skipped else name]
-                + [format_number(values[row]) for _, values in block.columns]
-                for row, name in enumerate(block.rows)
-            ]
-            console.table([block.corner, *(name for name, _ in block.columns)], rows)
-        else:
-            console.text(f"{block.name}: {block.total_positives:g} of its pixels", indent=2)
-            rows = [
-                [
-                    rank.pixel,
-                    "yes" if rank.positive else "no",
-                    format_number(rank.error),
-                    f"{rank.positives:g}",
-                    f"{rank.negatives:g}",
-                    format_number(rank.jaccard),
-                    format_number(rank.increment),
-                    format_number(rank.product),
-                ]
-                for rank in block.ranks
-            ]
-            console.table(["pixel", "class?", "error", "F", "B", "J", "ΔJ", "error·ΔJ"], rows)
-            console.text(f"sum = {format_number(block.value)}", indent=2)
-    for name, value in step.results:
-        console.text(f"{name} = {format_number(value)}", indent=2)
-
-
 def _curves(arguments: argparse.Namespace) -> int:
     """Write the page or figure of curves, or print their points."""
     from segcrit._files import atomic_write_bytes, atomic_write_text
@@ -278,4 +210,67 @@ def _curves(arguments: argparse.Namespace) -> int:
 
 
 def _image(arguments: argparse.Namespace) -> int:
-    raise NotImplementedError
+    """Write the page of an image's maps, and print the figures of it."""
+    if arguments.checkpoint is None or arguments.image is None:
+        missing = "--checkpoint" if arguments.checkpoint is None else "--image"
+        raise ParameterError(
+            "--image and --checkpoint (and --data)",
+            f"no {missing}",
+            "Name the image and a checkpoint of segcrit compare.",
+        )
+    if arguments.out is not None and Path(arguments.out).suffix.lower() == ".png":
+        raise ParameterError(
+            "--out to end in .html for maps", repr(arguments.out), "Maps are several pictures: a page."
+        )
+    import torch
+
+    from segcrit._constants import DEFAULT_IGNORE_INDEX
+    from segcrit._files import atomic_write_text
+    from segcrit.cli._trained import load_trained, open_data
+    from segcrit.criterion import Criterion
+    from segcrit.explain import explain_image
+
+    trained = load_trained(arguments.checkpoint, arguments.model)
+    data = open_data(arguments.data, trained.path)
+    trained.check_data(data)
+    sample = data.read(arguments.image)
+    criterion = Criterion(
+        arguments.loss or trained.loss,
+        task=trained.task,
+        ignore_index=DEFAULT_IGNORE_INDEX if data.ignore_index is None else data.ignore_index,
+    )
+    maps = explain_image(
+        trained.predict,
+        torch.from_numpy(trained.normalise(sample.image)),
+        torch.from_numpy(sample.label),
+        criterion,
+        name=sample.id,
+        class_names=data.class_names,
+        picture=sample.image,
+    )
+    if arguments.json:
+        print(json.dumps(_maps_dict(maps), indent=2, ensure_ascii=False))
+        if arguments.out is None:
+            return 0
+    else:
+        print_maps(maps)
+    from segcrit.explain.image_page import image_page
+
+    source = f"Image {sample.id} of {data.name}; network {trained.model}, trained with {trained.loss}."
+    path = Path(arguments.out or IMAGE_PAGE)
+    atomic_write_text(path, image_page(maps, colours=[entry.color for entry in data.classes], source=source))
+    _say_path(path, arguments.json)
+    return 0
+
+
+def _maps_dict(maps: ImageMaps) -> dict[str, Any]:
+    return {
+        "image": maps.name,
+        "loss": {"expression": maps.expression, "value": maps.loss, "terms": dict(maps.terms)},
+        "concentration": {
+            item.name: [{"pixels": pixels, "share": share} for pixels, share in item.top]
+            for item in maps.concentrations
+        },
+        "classes": maps.class_shares(),
+        "dominant": [vars(pixel) for pixel in maps.dominant],
+    }

@@ -48,8 +48,10 @@ def image_page(maps: ImageMaps, *, colours: Sequence[tuple[int, int, int]] | Non
         _plain("Prediction", _classes(_nearest(maps.prediction[place], factor), np.ones_like(valid), palette)),
     ]
     if loss is not None:
-        main.append(_scaled("Loss map: what each pixel adds", loss, LOSS_COLOURS))
-    main.append(_scaled("Gradient map: how hard each pixel pulls", gradient, GRADIENT_COLOURS))
+        main.append(_scaled("Loss map: what each pixel adds", loss, LOSS_COLOURS, average=_mean(maps.loss_map)))
+    main.append(
+        _scaled("Gradient map: how hard each pixel pulls", gradient, GRADIENT_COLOURS, average=_mean(maps.gradient_map))
+    )
     main.append(_plain("The 1 % of the pixels that dominate, in red", _marked(shown, first)))
     probabilities = [
         _scaled(f"p({name})", _nearest(maps.probability[index][place], factor), PROBABILITY_COLOURS, top=1.0)
@@ -98,6 +100,10 @@ def _slice(maps: ImageMaps) -> tuple[tuple[Any, ...], str]:
     return (slice(None), slice(None), index), where
 
 
+def _mean(values: Array | None) -> float | None:
+    return None if values is None else float(np.nanmean(values))
+
+
 def _nearest(values: Any, factor: int) -> Any:
     return values[::factor, ::factor]
 
@@ -135,7 +141,12 @@ def _plain(title: str, pixels: Any) -> dict[str, Any]:
     return {"title": title, "source": picture_source(picture(pixels), "png"), "ramp": None}
 
 
-def _scaled(title: str, values: Array, colours: str, top: float | None = None) -> dict[str, Any]:
+def _scaled(
+    title: str, values: Array, colours: str, *, top: float | None = None, average: float | None = None
+) -> dict[str, Any]:
+    """A map with its scale; with ``average`` in multiples of it, which people can read, unlike 1.9e-05."""
+    if average:
+        values = values / average
     finite = values[np.isfinite(values)]
     # A few extreme pixels would leave the rest black: the scale ends at the 99.5th percentile, and says so.
     end = top if top is not None else float(np.percentile(finite, 99.5)) if finite.size else 1.0
@@ -148,4 +159,5 @@ def _scaled(title: str, values: Array, colours: str, top: float | None = None) -
         "ramp": ramp(colours),
         "end": end,
         "largest": largest if clipped else None,
+        "unit": " × average" if average else "",
     }

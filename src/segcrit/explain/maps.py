@@ -38,6 +38,7 @@ class Pixel:
         prediction: most probable class.
         probability: of the true class.
         share: of the whole loss (or gradient).
+        times_average: what it adds, in multiples of the average pixel that counts.
     """
 
     place: tuple[int, ...]
@@ -45,6 +46,7 @@ class Pixel:
     prediction: int
     probability: float
     share: float
+    times_average: float
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def explain_image(
         loss_map=masked_loss,
         gradient_map=gradient_map,
         concentrations=concentrations,
-        dominant=_dominant(np.nan_to_num(found[0][1]), truth, prediction, probability),
+        dominant=_dominant(found[0][1], truth, prediction, probability),
         only_pixel_terms=all(loss.family == "pixel" for loss in _losses(criterion)),
         notes=tuple(notes),
     )
@@ -297,10 +299,10 @@ def _share(values: Array, inside: Mask) -> float:
 
 
 def _dominant(values: Array, truth: Labels, prediction: Labels, probability: Array) -> tuple[Pixel, ...]:
-    total = float(values.sum())
+    total, counted = float(np.nansum(values)), int(np.isfinite(values).sum())
     if total <= 0:
         return ()
-    flat = values.reshape(-1)
+    flat = np.nan_to_num(values).reshape(-1)
     count = min(LISTED_PIXELS, flat.size)
     order = np.argpartition(-flat, count - 1)[:count]
     pixels = []
@@ -309,7 +311,8 @@ def _dominant(values: Array, truth: Labels, prediction: Labels, probability: Arr
         true = int(truth[place])
         share = float(flat[index]) / total
         if share > 0:
-            pixels.append(Pixel(place, true, int(prediction[place]), float(probability[true][place]), share))
+            of_truth = float(probability[true][place])
+            pixels.append(Pixel(place, true, int(prediction[place]), of_truth, share, share * counted))
     return tuple(pixels)
 
 

@@ -1,0 +1,189 @@
+"""A trained network from a checkpoint of ``segcrit compare``, and the data that it was trained on."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segcrit._extras import require
+from segcrit.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from segcrit._constants import Task
+    from segcrit.data.model import SegmentationData
+
+__all__ = ["Trained", "load_trained", "open_data"]
+
+COMPARE_ADVICE = "Give a .ckpt file that segcrit compare wrote, for example runs/x/losses/01-ce/seed-0/best.ckpt."
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights, and what is needed to use it.
+
+    Attributes:
+        path: the checkpoint.
+        predict: images (1, channels, *S) as ``normalise`` makes them -> logits (1, C, *S) of the same size.
+        normalise: intensities of an image (channels, *S) as the data set stores them -> what the network gets.
+        task: of its output.
+        loss: expression that it was trained with.
+        model: the network's specification.
+        channels: of the images.
+        num_classes: of the labels.
+    """
+
+    path: Path
+    predict: Callable[[Tensor], Tensor]
+    normalise: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    task: Task
+    loss: str
+    model: str
+    channels: int
+    num_classes: int
+
+    def check_data(self, data: SegmentationData) -> None:
+        """Refuse data of another kind than the network was trained on."""
+        if (data.channels, data.num_classes) != (self.channels, self.num_classes):
+            raise DataError(
+                f"data with {self.channels} channels and {self.num_classes} classes, as the network was trained on",
+                f"{data.channels} channels and {data.num_classes} classes in {data.name}",
+                "Give the data set of that run.",
+            )
+
+
+def load_trained(path: str | Path, model: str | None = None) -> Trained:
+    """Read a checkpoint and build its network.
+
+    Args:
+        path: a checkpoint, or the folder that holds ``best.ckpt``.
+        model: how to make the network, where the checkpoint cannot tell (networks given as objects).
+
+    Raises:
+        DataError: no checkpoint of ``segcrit compare``, or its weights do not fit the network.
+    """
+    require("lightning", extra="compare")
+    from segcrit.comparison.inference import make_predictor
+    from segcrit.comparison.networks import Purpose, make_network
+
+    file = _find(Path(path))
+    content = _read(file)
+    passport: dict[str, Any] = content["segcrit"]
+    crop = tuple(passport["crop"])
+    outputs = 1 if passport["task"] == "binary" else passport["num_classes"]
+    purpose = Purpose(passport["channels"], outputs, passport["spatial_dims"], crop)
+    spec = model if model is not None else passport["model"]
+    try:
+        recipe = make_network(spec, purpose)
+    except ParameterError as error:
+        if model is not None:
+            raise
+        raise ParameterError(
+            f"to know how to make the network {spec!r} of the checkpoint",
+            "a network that was given as an object",
+            "Add --model SPEC, for example --model my_module:make_network.",
+        ) from error
+    network = recipe.build(0)
+    prefix = "network."
+    weights = {name[len(prefix) :]: value for name, value in content["state_dict"].items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(
+            f"weights of the network {spec!r} in {file}",
+            f"weights that do not fit ({str(error).splitlines()[-1].strip()})",
+            "Give the network that was trained with --model.",
+        ) from error
+    network.eval()
+    predictor = make_predictor("auto", (), crop, passport["spatial_dims"], recipe.fixed_size, own_loaders=False)
+    return Trained(
+        path=file,
+        predict=lambda image: predictor(network, image),
+        normalise=_normalisation(passport["normalisation"], file),
+        task=passport["task"],
+        loss=passport["loss"],
+        model=spec,
+        channels=passport["channels"],
+        num_classes=passport["num_classes"],
+    )
+
+
+def open_data(folder: str | None, checkpoint: Path) -> SegmentationData:
+    """The data folder, or without one the data that the run of the checkpoint names."""
+    from segcrit.data import land_cover, load_folder
+
+    if folder is not None:
+        return load_folder(folder)
+    record = _run_data(checkpoint)
+    if record.get("kind") == "default":
+        return land_cover()
+    if record.get("kind") == "folder" and Path(record["path"]).is_dir():
+        return load_folder(record["path"], group_by=record.get("group_by") or None)
+    raise DataError("the data folder of the image", "no --data, and a run that does not tell it", "Add --data FOLDER.")
+
+
+def _run_data(checkpoint: Path) -> dict[str, Any]:
+    for folder in checkpoint.resolve().parents:
+        run = folder / "run.json"
+        if run.is_file():
+            try:
+                data = json.loads(run.read_text(encoding="utf-8")).get("data")
+            except (ValueError, AttributeError):
+                data = None
+            return data if isinstance(data, dict) else {}
+    return {}
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for name in ("best.ckpt", "last.ckpt"):
+            if (path / name).is_file():
+                return path / name
+        found = sorted(path.rglob("*.ckpt"))
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(str(file.relative_to(path)) for file in found[:6])
+        raise DataError(
+            f"one checkpoint in {path}",
+            f"{len(found)} of them" if found else "none",
+            f"Choose one: {names}." if found else COMPARE_ADVICE,
+        )
+    raise DataError("a checkpoint", f"no file {path}", COMPARE_ADVICE)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged files raise whatever their bytes lead to
+        raise DataError(
+            "a checkpoint", f"{file}, which cannot be read ({type(error).__name__})", COMPARE_ADVICE
+        ) from error
+    if not isinstance(content, dict) or "segcrit" not in content or "state_dict" not in content:
+        raise DataError("a checkpoint of segcrit compare", f"another kind of file, {file}", COMPARE_ADVICE)
+    return content
+
+
+def _normalisation(record: dict[str, Any], file: Path) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
+    from segcrit.comparison.source import _imagenet
+    from segcrit.data import Normalisation
+
+    if not record:
+        raise DataError(
+            "a checkpoint that was trained on a data folder",
+            f"{file}, trained on loaders of its own, whose normalisation is not known",
+            "Call segcrit.explain.explain_image with the network and an image as your loader gives it.",
+        )
+    return _imagenet if record.get("scheme") == "imagenet" else Normalisation.from_dict(record).apply
