@@ -94,6 +94,14 @@ def test_an_incomplete_cache_is_built_anew(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiles"]  # no temporary folder is left
 
 
+@needs_packages
+def test_a_folder_of_the_user_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="Name another folder"):
+        land_cover(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_nothing_is_left_of_a_build_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_png(tmp_path / "labels.tif", np.zeros((5, 5), dtype=np.uint8))
     write_png(tmp_path / "image.png", np.zeros((27, 54, 3), dtype=np.uint8))

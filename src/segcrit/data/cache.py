@@ -83,7 +83,7 @@ class FileMemory:
         if not (self._enabled and self._changed and len(self._entries) >= _WORTH_REMEMBERING):
             return
         try:
-            content = json.dumps({"version": _VERSION, "files": self._entries}, separators=(",", ":"))
+            content = json.dumps({"version": _version(), "files": self._entries}, separators=(",", ":"))
             atomic_write_text(self._file, content)
             self._changed = False
         except OSError:
@@ -92,10 +92,16 @@ class FileMemory:
     def _read(self) -> None:
         try:
             content = json.loads(self._file.read_text(encoding="utf-8"))
-            if content["version"] == _VERSION:
+            if content["version"] == _version():
                 self._entries = dict(content["files"])
         except (OSError, ValueError, KeyError, TypeError):
             self._entries = {}
+
+
+def _version() -> str:
+    from segcrit import __version__
+
+    return f"{__version__}/{_VERSION}"
 
 
 def _stamp(path: Path) -> list[int] | None:

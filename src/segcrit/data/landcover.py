@@ -146,16 +146,33 @@ def _build(root: Path, image_file: Path, label_file: Path, progress: bool | None
     try:
         _write_tiles(temporary, image_file, label_file, progress)
         temporary.chmod(0o755)
-        if root.exists():
-            shutil.rmtree(root)
+        if _is_complete(root):
+            return  # another process was faster; its tiles are as good as ours
+        _remove_old_tiles(root)
         try:
             os.replace(temporary, root)
         except OSError:
-            # Another process was faster; its tiles are as good as ours.
             if not _is_complete(root):
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_old_tiles(root: Path) -> None:
+    """Make room for new tiles, but never remove a folder that might be somebody's own.
+
+    Raises:
+        DataError: ``root`` holds something else.
+    """
+    if not root.exists():
+        return
+    is_ours = (root / "complete.json").is_file() or root.parent == cache_folder()
+    if root.is_dir() and (is_ours or not any(root.iterdir())):
+        shutil.rmtree(root)
+        return
+    raise DataError(
+        f"an empty or new folder for the default data at {root}", "other files there", "Name another folder."
+    )
 
 
 def _write_tiles(root: Path, image_file: Path, label_file: Path, progress: bool | None) -> None:

@@ -32,7 +32,8 @@ _EXCHANGES = 6000
 def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]]:
     """The split files of ``folder`` (train.txt, val.txt, test.txt), those that exist.
 
-    A line is the name of an image with or without folder and ending; empty lines and lines after ``#`` are skipped.
+    A line is the name of an image with or without folder and ending; empty lines and lines that begin with ``#`` are
+    skipped.
 
     Raises:
         DataError: a name is no image, or stands in two splits.
@@ -71,8 +72,8 @@ def _names(file: Path) -> list[str]:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"a readable text file {file}", str(error), "Save it as UTF-8.") from error
-    lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
-    return [line for line in lines if line]
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _resolve(name: str, known: set[str]) -> str | None:

@@ -164,6 +164,9 @@ def _note_modes(images: Sequence[Path], masks: Sequence[Path], survey: Survey) -
     alpha = sum("+alpha" in headers[path].mode for path in images if path in headers)
     if alpha:
         survey.notes.append(f"{alpha} images have an alpha channel, which is dropped.")
+    see_through = sum("+alpha" in headers[path].mode for path in masks if path in headers)
+    if see_through:
+        survey.notes.append(f"{see_through} masks have an alpha channel, which is dropped: transparent pixels count.")
     deep = sum("16 bits" in headers[path].mode for path in images if path in headers)
     if deep:
         survey.notes.append(
