@@ -90,6 +90,14 @@ def test_tiff_compressions_without_imagecodecs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(file)[0], grey)
 
 
+def test_tiff_stack_with_lzw(tmp_path: Path) -> None:
+    pages = np.random.default_rng(0).integers(0, 256, size=(5, 12, 16), dtype=np.uint8)
+    images = [Image.fromarray(page) for page in pages]
+    images[0].save(tmp_path / "s.tif", save_all=True, append_images=images[1:], compression="tiff_lzw")
+    np.testing.assert_array_equal(read_image(tmp_path / "s.tif", spatial_shape=(12, 16)), pages)
+    np.testing.assert_array_equal(read_image(tmp_path / "s.tif", spatial_shape=(5, 12, 16))[0], pages)
+
+
 def test_fourth_band_is_alpha_only_if_the_file_says_so(tmp_path: Path) -> None:
     bands = photo(channels=4)
     tifffile.imwrite(tmp_path / "nir.tif", bands, photometric="rgb", extrasamples=["unspecified"])

@@ -329,13 +329,19 @@ def _load_tiff(path: Path) -> Stored:
                 raise
             reason = str(error)
     with _open_raster(path) as image:
-        array = np.asarray(image)
         orientation = int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    if orientation != 1:  # Pillow turns TIFFs while loading; the decision is ours, so it is undone here
+        pages = getattr(image, "n_frames", 1)
+        array = np.asarray(image) if pages == 1 else np.stack([_frame(image, index) for index in range(pages)])
+    if orientation != 1 and pages == 1:  # Pillow turns TIFFs while loading; the decision is ours, so it is undone here
         array = oriented(array, _INVERSE_ORIENTATION.get(orientation, orientation))
     if array.shape != header.shape or (array.dtype != np.dtype(header.dtype) and header.dtype != "bool"):
         raise _needs_codecs(path, reason)
     return Stored(array, header, palette)
+
+
+def _frame(image: Any, index: int) -> npt.NDArray[Any]:
+    image.seek(index)
+    return np.array(image)
 
 
 def _nifti_header(volume: Any) -> Header:
