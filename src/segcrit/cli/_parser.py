@@ -16,7 +16,7 @@ USAGE_ERROR = 2
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
-    """Return "Did you mean 'x'?" with the closest candidates, or an empty string when none is close.
+    """Return "Did you mean 'x'?" with the closest candidate, or an empty string when none is close.
 
     Example:
         >>> nearest("dcie", ["dice", "focal"])
@@ -24,8 +24,8 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
         >>> nearest("zzz", ["dice", "focal"])
         ''
     """
-    close = difflib.get_close_matches(word, list(candidates), n=2, cutoff=0.6)
-    return f"Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else ""
 
 
 def fail(message: str, hint: str = "") -> NoReturn:

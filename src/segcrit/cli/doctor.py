@@ -209,14 +209,25 @@ def _print(found: dict[str, Any]) -> None:
     console.table(["what", "value"], _machine_rows(found))
 
     console.heading("Optional parts")
-    console.table(["extra", "state", "for", "to get it"], [_extra_row(row) for row in found["extras"]])
+    missing = {
+        row["name"]: [name for name, version in row["packages"].items() if not version] for row in found["extras"]
+    }
+    rows = [
+        [row["name"], row["purpose"], "installed" if not missing[row["name"]] else ", ".join(missing[row["name"]])]
+        for row in found["extras"]
+    ]
+    console.table(["extra", "for", "installed, or what is missing"], rows)
+    commands = [row["install"] for row in found["extras"] if missing[row["name"]]]
 
     console.heading("Default data of segcrit compare")
-    rows = [
-        [name, row["version"] or "missing", "" if row["version"] else row["install"]]
-        for name, row in found["default_data"].items()
-    ]
-    console.table(["package", "state", "to get it"], rows)
+    rows = [[name, row["version"] or "missing"] for name, row in found["default_data"].items()]
+    console.table(["package", "version"], rows)
+    commands += [row["install"] for row in found["default_data"].values() if row["version"] is None]
+
+    if commands:
+        console.heading("To get what is missing")
+        for command in dict.fromkeys(commands):  # outside of tables, so that lines can be copied
+            print(f"  {command}")
 
 
 def _machine_rows(found: dict[str, Any]) -> list[list[str]]:
@@ -236,10 +247,3 @@ def _machine_rows(found: dict[str, Any]) -> list[list[str]]:
     if not found["gpus"]:
         rows.append(["GPU", "none that torch can use"])
     return rows
-
-
-def _extra_row(extra: dict[str, Any]) -> list[str]:
-    missing = [name for name, version in extra["packages"].items() if version is None]
-    if not missing:
-        return [extra["name"], "installed", extra["purpose"], ""]
-    return [extra["name"], f"without {', '.join(missing)}", extra["purpose"], extra["install"]]

@@ -1,0 +1,72 @@
+"""Tables as plain text: aligned, wrapped inside their columns, never wider than asked."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segcrit.cli import _console as console
+
+WORD = st.text(alphabet="abc é∂", min_size=0, max_size=30)
+
+
+def test_plain_table_snapshot() -> None:
+    rows = [
+        ["ce", "1.5", "every pixel counts the same and the gradients are stable"],
+        ["dice", "-12.25", "small regions"],
+    ]
+    assert console.plain_table(["name", "value", "use when"], rows, [False, True, False], 44) == [
+        "  name   value  use when",
+        "  ----  ------  ----------------------------",
+        "  ce       1.5  every pixel counts the same",
+        "                and the gradients are stable",
+        "  dice  -12.25  small regions",
+    ]
+
+
+@given(st.lists(st.lists(WORD, min_size=3, max_size=3), min_size=1, max_size=5), st.integers(50, 120))
+def test_no_word_is_lost_and_no_line_is_too_long(rows: list[list[str]], width: int) -> None:
+    lines = console.plain_table(["a", "b", "c"], rows, [False, False, False], width)
+    assert all(len(line) <= width for line in lines)
+    shown = "".join("".join(lines[2:]).split())
+    assert sorted(shown) == sorted("".join("".join("".join(row).split()) for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("cells", "numeric"),
+    [
+        (["1", "-2.5", "3e-7"], True),
+        (["(0.5)", "0.25*", "–", ""], True),
+        (["12 %", "5%"], True),
+        (["1", "one"], False),
+        (["", "-"], False),
+    ],
+)
+def test_columns_of_numbers(cells: list[str], numeric: bool) -> None:
+    assert console._is_numeric(cells) is numeric
+
+
+def test_a_pipe_gets_plain_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    console.heading("Title")
+    console.table(["a", "empty", "n"], [["x", "", "1"]])
+    assert capsys.readouterr().out == "\nTitle\n=====\n  a  n\n  -  -\n  x  1\n"
+
+
+def test_a_terminal_gets_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    console.heading("Title [bold]")
+    console.table(["name", "value"], [["[ce]", "1.5"]])
+    text = stream.getvalue()
+    for word in ("Title [bold]", "[ce]", "1.5", "name"):
+        assert word in text
