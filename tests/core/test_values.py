@@ -61,6 +61,7 @@ CASES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("dice", {"class_weight": W, "per_image": True}, ("multiclass", "multilabel")),
     ("dice", {"classes": [1, 2], "log": True}, ("multiclass", "multilabel")),
     ("jaccard", {}, ALL),
+    ("jaccard", {"smooth": 0.7}, ALL),
     ("jaccard", {"squared": True, "log": True, "smooth": 0.1}, ALL),
     ("jaccard", {"class_weight": W, "classes": [0, 2], "per_image": True}, ("multiclass", "multilabel")),
     ("tversky", {}, ALL),

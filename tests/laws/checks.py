@@ -401,7 +401,7 @@ def labels_of_any_dtype_are_the_same(s: Subject) -> None:
     p = problem(s.task, seed=34)
     value = s.value(p)
     kinds = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
-    kinds += [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+    kinds += [torch.uint16, torch.uint32, torch.uint64, torch.float16, torch.bfloat16, torch.float32, torch.float64]
     for dtype in kinds:
         same(s, f"labels as {dtype}", s.value(p.with_target(p.target.to(dtype))), value)
     if s.task != "multiclass":
@@ -409,6 +409,28 @@ def labels_of_any_dtype_are_the_same(s: Subject) -> None:
     elif not s.fact("per_class"):
         p = problem(s.task, classes=2, seed=34)
         same(s, "two classes as bool", s.value(p.with_target(p.target.bool())), s.value(p))
+
+
+@law
+def weights_of_any_dtype_and_shape_are_the_same(s: Subject) -> None:
+    p = problem(s.task, seed=40)
+    kept = torch.rand(p.images, 5, 6, generator=torch.Generator().manual_seed(6)) < 0.7
+    wanted, wanted_gradient = s.value_and_gradient(p, kept.double())
+    for dtype in (torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float32):
+        value, gradient = s.value_and_gradient(p, kept.to(dtype))
+        same(s, f"weights as {dtype}", value, wanted)
+        same(s, f"weights as {dtype}, gradient", gradient, wanted_gradient)
+    value, _ = s.value_and_gradient(p, kept[:, None].double())
+    same(s, "weights with a channel", value, wanted)
+
+
+@law
+def an_axis_of_length_zero_gives_a_live_zero(s: Subject) -> None:
+    for shape in ((0,), (3, 0), (0, 3), (2, 0, 2)):
+        p = problem(s.task, shape=shape, seed=41)
+        value, gradient = s.value_and_gradient(p)
+        holds(s, f"no pixel in {shape}: the loss is 0, not {value}", value == 0)
+        holds(s, f"no pixel in {shape}: an empty gradient", gradient.shape == p.logits.shape)
 
 
 @law
