@@ -263,7 +263,8 @@ def _print_results(results: Results, folder: Path) -> None:
     losses = sorted(results.losses, key=lambda loss: order.get(loss.name, len(order)))
     metric = results.run.metric
     others = [name for name in ("miou", "foreground_iou", "pixel_accuracy") if name != metric]
-    labels: dict[str, str] = {**METRICS, "pixel_accuracy": "pixel accuracy"}
+    labels: dict[str, str] = {str(name): text for name, text in METRICS.items()}
+    labels["pixel_accuracy"] = "pixel accuracy"
     headers = ["loss", *(labels[name] for name in (metric, *others)), "ms a step", "loss, % of it", "training"]
     rows = []
     for loss in losses:

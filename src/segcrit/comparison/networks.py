@@ -79,6 +79,7 @@ class Network:
 
         Raises:
             ParameterError: the library refuses the options, or what came is no network.
+            MissingExtraError: the network needs a package that is not installed.
         """
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
@@ -86,6 +87,12 @@ class Network:
                 network = self.factory()
             except (SegcritError, MemoryError):
                 raise
+            except ImportError as error:
+                raise MissingExtraError(
+                    f"the packages that {self.spec!r} needs",
+                    _first_line(error).rstrip("."),
+                    "Install what is missing with pip.",
+                ) from error
             except Exception as error:
                 raise ParameterError(
                     f"a network from {self.spec!r}",

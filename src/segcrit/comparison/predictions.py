@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,9 +63,7 @@ class PredictionWriter:
         small = array.astype(np.uint8 if self.source.info.num_classes <= 256 else np.uint16)
         image = nibabel.Nifti1Image(small, like.affine)
         image.header.set_zooms(like.header.get_zooms()[: array.ndim])
-        # nibabel chooses compression by the last suffix, which the temporary name keeps.
-        with _files.atomic_path(path) as temporary:
-            nibabel.save(image, temporary)
+        _files.atomic_write_bytes(path, gzip.compress(image.to_bytes(), mtime=0))
 
 
 def file_stem(id: str) -> str:

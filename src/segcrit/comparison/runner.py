@@ -275,6 +275,7 @@ class _Session:
         """Train what is missing; write results and report."""
         context, first = self.context, is_first_process()
         jobs = self._pending()
+        self._look_ahead(jobs)
         if first:
             announce_folder(context.directory)
             context.directory.write(self.state)
@@ -284,9 +285,7 @@ class _Session:
                 numbers = ", ".join(f"{value:g}" for value in word.values)
                 context.reporter.message(f"{plan.canonical}: {word.word} = {numbers} ({word.explanation})")
         try:
-            if jobs:
-                self._look_ahead(jobs)
-                context.reporter.begin(len(jobs))
+            context.reporter.begin(len(jobs))
             for plan, seed in jobs:
                 self._train(plan, seed)
         except KeyboardInterrupt:
@@ -313,13 +312,13 @@ class _Session:
         return jobs
 
     def _look_ahead(self, jobs: Sequence[tuple[LossPlan, int]]) -> None:
-        """One step of every loss before the first training: a mistake in the last loss should not cost an hour."""
+        """One step of every loss before anything is written: a mistake in the last loss should not cost an hour."""
         trainer = self.context.trainer(1, [])
         self.world = int(trainer.world_size)
         self.device = trainer.strategy.root_device
         self.count = int(trainer.num_devices)
         if not is_first_process() or self.world > 1:
-            return
+            return  # measured on one device alone, which started processes do not allow
         plans = list(dict.fromkeys(plan for plan, _ in jobs))
         for position, plan in enumerate(plans):
             self.context.reporter.preparing("trying one step of every loss", position, len(plans))
