@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 
 from segcrit._registry import nearest
-from segcrit.engines import reference
+from segcrit.engines import native, reference
 from segcrit.errors import BackendError, ParameterError
 
 __all__ = ["Backend", "backends", "check_name", "pick", "use_backend"]
@@ -39,40 +39,41 @@ class Backend:
     reason: str
 
 
-_ENGINES: dict[str, tuple[ModuleType, Backend]] = {
-    "reference": (
-        reference,
-        Backend("reference", True, ("any",), "PyTorch operations tile by tile; runs wherever PyTorch does"),
-    ),
-}
+_MODULES: dict[str, ModuleType] = {"reference": reference, "cpu": native}
 
 
 def backends() -> tuple[Backend, ...]:
     """Engines that segcrit knows, with whether each can run here and why.
 
     Returns:
-        One ``Backend`` an engine, fastest last.
+        One ``Backend`` an engine, fastest last. A sweep that an engine does not take is computed by the reference engine.
 
     Example:
         >>> import segcrit
-        >>> [backend.name for backend in segcrit.backends() if backend.available]
-        ['reference']
+        >>> [backend.name for backend in segcrit.backends()]
+        ['reference', 'cpu']
+        >>> segcrit.backends()[0].available
+        True
     """
-    return tuple(backend for _, backend in _ENGINES.values())
+    compiled, reason = native.describe()
+    return (
+        Backend("reference", True, ("any",), "PyTorch operations tile by tile; runs wherever PyTorch does"),
+        Backend("cpu", compiled, ("cpu",), reason),
+    )
 
 
 def check_name(name: str) -> str:
     """Return ``name`` if it is ``"auto"`` or an engine that can run here, or raise."""
     if name == "auto":
         return name
-    if not isinstance(name, str) or name not in _ENGINES:
-        known = ("auto", *_ENGINES)
+    if not isinstance(name, str) or name not in _MODULES:
+        known = ("auto", *_MODULES)
         raise ParameterError(
             f"backend to be one of {', '.join(map(repr, known))}",
             f"backend={name!r}",
             nearest(str(name), known) or "segcrit.backends() lists the engines and whether they can run here.",
         )
-    backend = _ENGINES[name][1]
+    backend = next(item for item in backends() if item.name == name)
     if not backend.available:
         raise BackendError(
             f"an engine that can run here, when {name!r} is asked for by name", backend.reason, "Use 'auto'."
@@ -108,11 +109,15 @@ def pick(requested: str, device: torch.device) -> ModuleType:
     """The engine module for a call: with ``forward(sweep, request)`` and ``backward(sweep, request, ...)``."""
     forced = _forced.get()
     name = requested if forced is None else forced
-    if name != "auto":
-        return _ENGINES[name][0]
     usable = [
-        engine
-        for engine, backend in _ENGINES.values()
-        if backend.available and (device.type in backend.devices or "any" in backend.devices)
+        item.name for item in backends() if item.available and ("any" in item.devices or device.type in item.devices)
     ]
-    return usable[-1]
+    if name == "auto":
+        return _MODULES[usable[-1]]
+    if name not in usable:
+        raise BackendError(
+            f"logits on a device of the engine {name!r}",
+            f"logits on {device}",
+            "Use backend='auto', which chooses by device.",
+        )
+    return _MODULES[name]
