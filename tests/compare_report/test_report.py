@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from segcrit.comparison import report
 from segcrit.comparison.records import ComputedWord, Results
 from segcrit.comparison.report import from_run, render_report
 from segcrit.comparison.results import write_results
@@ -392,3 +393,24 @@ def test_results_of_other_metrics_lead_the_table(tmp_path: Path) -> None:
     _, page = _make(tmp_path, replace(results, run=replace(results.run, metric="image_dice")))
     assert table_rows(_section(page, "losses").find("table")[0])[0][1] == "per-image Dice"
     assert "per-image Dice" in _section(page, "validation").text
+
+
+def _luminance(color: str) -> float:
+    parts = [value / 255 for value in bytes.fromhex(color.removeprefix("#"))]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_can_be_read(scheme: int) -> None:
+    """Texts and losses against page and boxes: the 4.5 of WCAG 2 AA in both schemes."""
+    style = (Path(report.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    block = re.findall(r":root \{([^}]*--page[^}]*)\}", style)[scheme]
+    colors = dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", block))
+    texts = ["ink", "soft", "accent", "good", "bad", "warn", *(f"c{k}" for k in range(12))]
+    assert set(texts) <= set(colors)
+    for text in texts:
+        for ground in ("page", "tint", "raised"):
+            light, dark = sorted((_luminance(colors[text]), _luminance(colors[ground])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, f"{text} on {ground}"
+    assert len({colors[f"c{k}"] for k in range(12)}) == 12

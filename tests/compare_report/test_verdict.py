@@ -168,6 +168,16 @@ def test_baseline_is_named_and_compared() -> None:
     assert "`dice` did not get above that" in _sentence(poor, "Always predicting")
 
 
+def test_losses_that_learnt_nothing_have_no_leader() -> None:
+    verdict = judge(_results({"ce": 460, "dice": 480}))
+    assert verdict.kind == "unclear"
+    assert verdict.headline == (
+        "Cannot tell: no loss gets above always predicting “class 0” (mIoU 0.250). Train longer before comparing."
+    )
+    assert verdict.sentences[0].startswith("`ce` leads on these test images")
+    assert not any(text.startswith("Always predicting") for text in verdict.sentences)
+
+
 def test_a_shared_learning_rate_is_pointed_out() -> None:
     assert "`--tune-lr`" in _sentence(judge(make(Recipe())), "All losses were trained with the learning rate 0.002")
     assert not any("learning rate" in text for text in judge(make(Recipe(tuned=True))).sentences)

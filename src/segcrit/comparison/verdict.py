@@ -13,7 +13,7 @@ from segcrit.comparison.class_changes import class_changes
 from segcrit.comparison.judgement import PairComparison, Standing, Verdict
 from segcrit.comparison.ranking import SMALLEST_SAMPLE, Ranking, rank, seeds_with_figures
 from segcrit.comparison.records import METRICS, Results
-from segcrit.comparison.verdict_notes import notes
+from segcrit.comparison.verdict_notes import figure, notes
 from segcrit.comparison.wording import counted, listed, number
 
 __all__ = ["PRACTICALLY_EQUAL", "judge", "reference_loss"]
@@ -52,6 +52,8 @@ def _judge(results: Results) -> Verdict:
     reference = reference_loss(results)
     top = _top(ranking)
     kind, headline, sentences = _decide(results, ranking, top)
+    if (nothing_learnt := _below_baseline(results, ranking)) and kind != "single":
+        kind, headline, sentences = "unclear", nothing_learnt, [headline, *sentences]
     seeds = [len(tested) for loss in results.losses if (tested := seeds_with_figures(loss))]
     return Verdict(
         kind=kind,
@@ -129,6 +131,20 @@ def _decide(results: Results, ranking: Ranking, top: list[str]) -> tuple[Kind, s
         f"{number(pairs[0].difference)} over `{pairs[0].second}` may be chance ({_interval(pairs[0])})."
     )
     return "unclear", text, _unclear_rest(pairs[1:])
+
+
+def _below_baseline(results: Results, ranking: Ranking) -> str:
+    """To lead among losses that learnt nothing is no recommendation: the headline says so first."""
+    if results.baseline is None or not ranking.standings:
+        return ""
+    floor = figure(results.baseline.figures, results.run.metric)
+    if not ranking.standings[0].value <= floor:
+        return ""
+    name = results.data.classes[results.baseline.class_index].name
+    return (
+        f"Cannot tell: no loss gets above always predicting “{name}” ({METRICS[results.run.metric]} "
+        f"{number(floor)}). Train longer before comparing."
+    )
 
 
 def _too_few(metric: str, best: Standing, pair: PairComparison) -> str:

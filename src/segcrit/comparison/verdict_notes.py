@@ -95,6 +95,8 @@ def _baseline(results: Results, ranking: Ranking) -> str:
     )
     if not ranking.standings:
         return text + "."
+    if not ranking.standings[0].value > value and len(ranking.standings) > 1:
+        return ""  # the headline says it
     # A loss whose interval reaches down to the baseline has not been shown to have learnt anything.
     below = [s.loss for s in ranking.standings if not s.value > value]
     near = [s.loss for s in ranking.standings if s.value > value and s.low <= value]
