@@ -388,6 +388,23 @@ def test_every_setting_is_there(tmp_path: Path) -> None:
         assert expected in text, expected
 
 
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("segcrit compare /home/zuleika/data/camvid --steps 3", "segcrit compare …/camvid --steps 3"),
+        ("segcrit compare '/home/zuleika/my data/' --out=/srv/x", "segcrit compare '…/my data' --out=…/x"),
+        ("segcrit compare data/camvid --out ../runs/x", "segcrit compare data/camvid --out ../runs/x"),
+        ("segcrit compare ~/camvid --losses 'ce + 1/2*dice'", "segcrit compare …/camvid --losses 'ce + 1/2*dice'"),
+        ("segcrit compare C:\\Users\\zuleika\\camvid", "segcrit compare …/camvid"),
+    ],
+)
+def test_folders_of_the_machine_stay_private(command: str, shown: str, tmp_path: Path) -> None:
+    results = make(Recipe(images=6, losses=("ce",)), tmp_path)
+    text, page = _make(tmp_path, replace(results, run=replace(results.run, command=command)))
+    assert "zuleika" not in text
+    assert page.find("dl", class_="list")[0].find("dd")[0].text == shown
+
+
 def test_results_of_other_metrics_lead_the_table(tmp_path: Path) -> None:
     results = make(Recipe(images=8), tmp_path)
     _, page = _make(tmp_path, replace(results, run=replace(results.run, metric="image_dice")))

@@ -136,13 +136,28 @@ def _learning_rates(results: Results, ranking: Ranking) -> str:
     if len(ranking.standings) < 2:
         return ""
     rates = [seed.learning_rate for loss in results.losses for seed in loss.seeds]
-    if any(rate.tuned for rate in rates) or len({rate.value for rate in rates}) != 1:
-        return ""
+    if all(rate.tuned for rate in rates):
+        return (
+            "Each loss was trained with the learning rate that a short search found best for it on the validation "
+            f"images: {_rates(results)}."
+        )
+    if len({rate.value for rate in rates}) != 1:
+        return f"The losses were trained with different learning rates: {_rates(results)}."
     return (
         f"All losses were trained with the learning rate {rates[0].value:g}. Losses differ in scale, so "
         f"another rate may suit some of them better; {_option(results, '--tune-lr', 'tune_learning_rate=True')} gives "
         "each its own."
     )
+
+
+def _rates(results: Results) -> str:
+    """The learning rates of each loss, several where its seeds differ."""
+    parts = []
+    for loss in results.losses:
+        values = list(dict.fromkeys(f"{seed.learning_rate.value:g}" for seed in loss.seeds))
+        if values:
+            parts.append(f"`{loss.name}` {' or '.join(values)}")
+    return listed(parts)
 
 
 def _option(results: Results, command: str, python: str) -> str:

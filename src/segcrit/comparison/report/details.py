@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,13 +70,25 @@ def details(results: Results, verdict: Verdict) -> Details:
     )
 
 
+def _without_folders(command: str) -> str:
+    """The command without the folders of the machine: a report is passed on, and where files lie is private.
+
+    Example:
+        >>> _without_folders("segcrit compare '/home/ann/my data' --out ../runs/x --import C:\\\\u\\\\ann\\\\a.py")
+        "segcrit compare '…/my data' --out ../runs/x --import …/a.py"
+    """
+    quoted = r"""(["'])(?:/|~/|[A-Za-z]:[\\/])(?:(?!\1).)*?([^/\\"']+)[/\\]?\1"""
+    plain = r"""(?<![^\s=])(?:/|~/|[A-Za-z]:[\\/])(?:[^\s"'/\\]+[/\\])*([^\s"'/\\]+)[/\\]?"""
+    return re.sub(plain, r"…/\1", re.sub(quoted, r"\1…/\2\1", command))
+
+
 def _filled(entries: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text in entries if text)
 
 
 def _settings(run: RunInfo) -> list[tuple[str, str]]:
     return [
-        ("Command", run.command),
+        ("Command", _without_folders(run.command)),
         ("Network", f"{run.network.description} ({run.network.parameters:,} parameters)"),
         ("Named as", run.network.spec),
         ("Seeds", ", ".join(map(str, run.seeds))),
