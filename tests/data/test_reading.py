@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from segcrit.data.class_info import ClassInfo
 from segcrit.data.formats import load, oriented, probe
-from segcrit.data.model import ClassInfo
 from segcrit.data.reading import read_image, read_mask, read_weight
 from segcrit.errors import DataError
 from tests.data.making import blocks, photo, write_png

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from segcrit.data.auditing import ClassRow
+    from segcrit.data.label_counts import ClassRow
 
 __all__ = ["Facts", "Recommendation", "recommend"]
 

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from segcrit.data.advice import Facts, Recommendation, recommend
 from segcrit.data.checks import check_duplicates, check_geometry, check_intensities, check_labels, check_splits
 from segcrit.data.counting import decoded_counts
 from segcrit.data.intensity import image_figures
+from segcrit.data.label_counts import ClassRow, LabelTable
 from segcrit.data.model import SPLITS, SegmentationData
 from segcrit.data.normalise import normalisation
 from segcrit.data.problems import Problem
@@ -27,33 +27,9 @@ from segcrit.errors import DataError
 from segcrit.weights import ClassFrequencies, class_weights, pos_weight
 from segcrit.weights.schemes import Scheme
 
-__all__ = ["Audit", "ClassRow", "LabelTable", "audit", "count_labels"]
+__all__ = ["Audit", "audit", "count_labels"]
 
 WEIGHT_SCHEMES: tuple[Scheme, ...] = ("median", "inverse", "sqrt_inverse", "effective")
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class in numbers. Shares are of the labelled pixels, those that are not ignored.
-
-    Attributes:
-        index: its label, ``name`` and ``color`` as in the data.
-        pixels: over all splits, ``share`` likewise.
-        images: number of images that hold it.
-        split_shares: its share in each split.
-        weights: suggested class weight by scheme, from the training labels.
-        shape: its regions.
-    """
-
-    index: int
-    name: str
-    color: tuple[int, int, int]
-    pixels: int
-    share: float
-    images: int
-    split_shares: Mapping[str, float]
-    weights: Mapping[str, float]
-    shape: ClassShape
 
 
 @dataclass(frozen=True)
@@ -103,27 +79,6 @@ class Audit:
         content["has_errors"] = self.has_errors
         cleaned = _without_nan(content)
         return dict(cleaned)
-
-
-@dataclass(frozen=True)
-class LabelTable:
-    """Pixels of each class in each mask, and what could not be counted.
-
-    Attributes:
-        ids: one a row.
-        counts: ``int64 (images, classes)``.
-        ignored: ``int64 (images,)``.
-        values: what was found in each mask file that could be read.
-        unknown: for each id, the stored values that are no class and their pixels.
-        errors: masks that cannot be read, or whose colours are unknown.
-    """
-
-    ids: tuple[str, ...]
-    counts: npt.NDArray[np.int64]
-    ignored: npt.NDArray[np.int64]
-    values: Mapping[str, MaskValues]
-    unknown: Mapping[str, Mapping[int, int]]
-    errors: Mapping[str, DataError]
 
 
 def count_labels(data: SegmentationData, ids: Sequence[str], scanner: Scanner, *, training: bool = False) -> LabelTable:

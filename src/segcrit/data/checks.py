@@ -19,7 +19,7 @@ from segcrit.data.problems import Problem, named
 from segcrit.data.scanning import Scanner
 
 if TYPE_CHECKING:
-    from segcrit.data.auditing import LabelTable
+    from segcrit.data.label_counts import LabelTable
 
 __all__ = ["check_duplicates", "check_geometry", "check_intensities", "check_labels", "check_splits"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segcrit.data.class_info import ClassInfo
 from segcrit.data.coding import LabelCoding, UnknownPolicy, value_ranges
-from segcrit.data.model import ClassInfo
 from segcrit.encodings import Palette
 from segcrit.encodings.class_list import Entry, entries_of, fill_colors
 from segcrit.errors import DataError, ParameterError

@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from segcrit._extras import require
 from segcrit.data.cache import cache_folder
+from segcrit.data.class_info import ClassInfo
 from segcrit.data.folder import load_folder
 from segcrit.data.formats import load
-from segcrit.data.model import ClassInfo, SegmentationData
+from segcrit.data.model import SegmentationData
 from segcrit.data.scanning import progress_bar
 from segcrit.data.splits import make_split
 from segcrit.encodings import Palette

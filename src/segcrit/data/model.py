@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from segcrit.data.class_info import ClassInfo
 from segcrit.data.coding import LabelCoding
 from segcrit.errors import DataError
 
 __all__ = [
     "SPLITS",
     "Case",
-    "ClassInfo",
     "FloatArray",
     "LabelArray",
     "LabelSource",
@@ -30,20 +30,6 @@ LabelArray = npt.NDArray[Any]
 LabelSource = Literal["masks", "train"]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, Split, Split] = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """One class: the label that stands for it in every array, its name, and the colour it is drawn in.
-
-    Example:
-        >>> ClassInfo(1, "car", (64, 0, 128)).name
-        'car'
-    """
-
-    index: int
-    name: str
-    color: tuple[int, int, int]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from segcrit.encodings import Palette
 from segcrit.errors import DataError
 
 if TYPE_CHECKING:
-    from segcrit.data.model import ClassInfo
+    from segcrit.data.class_info import ClassInfo
 
 __all__ = [
     "header_channels",

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from segcrit._extras import require
 from segcrit._files import atomic_path
+from segcrit.data.class_info import ClassInfo
 from segcrit.data.layout import Layout, files_by_stem, pair_up
-from segcrit.data.model import ClassInfo
 from segcrit.data.reading import read_image
 from segcrit.errors import DataError
 from segcrit.scribble.weak import WeakLabelOptions
