@@ -47,6 +47,12 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nibabel.save(nibabel.Nifti1Image(image, affine), root / "images" / f"case{number}.nii.gz")
         nibabel.save(nibabel.Nifti1Image(mask, affine), root / "masks" / f"case{number}.nii.gz")
     (root / "classes.json").write_text(
-        json.dumps({"num_classes": 2, "ignore_index": None, "classes": [{"index": 0, "name": "air"}, {"index": 1, "name": "box"}]})
+        json.dumps(
+            {
+                "num_classes": 2,
+                "ignore_index": None,
+                "classes": [{"index": 0, "name": "air"}, {"index": 1, "name": "box"}],
+            }
+        )
     )
     return root

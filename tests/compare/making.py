@@ -65,7 +65,9 @@ class Arrays(torch.utils.data.Dataset[Any]):
         self.global_noise = global_noise
         for _ in range(number):
             mask = make_mask(generator)
-            image = (COLORS[mask].transpose(2, 0, 1) / 128 - 1 + generator.normal(0, 0.1, (3, *mask.shape))).astype(np.float32)
+            image = (COLORS[mask].transpose(2, 0, 1) / 128 - 1 + generator.normal(0, 0.1, (3, *mask.shape))).astype(
+                np.float32
+            )
             self.items.append((torch.from_numpy(image), torch.from_numpy(mask.astype(np.int64))))
 
     def __len__(self) -> int:

@@ -76,7 +76,11 @@ def test_missing_parameters_are_named() -> None:
 def test_a_network_of_hugging_face_from_a_folder(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.SegformerConfig(
-        num_labels=7, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], decoder_hidden_size=16, num_attention_heads=[1, 1, 1, 1]
+        num_labels=7,
+        hidden_sizes=[8, 8, 16, 16],
+        depths=[1, 1, 1, 1],
+        decoder_hidden_size=16,
+        num_attention_heads=[1, 1, 1, 1],
     )
     transformers.SegformerForSemanticSegmentation(config).save_pretrained(tmp_path)
     network = make_network(f"hf:{tmp_path}", FLAT)
@@ -145,7 +149,9 @@ def test_a_function_or_a_network_may_be_given_directly() -> None:
     assert given.weight.abs().sum() > 0
 
 
-@pytest.mark.parametrize("wrong", ["resnet", "unet:", "", 5, "no_such_module_here:make", "monai:UNett", "unet?norm", "hf:"])
+@pytest.mark.parametrize(
+    "wrong", ["resnet", "unet:", "", 5, "no_such_module_here:make", "monai:UNett", "unet?norm", "hf:"]
+)
 def test_wrong_names_are_refused(wrong: Any) -> None:
     with pytest.raises(ParameterError):
         make_network(wrong, FLAT)

@@ -7,12 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from segcrit.comparison.records import Results
 from segcrit.comparison.results import read_results
 
 # A network whose steps can be slowed down without changing a number.
@@ -66,14 +64,6 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 200) -
         time.sleep(0.02)
 
 
-def curves(results: Results) -> Sequence[object]:
-    return [
-        (loss.name, seed.training.steps, seed.training.loss, seed.validation.steps, seed.validation.miou, seed.figures)
-        for loss in results.losses
-        for seed in loss.seeds
-    ]
-
-
 def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, place: Path) -> None:
     words = [str(folder), "--losses", "ce", "dice", *TRAINING, "--steps", "24", "--epochs", "6"]
     code, out, error = run(place, *words, "--out", "whole")
@@ -93,7 +83,14 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, p
     assert code == 0, error
     assert "from step" in error
     assert "[1/1] dice" in error
-    assert curves(read_results(place / "parts")) == curves(read_results(place / "whole"))
+    for part, whole in zip(read_results(place / "parts").losses, read_results(place / "whole").losses, strict=True):
+        found, expected = part.seeds[0], whole.seeds[0]
+        assert found.training.steps == expected.training.steps
+        assert found.validation.steps == expected.validation.steps
+        # Sums of floats may be taken in another order in another process; another batch would show in the first digits.
+        assert found.training.loss == pytest.approx(expected.training.loss, rel=1e-5)
+        assert found.validation.miou == pytest.approx(expected.validation.miou, abs=1e-3)
+        assert found.figures.miou == pytest.approx(expected.figures.miou, abs=1e-3)
 
 
 def test_ctrl_c_says_how_to_go_on(folder: Path, place: Path) -> None:
@@ -111,12 +108,21 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, place: Path) -> None:
 
 @pytest.mark.distributed
 def test_two_processes_train_like_one(folder: Path, place: Path) -> None:
-    words = [str(folder), "--losses", "ce", "ce + dice", *TRAINING, "--steps", "12", "--epochs", "2", "--save-predictions"]
+    words = [
+        str(folder),
+        "--losses",
+        "ce",
+        "ce + dice",
+        *TRAINING,
+        "--steps",
+        "12",
+        "--epochs",
+        "2",
+        "--save-predictions",
+    ]
     code, _, error = run(place, *words, "--out", "one", "--accelerator", "cpu", "--devices", "1")
     assert code == 0, error
-    code, out, error = run(
-        place, *words, "--out", "two", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp"
-    )
+    code, out, error = run(place, *words, "--out", "two", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
     assert code == 0, error
     assert out.count("report.html") == 1
     one, two = read_results(place / "one"), read_results(place / "two")
@@ -125,7 +131,10 @@ def test_two_processes_train_like_one(folder: Path, place: Path) -> None:
         assert second.seeds[0].training.loss == pytest.approx(first.seeds[0].training.loss, rel=1e-4)
         assert second.seeds[0].counts.ids == first.seeds[0].counts.ids
         assert second.seeds[0].figures.miou == pytest.approx(first.seeds[0].figures.miou, abs=5e-3)
-    written = [sorted(path.name for path in (place / name / "losses/01-ce/seed-0/predictions").iterdir()) for name in ("one", "two")]
+    written = [
+        sorted(path.name for path in (place / name / "losses/01-ce/seed-0/predictions").iterdir())
+        for name in ("one", "two")
+    ]
     assert written[0] == written[1]
     # Continued by one process, it gains a loss that starts from the same weights.
     code, _, error = run(place, "--out", "two", "--add", "dice", "--accelerator", "cpu")

@@ -32,12 +32,19 @@ def no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def figures(results: Results) -> dict[str, float]:
-    return {f"{loss.name} {seed.seed}": seed.figures.miou for loss in results.losses for seed in loss.seeds if seed.figures}
+    return {
+        f"{loss.name} {seed.seed}": seed.figures.miou for loss in results.losses for seed in loss.seeds if seed.figures
+    }
 
 
 def curves(results: Results) -> dict[str, Any]:
     return {
-        f"{loss.name} {seed.seed}": (seed.training.steps, seed.training.loss, seed.validation.steps, seed.validation.miou)
+        f"{loss.name} {seed.seed}": (
+            seed.training.steps,
+            seed.training.loss,
+            seed.validation.steps,
+            seed.validation.miou,
+        )
         for loss in results.losses
         for seed in loss.seeds
     }
@@ -185,7 +192,9 @@ def test_losses_start_from_equal_weights_and_see_equal_batches(
         batch = read_batch(raw)
         seen.setdefault(name, []).append(batch.image.numpy().tobytes() + batch.target.numpy().tobytes())
         if self.global_step == 0:
-            weights.setdefault(name, []).append(b"".join(p.detach().numpy().tobytes() for p in self.network.parameters()))
+            weights.setdefault(name, []).append(
+                b"".join(p.detach().numpy().tobytes() for p in self.network.parameters())
+            )
         # Whatever a loss does to the global generator must not reach the batches.
         torch.rand(len(name))
         np.random.rand(len(name))
@@ -237,14 +246,16 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, expression: str, at: int, error: B
     monkeypatch.setattr(module_module.Trainee, "training_step", crashing)
 
 
+@pytest.mark.parametrize("at", [3, 5, 6])
 def test_a_crashed_run_goes_on_as_if_nothing_had_happened(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    whole = segcrit.compare(tiny, folder, ["ce", "dice"], out=tmp_path / "whole", **STEPS)
+    length = STEPS | {"steps": 8, "epochs": 4}
+    whole = segcrit.compare(tiny, folder, ["ce", "dice"], out=tmp_path / "whole", **length)
     with monkeypatch.context() as patch:
-        crash_at(patch, "dice", 5, Stop("crash"))
+        crash_at(patch, "dice", at, Stop("crash"))
         with pytest.raises(Stop):
-            segcrit.compare(tiny, folder, ["ce", "dice"], out=tmp_path / "parts", **STEPS)
+            segcrit.compare(tiny, folder, ["ce", "dice"], out=tmp_path / "parts", **length)
     assert not (tmp_path / "parts" / "results.json").exists()
     resumed_at = []
     step = module_module.Trainee.training_step
@@ -256,7 +267,8 @@ def test_a_crashed_run_goes_on_as_if_nothing_had_happened(
 
     monkeypatch.setattr(module_module.Trainee, "training_step", recorded)
     parts = segcrit.compare(tiny, out=tmp_path / "parts", resume=True, progress=False)
-    assert resumed_at == [4, 5]  # two steps an epoch: the third epoch is what was lost
+    # Two steps an epoch: what was done of the epoch is lost, nothing else.
+    assert resumed_at == list(range(at // 2 * 2, 8))
     assert curves(parts) == curves(whole)
     assert figures(parts) == figures(whole)
     assert parts.run.steps == whole.run.steps
@@ -278,7 +290,9 @@ def test_ctrl_c_leaves_the_finished_losses_and_says_how_to_go_on(
     assert figures(done)["ce 0"] == figures(partial)["ce 0"]
 
 
-def test_a_finished_run_is_resumed_without_training(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_resumed_without_training(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "a", **STEPS)
 
     def never(*_: Any) -> None:
@@ -416,11 +430,15 @@ def test_a_diverged_loss_is_recorded_and_the_others_go_on(
 
 
 def test_a_huge_learning_rate_is_no_crash(folder: Path, tmp_path: Path) -> None:
-    results = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "a", learning_rate=1e30, schedule="constant", **STEPS)
+    results = segcrit.compare(
+        tiny, folder, ["ce"], out=tmp_path / "a", learning_rate=1e30, schedule="constant", **STEPS
+    )
     assert results.losses[0].seeds[0].status in ("diverged", "ok")
 
 
-@pytest.mark.parametrize("message", ["[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory", ""])
+@pytest.mark.parametrize(
+    "message", ["[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory", ""]
+)
 def test_out_of_memory_names_a_batch_size_that_fits(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
@@ -518,9 +536,7 @@ def test_loaders_without_length_need_steps(tmp_path: Path) -> None:
     data = loaders() | {"train": Endless()}
     with pytest.raises(ParameterError, match="steps="):
         segcrit.compare(tiny, data, ["ce"], num_classes=3, out=tmp_path / "a", progress=False)
-    results = segcrit.compare(
-        tiny, data, ["ce"], num_classes=3, out=tmp_path / "a", steps=5, epochs=2, progress=False
-    )
+    results = segcrit.compare(tiny, data, ["ce"], num_classes=3, out=tmp_path / "a", steps=5, epochs=2, progress=False)
     assert results.losses[0].seeds[0].validation.steps == (3, 5)
 
 
@@ -665,7 +681,9 @@ def test_deep_supervision_and_low_resolution(folder: Path, tmp_path: Path) -> No
             features = torch.relu(self.stem(image))
             return [self.fine(features), self.coarse(features)]
 
-    results = segcrit.compare(Deep, folder, ["ce + dice"], out=tmp_path / "a", **(STEPS | {"inference": "sliding", "window": 32}))
+    results = segcrit.compare(
+        Deep, folder, ["ce + dice"], out=tmp_path / "a", **(STEPS | {"inference": "sliding", "window": 32})
+    )
     assert results.run.inference.startswith("sliding window 32 × 32")
     assert results.losses[0].seeds[0].figures.miou > 0
 

@@ -95,13 +95,13 @@ def test_processes_share_every_batch(world: int) -> None:
     parts = [EpochSampler(lengths, 8, rank, world) for rank in range(world)]
     first = 0
     for epoch, length in enumerate(lengths):
-        whole.set_epoch(epoch)
+        whole.start_epoch(epoch)
         numbers = list(whole)
         assert numbers == list(range(first, first + 8 * length))
         first += 8 * length
         shares = []
         for part in parts:
-            part.set_epoch(epoch)
+            part.start_epoch(epoch)
             shares.append(np.array(list(part)).reshape(length, -1))
             assert len(part) == shares[-1].size
         assert np.concatenate(shares, axis=1).flatten().tolist() == numbers

@@ -129,7 +129,7 @@ class Context:
             self.initial_network(seed),
             self.criterion(loss.resolved, world),
             self.settings,
-            steps=sum(lengths),
+            lengths=lengths,
             learning_rate=learning_rate,
             loaders=Loaders(
                 train,

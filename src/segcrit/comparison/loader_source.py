@@ -124,7 +124,7 @@ class LoaderSource:
         if sampler is not None and hasattr(sampler, "set_epoch"):
             sampler.set_epoch(epoch)
         shared = world > 1 and not isinstance(sampler, DistributedSampler)
-        steps = _Steps(self._train, lengths[min(epoch, len(lengths) - 1)], *((rank, world) if shared else (0, 1)))
+        steps = _Steps(self._train, lengths[epoch], *((rank, world) if shared else (0, 1)))
         if self._most is None or self._most >= self._batch_size:
             return steps
         return [_cut(read_batch(batch), self._most) for batch in steps]

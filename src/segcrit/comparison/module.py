@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 import lightning.pytorch as lightning
@@ -56,7 +57,7 @@ class Trainee(lightning.LightningModule):
         network: with its initial weights.
         criterion: the loss, called as ``criterion(logits, target, pixel_weight)``.
         settings: optimiser and schedule.
-        steps: length of the schedule.
+        lengths: steps of every epoch.
         learning_rate: its peak.
         loaders: training and validation batches.
         predictor: predicts whole images.
@@ -76,7 +77,7 @@ class Trainee(lightning.LightningModule):
         criterion: nn.Module,
         settings: Settings,
         *,
-        steps: int,
+        lengths: Sequence[int],
         learning_rate: float,
         loaders: Loaders,
         predictor: Predictor,
@@ -91,7 +92,8 @@ class Trainee(lightning.LightningModule):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # missing in torch's stubs
         self.criterion = criterion
         self.settings = settings
-        self.steps = steps
+        self.lengths = tuple(lengths)
+        self.steps = sum(lengths)
         self.learning_rate = learning_rate
         self.loaders = loaders
         self.predictor = predictor
@@ -134,9 +136,14 @@ class Trainee(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def train_dataloader(self) -> Iterable[Any]:
-        """Called at the start of every epoch, before its first batch is drawn."""
-        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
-        return self.loaders.train(self.current_epoch, self.global_rank, self.trainer.world_size)
+        """Called at the start of every epoch, before its first batch is drawn.
+
+        The epoch follows from the number of steps: Lightning's own counter is one ahead after a resumed epoch end.
+        """
+        ends = accumulate(self.lengths)
+        epoch = min(sum(end <= self.trainer.global_step for end in ends), len(self.lengths) - 1)
+        torch.manual_seed(self.seed * 1_000_003 + epoch)
+        return self.loaders.train(epoch, self.global_rank, self.trainer.world_size)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """A data module's own work on the device."""

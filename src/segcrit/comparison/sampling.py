@@ -136,9 +136,9 @@ class EpochSampler(Sampler[int]):
         self.world = world
         self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; Lightning calls it as well."""
-        self.epoch = min(epoch, len(self.lengths) - 1)
+    def start_epoch(self, epoch: int) -> None:
+        """Choose the epoch. Not called set_epoch, because Lightning would call that with a count of its own."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.lengths[self.epoch] * (self.batch_size // self.world)

@@ -215,7 +215,7 @@ class FolderSource:
         loader = self._loaders[key]
         sampler = loader.sampler
         if isinstance(sampler, EpochSampler):
-            sampler.set_epoch(epoch)
+            sampler.start_epoch(epoch)
         return loader
 
     def eval_loader(self, part: Part, rank: int = 0, world: int = 1) -> DataLoader[Any]:
