@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 COLORS = np.array([[60, 60, 200], [60, 180, 60], [200, 80, 60]])
-SPLITS = {"train": range(0, 6), "val": range(6, 9), "test": range(9, 12)}
+SPLITS = {"train": range(6), "val": range(6, 9), "test": range(9, 12)}
 
 
 def make_mask(generator: np.random.Generator, height: int = 40, width: int = 48) -> np.ndarray:
