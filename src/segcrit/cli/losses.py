@@ -45,6 +45,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table or one loss."""
+    from segcrit import formulas  # noqa: F401 - fills the table
     from segcrit._registry import list_losses
 
     losses = list_losses() if arguments.name is None else [_find(arguments.name)]

@@ -250,7 +250,7 @@ def _transform_step(view: View, parameters: Mapping[str, Any]) -> tuple[Step, ..
             "This term changes the logits before its probabilities are formed.",
             (
                 PixelTable(view.columns("z′", view.logits)),
-                PixelTable(view.columns("p", view.p, "probability", mark_true=not view.sigmoid)),
+                PixelTable(view.columns("p", view.p, "probability", mark=True)),
             ),
         ),
     )
@@ -293,13 +293,13 @@ def _probability_step(view: View) -> Step:
             "Sigmoid",
             "p = 1 / (1 + exp(−z))",
             "Each logit becomes a probability of its own: 0 becomes one half, large becomes sure.",
-            (PixelTable(view.columns("p", view.p, "probability", mark_true=True)),),
+            (PixelTable(view.columns("p", view.p, "probability", mark=True)),),
         )
     return Step(
         "Softmax",
         "p_c = exp(z_c) / Σ_k exp(z_k)",
         "The logits of a pixel become probabilities: positive numbers that sum to 1. The true class is marked.",
-        (PixelTable(view.columns("p", view.p, "probability", mark_true=True)),),
+        (PixelTable(view.columns("p", view.p, "probability", mark=True)),),
     )
 
 

@@ -51,7 +51,7 @@ def _mathematics(formula: str) -> Any:
     markup = _extras.require("markupsafe", extra="compare")
     escaped = str(markup.escape(formula))
     raised = re.sub(r"\^\(?(\w+)\)?", r"<sup>\1</sup>", escaped)
-    lowered = re.sub(r"_(\{([^}]*)\}|\w)", lambda found: f"<sub>{found[2] or found[1]}</sub>", raised)
+    lowered = re.sub(r"_(\{([^}]*)\}|\w(?!\w))", lambda found: f"<sub>{found[2] or found[1]}</sub>", raised)
     return markup.Markup(lowered)
 
 

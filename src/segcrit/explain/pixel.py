@@ -111,7 +111,7 @@ def _dropped_step(parameters: Mapping[str, Any], view: View) -> Step:
         cost = -(truth * view.log_p + (1 - truth) * view.log_q)
     else:
         cost = -(truth * view.log_p).sum(1, keepdims=True)
-    names = ["−log p_t"] if not view.sigmoid else [symbol("−log p_t", view.problem, c) for c in range(cost.shape[1])]
+    names = ["−log pₜ"] if not view.sigmoid else [symbol("−log pₜ ", view.problem, c) for c in range(cost.shape[1])]
     dropped = ~view.valid[:, : cost.shape[1]]
     columns = tuple(
         Column(names[c], cost[:, c], dropped=dropped[:, c] if dropped.any() else None) for c in range(cost.shape[1])
@@ -123,8 +123,8 @@ def _dropped_step(parameters: Mapping[str, Any], view: View) -> Step:
         caption = (
             f"{kept} of {dropped.size} {'pixels' if not view.sigmoid else 'elements'} count. The struck out terms are "
             "dropped: nobody labelled those pixels, so they must neither cost anything nor pull on the network. "
-            f'Their cost is shown as if they were background: that is what unlabelled="background" would add, '
-            f"{format_number(float(cost.mean()))} on average instead of {format_number(_mean_of(cost[~dropped]))}."
+            'Their cost is shown as if they were background: read so (unlabelled="background"), they would make the '
+            f"mean of this column {format_number(float(cost.mean()))} instead of {format_number(_mean_of(cost[~dropped]))}."
         )
     if parameters.get("foreground_only"):
         caption += " foreground_only=True also drops the pixels that are labelled as background."
@@ -153,7 +153,7 @@ def _smoothing_step(view: View, target: Array, smoothing: float) -> Step:
 def _logarithm_step(view: View) -> Step:
     if view.sigmoid:
         truth = "of the channel" if view.problem.num_classes > 1 else "of the pixel"
-        blocks = view.columns("−log p", -view.log_p) + view.columns("−log(1−p{})", -view.log_q)
+        blocks = view.columns("−log p", -view.log_p, mark=True) + view.columns("−log(1−p{})", -view.log_q, mark=False)
         return Step(
             "Logarithm",
             "−log p  for label 1,   −log(1 − p)  for label 0",
@@ -166,14 +166,14 @@ def _logarithm_step(view: View) -> Step:
         "−log p_c",
         "The negative logarithm turns a probability into a cost: 0 for certainty, 0.69 for one half, 2.30 for a tenth, "
         "and more and more as the probability vanishes. The true class is marked.",
-        (PixelTable(view.columns("−log p", -view.log_p, mark_true=True)),),
+        (PixelTable(view.columns("−log p", -view.log_p, mark=True)),),
     )
 
 
 def _focusing_step(view: View, gamma: float) -> Step:
-    columns = view.columns("(1−p{})^γ", np.asarray((-np.expm1(view.log_p)) ** gamma), "probability", mark_true=True)
+    columns = view.columns("(1−p{})^γ", np.asarray((-np.expm1(view.log_p)) ** gamma), "probability", mark=True)
     if view.sigmoid:
-        columns += view.columns("p{}^γ", np.asarray((-np.expm1(view.log_q)) ** gamma), "probability")
+        columns += view.columns("p{}^γ", np.asarray((-np.expm1(view.log_q)) ** gamma), "probability", mark=False)
     return Step(
         "Focusing factor",
         f"(1 − p_t)^γ,  γ = {gamma:g}",
@@ -188,10 +188,8 @@ def _pick_step(view: View, target: Array, values: Array, on: Array, off: Array, 
     factor = "(1 − p_t)^γ · " if gamma else ""
     weighted = not (np.allclose(on, 1) and np.allclose(off, 1) and np.allclose(weight, 1))
     if view.sigmoid:
-        formula = f"ℓ = {factor}(−log p) for label 1,  {factor.replace('1 − p_t', 'p')}(−log(1 − p)) for label 0"
-        formula = (
-            formula.replace("(1 − p_t)", "(1 − p)") if gamma else "ℓ = −log p for label 1,  −log(1 − p) for label 0"
-        )
+        on_label, off_label = ("(1 − p)^γ · (−log p)", "p^γ · (−log(1 − p))") if gamma else ("−log p", "−log(1 − p)")
+        formula = f"ℓ = {on_label} for label 1,  {off_label} for label 0"
         columns = view.columns("ℓ", values)
         if weighted:
             columns = view.columns("factor", weight * (on * target + off * (1 - target))) + columns

@@ -113,13 +113,13 @@ def _error_step(view: View, errors: Array, hinge: bool) -> Step:
             "error = max(0, 1 − z · s),   s = +1 for label 1, −1 for label 0",
             "z · s is the margin: positive when the decision is right. A pixel that is right by a margin of 1 or more "
             "has no error at all.",
-            (PixelTable(view.columns("error", errors, mark_true=True)),),
+            (PixelTable(view.columns("error", errors, mark=True)),),
         )
     return Step(
         "Errors of each class",
         "error = |t − p|:   1 − p where the class is true,  p where it is not",
         "For every class each pixel has an error between 0 and 1. The pixels of the class are marked.",
-        (PixelTable(view.columns("error", errors, "probability", mark_true=True)),),
+        (PixelTable(view.columns("error", errors, "probability", mark=True)),),
     )
 
 

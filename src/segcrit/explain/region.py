@@ -125,8 +125,8 @@ def _overlap_step(name: str, view: View, overlap: Array, predicted: Array, true:
             "Overlap of prediction and truth as soft sets: a pixel lies in the intersection as far as it is both "
             "predicted and true, in the union as far as it is either.",
             (
-                PixelTable(view.columns("intersection", overlap, "probability", mark_true=True)),
-                PixelTable(view.columns("union", union, "probability", mark_true=True)),
+                PixelTable(view.columns("intersection", overlap, "probability", mark=True)),
+                PixelTable(view.columns("union", union, "probability", mark=True)),
             ),
         )
     return Step(
@@ -136,7 +136,7 @@ def _overlap_step(name: str, view: View, overlap: Array, predicted: Array, true:
         "it was given.",
         (
             PixelTable(view.columns("t", view.target, "target")),
-            PixelTable(view.columns(letter, overlap, "probability", mark_true=True)),
+            PixelTable(view.columns(letter, overlap, "probability", mark=True)),
         ),
     )
 
@@ -184,20 +184,21 @@ def _score_step(
     squared: bool,
 ) -> Step:
     s = f" + {smooth:g}" if smooth else ""
+    top = f"(I{s})" if smooth else "I"
     title, formula, caption = {
         "dice": (
             "Dice coefficient",
-            f"Dice coefficient = (2 I{s}) / (P + T{s})",
+            f"Dice coefficient = {f'(2 I{s})' if smooth else '2 I'} / (P + T{s})",
             "1 for a perfect overlap, 0 for none. This is the coefficient that papers report; it is not the loss yet.",
         ),
         "jaccard": (
             "Jaccard coefficient (IoU)",
-            f"IoU = (I{s}) / (P + T − I{s})",
+            f"IoU = {top} / (P + T − I{s})",
             "Intersection over union, the metric itself, with probabilities instead of decisions.",
         ),
         "tversky": (
             "Tversky index",
-            f"index = (I{s}) / (I + {parameters.get('alpha', 0.5):g}·FP + {parameters.get('beta', 0.5):g}·FN{s})",
+            f"index = {top} / (I + {parameters.get('alpha', 0.5):g}·FP + {parameters.get('beta', 0.5):g}·FN{s})",
             "Like Dice, but false positives (α) and false negatives (β) have prices of their own.",
         ),
     }[name]

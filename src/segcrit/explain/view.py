@@ -60,15 +60,15 @@ class View:
         return np.asarray(self.valid.any(1), dtype=np.bool_)
 
     def columns(
-        self, letter: str, values: Array, kind: Any = "number", *, mark_true: bool = False
+        self, letter: str, values: Array, kind: Any = "number", *, mark: bool | None = None
     ) -> tuple[Column, ...]:
-        """One column a class; the true class marked, what does not count dropped."""
+        """One column a class; what does not count dropped; marked where the class is true (or, ``False``, is not)."""
         return tuple(
             Column(
                 symbol(letter, self.problem, index),
                 values[:, index],
                 kind,
-                marked=np.asarray(self.target[:, index] > 0.5) & self.valid[:, index] if mark_true else None,
+                marked=None if mark is None else ((self.target[:, index] > 0.5) == mark) & self.valid[:, index],
                 dropped=~self.valid[:, index] if not self.valid[:, index].all() else None,
             )
             for index in range(values.shape[1])
