@@ -28,8 +28,10 @@ def render(document: dict[str, Any], path: str) -> str:
     measured, machine, versions = document["shapes"][0], document["machine"], document["versions"]
     shape = "×".join(map(str, measured["shape"]))
     lines = [
-        f"Forward and backward on {shape} {document['dtype']} logits, medians in one run; a copy of the logits takes "
-        f"{measured['copy_ms']:.1f} ms. Memory: peak beyond the logits, gradient included.",
+        (
+            f"Forward and backward on {shape} {document['dtype']} logits, medians in one run; a copy of the logits takes "
+            f"{measured['copy_ms']:.1f} ms. Memory: peak beyond the logits, gradient included."
+        ),
         "",
         "| loss | library | time | extra memory |",
         "|---|---|---:|---:|",
@@ -45,8 +47,10 @@ def render(document: dict[str, Any], path: str) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        f"{machine['processor']}, {machine['threads']} threads, torch {versions['torch']}, {document['date'][:10]}: "
-        f"[{Path(path).name}]({path}). `make bench` measures your machine.",
+        (
+            f"{machine['processor']}, {machine['threads']} threads, torch {versions['torch']}, {document['date'][:10]}: "
+            f"[{Path(path).name}]({path}). `make bench` measures your machine."
+        ),
     ]
     return "\n".join(lines)
 

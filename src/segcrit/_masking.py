@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ __all__ = [
     "TargetKind",
     "View",
     "bad_label_error",
+    "is_labelled",
     "read_labels",
     "read_target",
     "read_weight",
@@ -224,6 +226,15 @@ def refuse_fractions(target: Tensor) -> None:
             f"a soft target with the value {float(target[fractional][0]):g}",
             "The order of errors is defined for hard labels only; use jaccard, which takes soft targets.",
         )
+
+
+Labels = TypeVar("Labels", Tensor, npt.NDArray[Any])
+
+
+def is_labelled(labels: Labels, ignore_index: int) -> Labels:
+    """Where an array or tensor of labels holds something else than the ignore label, as bool."""
+    result: Labels = labels != ignore_index
+    return result
 
 
 def bad_label_error(values: Tensor, num_classes: int, soft: bool = False) -> LabelError:

@@ -27,8 +27,8 @@ def _last_name(node: ast.expr) -> str:
 
 @cache
 def _own_exceptions() -> frozenset[str]:
-    """The classes of segcrit.errors, and classes of the package that inherit from one of them."""
-    own = set(errors.__all__)
+    """The classes that may be raised anywhere, and those of the package that inherit from one of them."""
+    own = set(errors.__all__) | ALLOWED_ANYWHERE
     classes = [node for module in modules() for node in module.walk() if isinstance(node, ast.ClassDef)]
     grown = True
     while grown:
@@ -53,7 +53,7 @@ def _makers_of_exceptions() -> frozenset[str]:
 
 
 def forbidden_raises(module: Module) -> list[str]:
-    allowed = ALLOWED_ANYWHERE | _own_exceptions() | _makers_of_exceptions()
+    allowed = _own_exceptions() | _makers_of_exceptions()
     for room, names in ALLOWED_IN_ROOM.items():
         if module.name.startswith(room):
             allowed |= names

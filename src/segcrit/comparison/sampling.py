@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from segcrit._masking import is_labelled
 from segcrit.comparison.augmentation import augment
 
 __all__ = ["CropDataset", "EpochSampler", "Item", "crop_place", "place_crop"]
@@ -88,9 +89,9 @@ def crop_place(label: Array, crop: Sequence[int], ignore_index: int, generator: 
         for size, length in zip(label.shape, crop, strict=True)
     )
     inside = tuple(slice(max(begin, 0), begin + length) for begin, length in zip(start, crop, strict=True))
-    if (label[inside] != ignore_index).any():
+    if is_labelled(label[inside], ignore_index).any():
         return start
-    labelled = np.flatnonzero(label != ignore_index)
+    labelled = np.flatnonzero(is_labelled(label, ignore_index))
     if not labelled.size:
         return start
     pixel = np.unravel_index(labelled[generator.integers(labelled.size)], label.shape)
