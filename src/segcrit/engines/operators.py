@@ -2,10 +2,14 @@
 
 ``segcrit::sweep`` returns sums; what a loss makes of them is ordinary PyTorch on a few numbers, and the gradients with
 respect to the sums arrive here by autograd. So every formula on the sums is fused without knowing it.
+
+Plain tensors outside a trace take the same two steps through an ``autograd.Function``: the first call of a
+``torch.library`` operator loads the compiler, more than a second that eager code has no use for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +23,7 @@ from segcrit.errors import BackendError
 __all__ = ["sweep"]
 
 
-@torch.library.custom_op("segcrit::sweep", mutates_args=())
-def _sweep(
+def _compute(
     logits: Tensor,
     target: Tensor,
     pixel_weight: Tensor | None,
@@ -34,6 +37,9 @@ def _sweep(
         Sweep(logits, target, pixel_weight, coefficients, logit_bias), plan
     )
     return result
+
+
+_sweep = torch.library.custom_op("segcrit::sweep", _compute, mutates_args=())
 
 
 @_sweep.register_fake
@@ -56,8 +62,7 @@ def _sweep_fake(
     )
 
 
-@torch.library.custom_op("segcrit::sweep_backward", mutates_args=())
-def _sweep_backward(
+def _compute_gradient(
     logits: Tensor,
     target: Tensor,
     pixel_weight: Tensor | None,
@@ -80,6 +85,9 @@ def _sweep_backward(
         map_gradient,
     )
     return result
+
+
+_sweep_backward = torch.library.custom_op("segcrit::sweep_backward", _compute_gradient, mutates_args=())
 
 
 @_sweep_backward.register_fake
@@ -107,7 +115,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.set_materialize_grads(True)
 
 
-def _differentiate(
+def _differentiate_with(
+    step: Callable[..., Tensor],
     ctx: Any,
     pixel_gradient: Tensor,
     table_gradient: Tensor,
@@ -117,7 +126,7 @@ def _differentiate(
     map_gradient: Tensor,
 ) -> tuple[Tensor | None, ...]:
     logits, target, pixel_weight, coefficients, logit_bias = ctx.saved_tensors
-    gradient = _sweep_backward(
+    gradient = step(
         logits,
         target,
         pixel_weight,
@@ -132,6 +141,10 @@ def _differentiate(
     return gradient, None, None, None, None, None
 
 
+def _differentiate(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+    return _differentiate_with(_sweep_backward, ctx, *gradients)
+
+
 def _refuse(ctx: Any, *gradients: Any) -> Any:
     raise BackendError(
         "first derivatives of a segcrit loss",
@@ -144,6 +157,27 @@ _sweep.register_autograd(_differentiate, setup_context=_save)
 _sweep_backward.register_autograd(_refuse)
 
 
+def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Second derivatives are refused, so that nothing is kept for them."""
+
+
+class _EagerSweep(torch.autograd.Function):
+    """The same two steps without the dispatcher."""
+
+    forward = staticmethod(_compute)
+    setup_context = staticmethod(_save)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return _differentiate_with(_EagerSweepBackward.apply, ctx, *gradients)
+
+
+class _EagerSweepBackward(torch.autograd.Function):
+    forward = staticmethod(_compute_gradient)
+    setup_context = staticmethod(_save_nothing)
+    backward = staticmethod(_refuse)
+
+
 def sweep(
     logits: Tensor,
     target: Tensor,
@@ -153,7 +187,9 @@ def sweep(
     request: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One pass over the pixels; see ``engines.reference.forward`` for what comes back."""
-    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = _sweep(
+    traced = torch.compiler.is_compiling() or type(logits) not in (Tensor, torch.nn.Parameter)
+    step: Callable[..., Any] = _sweep if traced else _EagerSweep.apply
+    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = step(
         logits, target, pixel_weight, coefficients, logit_bias, request
     )
     return result
