@@ -65,7 +65,10 @@ def test_the_measurement_sees_a_heavy_package() -> None:
 
 
 def test_help_starts_without_torch() -> None:
-    program = "import sys; from segcrit.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    program = (
+        "import sys; from segcrit.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 
