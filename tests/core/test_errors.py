@@ -11,6 +11,8 @@ import torch
 
 import segcrit
 from segcrit import errors
+from tests.laws.cases import CASES, criterion
+from tests.laws.problems import problem
 
 LOGITS = torch.zeros(2, 3, 4, 5)
 LABELS = torch.zeros(2, 4, 5, dtype=torch.int64)
@@ -425,9 +427,23 @@ def test_a_scalar_alpha_in_multiclass_warns_that_it_is_a_scale():
     assert float(criterion(logits, target)) == pytest.approx(0.25 * float(whole))
 
 
-def test_validation_can_be_turned_off_and_then_a_bad_label_gives_nan():
-    loss = ce(validate="never")(LOGITS.clone().requires_grad_(), with_label(7))
+@pytest.mark.parametrize("kind", ["label", "weight"])
+@pytest.mark.parametrize(
+    ("case", "task"), [(case, task) for case in CASES for task in case.tasks], ids=lambda x: getattr(x, "expression", x)
+)
+def test_values_that_nobody_looks_at_make_the_loss_nan(case, task, kind):
+    """Never an out-of-bounds read, never a class that silently counts as absent."""
+    p = problem(task, seed=160)
+    target, weight = p.target.clone(), torch.ones(2, 5, 6)
+    if kind == "label":
+        target.view(-1)[3] = 9
+    else:
+        weight[0] = torch.nan
+    z = p.logits.clone().requires_grad_()
+    loss = criterion(case.expression, task=task, validate="never")(z, target, weight)
     assert torch.isnan(loss.detach())
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert torch.isnan(gradient).any()
 
 
 def test_error_pickles():

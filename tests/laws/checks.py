@@ -270,6 +270,18 @@ def nothing_valid_gives_a_live_zero(s: Subject) -> None:
 
 
 @law
+def an_image_without_a_valid_pixel_changes_nothing(s: Subject) -> None:
+    p = problem(s.task, images=3, seed=42)
+    hidden = torch.zeros(3, 5, 6, dtype=torch.bool)
+    hidden[1] = True
+    value, gradient = s.value_and_gradient(p.ignoring(hidden))
+    rest = torch.tensor([0, 2])
+    wanted, wanted_gradient = s.value_and_gradient(Problem(p.logits[rest], p.target[rest], p.task))
+    same(s, "the mean over images is one over those with valid pixels", value, wanted)
+    same(s, "and so is its gradient", gradient[rest], wanted_gradient)
+
+
+@law
 def class_weights_that_sum_to_zero_give_a_live_zero(s: Subject) -> None:
     if s.task == "binary" or s.fact("class_weight"):
         return
