@@ -405,6 +405,16 @@ def test_folders_of_the_machine_stay_private(command: str, shown: str, tmp_path:
     assert page.find("dl", class_="list")[0].find("dd")[0].text == shown
 
 
+def test_a_loss_that_was_not_begun(tmp_path: Path) -> None:
+    results = make(Recipe(images=8, seeds=(0, 1), losses=("ce", "dice")), tmp_path)
+    one = (replace(results.losses[0], seeds=results.losses[0].seeds[:1]), replace(results.losses[1], seeds=()))
+    _, page = _make(tmp_path, replace(results, losses=one, examples=(), run=replace(results.run, status="interrupted")))
+    assert "interrupted" in page.find("p", class_="banner")[0].text
+    rows = {row[0]: row for row in table_rows(_section(page, "losses").find("table")[0])}
+    assert set(rows["dicenot tested"][1:]) == {"–"}
+    assert "The ring is the checkpoint" in _section(page, "validation").text
+
+
 def test_results_of_other_metrics_lead_the_table(tmp_path: Path) -> None:
     results = make(Recipe(images=8), tmp_path)
     _, page = _make(tmp_path, replace(results, run=replace(results.run, metric="image_dice")))

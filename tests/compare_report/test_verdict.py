@@ -156,6 +156,9 @@ def test_nothing_to_judge() -> None:
     assert waiting.headline == "No verdict yet: no loss was tested."
     assert _sentence(waiting, "Not tested yet") == "Not tested yet: `ce`."
     assert _sentence(waiting, "The run was interrupted")
+    results = make(Recipe(losses=("ce", "dice"), diverged=("ce",)))
+    untrained = replace(results, losses=(results.losses[0], replace(results.losses[1], seeds=())))
+    assert judge(untrained).headline == "No verdict yet: no loss was tested."
 
 
 def test_baseline_is_named_and_compared() -> None:

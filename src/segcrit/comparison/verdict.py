@@ -155,7 +155,8 @@ def _too_few(metric: str, best: Standing, pair: PairComparison) -> str:
 
 
 def _nothing(results: Results) -> str:
-    if results.losses and all(seed.status == "diverged" for loss in results.losses for seed in loss.seeds):
+    states = [[seed.status for seed in loss.seeds] for loss in results.losses]
+    if states and all(found and set(found) == {"diverged"} for found in states):
         return "No verdict: every loss diverged."
     return "No verdict yet: no loss was tested."
 

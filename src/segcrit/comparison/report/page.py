@@ -80,6 +80,7 @@ def _page(results: Results, run_dir: Path) -> str:
             class_rows=class_rows(results, verdict),
             class_sentence=_class_sentence(results, verdict),
             validation=validation_charts(results),
+            most_seeds=max((len(loss.seeds) for loss in results.losses), default=0),
             diverged=any(seed.status == "diverged" for loss in results.losses for seed in loss.seeds),
             costs=cost_bars(results),
             gallery=gallery(results, run_dir),
