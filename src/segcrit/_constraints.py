@@ -7,11 +7,13 @@ which one common test proves that every loss refuses every illegal parameter.
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from segcrit.errors import ParameterError
@@ -59,7 +61,8 @@ class Constraint(ABC):
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+    # numbers.Real also holds the numbers of NumPy.
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,8 @@ class PerClass(Constraint):
         """See Constraint."""
         if value is None:
             return True
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
         if isinstance(value, torch.Tensor):
             if value.is_complex() or value.dtype == torch.bool:
                 return False
@@ -216,6 +221,8 @@ class PerClass(Constraint):
         """See Constraint."""
         if value is None:
             return None
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
         if isinstance(value, torch.Tensor):
             return float(value) if value.ndim == 0 else value.detach()
         if _is_number(value):

@@ -6,6 +6,7 @@ finite) are looked at by the engine while it reads them, unless ``check`` is off
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from segcrit._masking import TargetKind
 from segcrit._registry import nearest
 from segcrit.errors import DeviceError, DtypeError, ParameterError, ShapeError
 
-__all__ = ["Batch", "as_batch", "check_task", "one_of", "warn_if_probabilities"]
+__all__ = ["Batch", "as_batch", "check_task", "check_tensor", "one_of", "warn_if_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,41 @@ def check_task(task: Any) -> Task:
 
 def check_ignore_index(ignore_index: Any) -> int:
     """Return the ignore label or raise."""
-    if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):
+    whole = isinstance(ignore_index, numbers.Integral) and not isinstance(ignore_index, bool)
+    # Labels are compared as int64; a larger number would wrap around and could meet a class.
+    if not whole or not -(2**63) <= ignore_index < 2**63:
         raise ParameterError(
-            "ignore_index to be an integer",
+            "ignore_index to be an integer of at most 64 bits",
             f"ignore_index={describe_value(ignore_index)}",
             "Use -100 (the default) or another value that is no class when nothing is to be ignored.",
         )
-    return ignore_index
+    return int(ignore_index)
 
 
 def _shape(tensor: Tensor) -> str:
     return f"shape {tuple(tensor.shape)}"
 
 
+def check_tensor(name: str, value: Any) -> None:
+    """Raise DtypeError for what is no tensor."""
+    if not isinstance(value, Tensor):
+        raise DtypeError(f"{name} as a torch.Tensor", describe_value(value), "Convert with torch.as_tensor(...).")
+
+
+def _check_dense(name: str, tensor: Tensor) -> None:
+    if tensor.layout is not torch.strided:
+        raise DtypeError(f"{name} as a dense tensor", str(tensor.layout), f"Convert with {name}.to_dense().")
+
+
 def _check_logits(logits: Any, task: Task, num_classes: int | None) -> None:
-    if not isinstance(logits, Tensor):
-        raise DtypeError("logits as a torch.Tensor", describe_value(logits), "Convert them with torch.as_tensor(...).")
+    check_tensor("logits", logits)
     if logits.dtype not in LOGITS_DTYPES:
         raise DtypeError(
             "logits of dtype float16, bfloat16, float32 or float64",
             str(logits.dtype),
             "Give the network's raw output, or convert with logits.float().",
         )
+    _check_dense("logits", logits)
     if not 2 <= logits.ndim <= 5:
         raise ShapeError(
             "logits of shape (N, C, *S) with 0 to 3 spatial dimensions",
@@ -148,8 +162,8 @@ def _target_form(logits: Tensor, target: Tensor, task: Task) -> tuple[Tensor, Ta
 
 
 def _check_target(logits: Tensor, target: Any) -> None:
-    if not isinstance(target, Tensor):
-        raise DtypeError("target as a torch.Tensor", describe_value(target), "Convert it with torch.as_tensor(...).")
+    check_tensor("target", target)
+    _check_dense("target", target)
     if target.is_complex():
         raise DtypeError("a target of integers, bool or floats", str(target.dtype), "Take its real part.")
     if target.device != logits.device:
@@ -168,8 +182,8 @@ def _check_target(logits: Tensor, target: Any) -> None:
 
 def _check_weight(logits: Tensor, pixel_weight: Any) -> Tensor:
     labels = (logits.shape[0], *logits.shape[2:])
-    if not isinstance(pixel_weight, Tensor):
-        raise DtypeError("pixel_weight as a torch.Tensor", describe_value(pixel_weight), "Use torch.as_tensor(...).")
+    check_tensor("pixel_weight", pixel_weight)
+    _check_dense("pixel_weight", pixel_weight)
     if pixel_weight.is_complex():
         raise DtypeError("a real pixel_weight", str(pixel_weight.dtype), "Take its absolute value.")
     if pixel_weight.device != logits.device:
@@ -218,16 +232,28 @@ def as_batch(
 
 
 _warned_probabilities = False
+_looks_elsewhere = 0
+_MOST_LOOKS_ELSEWHERE = 8
 
 
 def warn_if_probabilities(logits: Tensor) -> None:
-    """Warn once when multiclass logits look like the output of a softmax (values in [0, 1], channels sum to 1)."""
-    global _warned_probabilities
+    """Warn once when multiclass logits look like the output of a softmax (values in [0, 1], channels sum to 1).
+
+    Looking costs a synchronisation on a GPU, where only the first calls of the process are looked at.
+    """
+    global _warned_probabilities, _looks_elsewhere
     if _warned_probabilities or logits.numel() == 0:
         return
+    if logits.device.type != "cpu":
+        if _looks_elsewhere >= _MOST_LOOKS_ELSEWHERE:
+            return
+        _looks_elsewhere += 1
     with torch.no_grad():
-        # The first 64 pixels of the first image decide: raw logits practically never sum to 1 at all of them.
-        sample = logits[0].reshape(logits.shape[1], -1)[:, :64].float()
+        # A corner of up to 64 pixels of the first image decides: raw logits practically never sum to 1 at all of them.
+        # Cut before the reshape, which would copy a whole channels-last image.
+        side = {1: 64, 2: 8, 3: 4}.get(logits.ndim - 2, 1)
+        corner = logits[0][(slice(None), *[slice(side)] * (logits.ndim - 2))]
+        sample = corner.reshape(logits.shape[1], -1).float()
         looks = ((sample >= 0) & (sample <= 1)).all() & ((sample.sum(0) - 1).abs() < 1e-3).all()
         suspicious = bool(looks) and bool((sample.std(0) > 0).any())
     if suspicious:

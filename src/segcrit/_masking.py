@@ -249,6 +249,9 @@ def bad_label_error(values: Tensor, num_classes: int, soft: bool = False) -> Lab
     candidates = [int(value) for value in found.tolist() if value in (-100, 255, -1)]
     if candidates:
         advice = f"If {candidates[0]} marks pixels to leave out, pass ignore_index={candidates[0]}."
+        if candidates[0] == 255 and num_classes == 2:
+            # The two meanings of 255 in two-class masks; ignoring the foreground would train on background alone.
+            advice += " If it marks the foreground, use mask = (mask > 0)."
     elif isinstance(first, float) and not first.is_integer() and not soft:
         advice = "Labels are whole numbers: round them, or give fractions for each class as a soft target (N, C, *S)."
     elif num_classes == 2 and first > 1:

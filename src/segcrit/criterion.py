@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from segcrit._evaluate import Measured, measure, term_values
 from segcrit._gate import Batch
 from segcrit.distributed import check_process_group, resolve_group, world_size
 from segcrit.engines import check_name
-from segcrit.errors import ParameterError, ShapeError
+from segcrit.errors import ExpressionError, ParameterError, ShapeError
 from segcrit.expression import parse
 from segcrit.plan import Group, Plan, confusion_group, make_plan
 from segcrit.sums import Sums, joined, reduced_over_ranks
@@ -125,7 +126,8 @@ class Criterion(nn.Module):
         self.level_weights = _check_level_weights(level_weights)
         self._shared = {"class_weight": class_weight, "pos_weight": pos_weight}
         self._plan = make_plan(parse(expression), self.task, self._shared)
-        self._signature = f"{self._plan.expression}|{self.task}|{self.ignore_index}"
+        weights = [f"{name}={value.tolist()}" for name, value in _given(self._plan, self._shared).items()]
+        self._signature = "|".join([str(self._plan.expression), self.task, str(self.ignore_index), *weights])
         self._calls = 0
         self._register_tensors()
         _warn_about(self._plan)
@@ -287,6 +289,8 @@ class Criterion(nn.Module):
                 f"level_weights with {len(weights)} numbers",
                 "Give as many level_weights as the network has outputs, or leave them out.",
             )
+        for level in logits:
+            _gate.check_tensor("each output in a list of logits", level)
         levels = []
         for position, (level, weight) in enumerate(zip(logits, weights, strict=True)):
             if weight == 0.0 and position > 0:
@@ -396,7 +400,14 @@ class Criterion(nn.Module):
         state = dict(state)
         expression = state.pop("_expression")
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._plan = make_plan(parse(expression), self.task, self._shared)
+        try:
+            self._plan = make_plan(parse(expression), self.task, self._shared)
+        except ExpressionError as error:
+            raise ParameterError(
+                "losses that are defined in this process",
+                f"a pickled criterion {expression!r}, whose losses are not all known here",
+                "Import the module that defines them with region_loss or pixel_loss before unpickling.",
+            ) from error
 
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -411,6 +422,16 @@ _DEFAULTS: Mapping[str, Any] = {
     "backend": "auto",
     "level_weights": None,
 }
+
+
+def _given(plan: Plan, shared: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Weights that were given beside the expression, where a term uses them: the sums depend on them."""
+    found = {}
+    for name, value in shared.items():
+        for term in plan.terms:
+            if value is not None and name not in plan.expression.terms[term.index].parameters and name in term.values:
+                found[name] = torch.as_tensor(term.values[name])
+    return found
 
 
 def _buffer(index: int, name: str) -> str:
@@ -429,13 +450,13 @@ def _flatten(levels: list[_Level]) -> dict[str, Tensor]:
 def _check_num_classes(num_classes: Any) -> int | None:
     if num_classes is None:
         return None
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, numbers.Integral) or num_classes < 1:
         raise ParameterError(
             "num_classes to be a positive integer or None",
             f"num_classes={describe_value(num_classes)}",
             "Leave it out to accept whatever the logits have.",
         )
-    return num_classes
+    return int(num_classes)
 
 
 def _check_level_weights(weights: Any) -> tuple[float, ...] | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from segcrit import functional
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
+from segcrit._gate import check_ignore_index, check_task, one_of
 from segcrit._registry import list_losses
+from segcrit.expression.syntax import Expression, Term
 from segcrit.formulas.ranking import DEFAULT_BINS
 from segcrit.functional import Weights
+from segcrit.plan import make_plan
 
 __all__ = [
     "BinaryCrossEntropyLoss",
@@ -39,6 +42,7 @@ class FunctionalLoss(nn.Module):
         super().__init__()
         name = self.function.__name__
         row = next(loss for loss in list_losses() if loss.function == name)
+        _check_settings(row.name, parameters)
         self._names = tuple(parameters)
         self._changed: list[str] = []
         for word, value in parameters.items():
@@ -61,6 +65,18 @@ class FunctionalLoss(nn.Module):
         """The parameters that differ from their defaults."""
         shown = ((name, getattr(self, name)) for name in self._changed)
         return ", ".join(f"{n}={v.tolist() if isinstance(v, Tensor) else v!r}" for n, v in shown)
+
+
+def _check_settings(name: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse at construction what the function would refuse at each call."""
+    settings = {"task", "ignore_index", "upsample", "align_corners"}
+    own = {word: value for word, value in parameters.items() if word not in settings}
+    if one_of("reduction", own["reduction"], ("mean", "sum", "none")) == "none":
+        own["reduction"] = "sum"
+    check_ignore_index(parameters["ignore_index"])
+    if parameters["upsample"] is not None:
+        one_of("upsample", parameters["upsample"], ("linear",))
+    make_plan(Expression((Term(1.0, name, own),)), check_task(parameters["task"]), {})
 
 
 class CrossEntropyLoss(FunctionalLoss):

@@ -119,7 +119,7 @@ def _resolve(loss: Loss, task: Task) -> Loss:
     )
 
 
-def _term_values(loss: Loss, given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+def _term_values(loss: Loss, task: Task, given: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, parameter in loss.parameters.items():
         value = given.get(name)
@@ -133,11 +133,22 @@ def _term_values(loss: Loss, given: Mapping[str, Any], shared: Mapping[str, Any]
                 f"segcrit.{'pos_weight' if name == 'pos_weight' else 'class_weights'}(...) and pass them as {name}=.",
             )
         values[name] = parameter.check(value)
-    _check_combination(loss, values)
+    _check_combination(loss, task, values)
     return values
 
 
-def _check_combination(loss: Loss, values: Mapping[str, Any]) -> None:
+# Parameters that may be given once for all terms, and a loss that declares them.
+_SHARED: Mapping[str, str] = {"class_weight": "ce", "pos_weight": "bce"}
+
+
+def _check_combination(loss: Loss, task: Task, values: Mapping[str, Any]) -> None:
+    alpha = values.get("alpha") if loss.name == "focal" and task != "multiclass" else None
+    if alpha is not None and not bool((torch.as_tensor(alpha) <= 1.0).all()):
+        raise ParameterError(
+            f"alpha between 0 and 1 for focal with task={task!r}",
+            f"alpha={describe_value(alpha)}",
+            "Positives weigh alpha and negatives 1 - alpha, which must not be negative; class_weight scales a channel.",
+        )
     if loss.family == "region" and values["absent"] == "penalize" and values.get("smooth") == 0:
         raise ParameterError(
             "smooth greater than 0 with absent='penalize'",
@@ -154,6 +165,11 @@ def make_plan(expression: Expression, task: Task, shared: Mapping[str, Any]) -> 
         task: multiclass, multilabel or binary.
         shared: values for parameters that terms leave out (class_weight, pos_weight).
     """
+    for name, owner in _SHARED.items():
+        row = lookup(owner)
+        # A value that no term of this expression takes must be legal all the same.
+        if row is not None and shared.get(name) is not None:
+            row.parameters[name].check(shared[name])
     terms: list[PlannedTerm] = []
     seen: dict[str, int] = {}
     for index, term in enumerate(expression.terms):
@@ -165,7 +181,7 @@ def make_plan(expression: Expression, task: Task, shared: Mapping[str, Any]) -> 
                 "Import the module that defines it with region_loss or pixel_loss first.",
             )
         loss = _resolve(row, task)
-        values = _term_values(loss, term.parameters, shared)
+        values = _term_values(loss, task, term.parameters, shared)
         seen[term.text] = seen.get(term.text, 0) + 1
         text = term.text if seen[term.text] == 1 else f"{term.text}#{seen[term.text]}"
         terms.append(PlannedTerm(index, text, term.weight, loss, MappingProxyType(values)))
@@ -226,9 +242,14 @@ class _Recorder(ClassSums):
         object.__setattr__(self, "read", set())
 
     def __getattribute__(self, name: str) -> Any:
-        if name in FIELDS:
-            object.__getattribute__(self, "read").add(name)
-        return object.__getattribute__(self, name)
+        table = object.__getattribute__(self, "table") if name in (*FIELDS, "table", "num_classes") else None
+        if table is None:
+            return object.__getattribute__(self, name)
+        if name == "num_classes":
+            return table.shape[-1]
+        # A formula that takes the table itself may read any of its rows.
+        object.__getattribute__(self, "read").update(FIELDS if name == "table" else (name,))
+        return table if name == "table" else table[FIELDS.index(name)]
 
 
 def fields_of(formula: RegionFormula, keywords: Mapping[str, Any], name: str) -> set[str]:

@@ -126,7 +126,9 @@ def transform_logits(logits: Tensor, target: Tensor, bias: Tensor | None, reques
         rows = bias.to(logits.dtype)
         if rows.shape[0] == 1:
             return logits + rows[0][None, :, None]
-        logits = logits + torch.einsum("nlp,lc->ncp", target, rows)
+        # Autocast would take this product, and with it the bias, in half precision.
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits + torch.einsum("nlp,lc->ncp", target, rows)
     return logits
 
 
