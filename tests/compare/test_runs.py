@@ -702,3 +702,48 @@ def test_the_estimate_writes_nothing(folder: Path, tmp_path: Path) -> None:
     assert found.seconds > 300 * 2 * min(measured.step_seconds for _, measured in found.losses)
     assert all(0 < measured.loss_share < 1 and measured.peak_memory > 1e6 for _, measured in found.losses)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_pretrained_network_with_low_resolution_logits(folder: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.SegformerConfig(
+        hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], decoder_hidden_size=16, num_attention_heads=[1, 1, 1, 1]
+    )
+    transformers.SegformerForSemanticSegmentation(config).save_pretrained(tmp_path / "network")
+    results = segcrit.compare(f"hf:{tmp_path / 'network'}", folder, ["ce"], out=tmp_path / "a", **STEPS)
+    assert "ImageNet" in results.data.normalisation
+    assert results.losses[0].seeds[0].learning_rate.value < 1e-3
+    assert results.losses[0].seeds[0].confusion.sum() == 3 * (40 * 48 - 10)
+
+
+def test_readers_and_precision_change_no_batch(folder: Path, tmp_path: Path) -> None:
+    alone = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "a", **STEPS)
+    helped = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "b", num_workers=2, **STEPS)
+    assert curves(helped) == curves(alone)
+    half = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "c", precision="bf16-mixed", **STEPS)
+    assert half.losses[0].seeds[0].training.loss == pytest.approx(alone.losses[0].seeds[0].training.loss, rel=0.02)
+    assert half.run.precision == "bf16 mixed"
+
+
+def test_seeds_of_a_network_that_was_given_differ_in_batches_only_and_that_is_said(
+    folder: Path, tmp_path: Path
+) -> None:
+    network = tiny()
+    results = segcrit.compare(network, folder, ["ce"], seeds=[3, 8], out=tmp_path / "a", **STEPS)
+    assert any("seeds differ in batches" in note for note in results.run.notes)
+    weights = [torch.load(tmp_path / "a" / "initial" / f"seed-{seed}.pt") for seed in (3, 8)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert curves(results)["ce 3"] != curves(results)["ce 8"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_optimisers_and_schedules(folder: Path, tmp_path: Path, optimizer: str) -> None:
+    schedule = {"adam": "polynomial", "sgd": "constant"}[optimizer]
+    results = segcrit.compare(
+        tiny, folder, ["ce"], out=tmp_path / "a", optimizer=optimizer, schedule=schedule, gradient_clip=0.0,
+        **(STEPS | {"steps": 20}),
+    )  # fmt: skip
+    losses = results.losses[0].seeds[0].training.loss
+    assert losses[-1] < losses[0]
+    assert "clipped" not in results.run.optimizer
+    assert results.losses[0].seeds[0].learning_rate.value == {"adam": 1e-3, "sgd": 1e-2}[optimizer]

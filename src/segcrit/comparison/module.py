@@ -109,6 +109,10 @@ class Trainee(lightning.LightningModule):
 
     def training_step(self, raw: Any, index: int) -> Tensor:
         """One step of the loss."""
+        if index == 0:
+            # Random numbers inside the network (dropout) depend on seed, epoch and process alone. Seeded here and not
+            # with the loader, because the start of worker processes draws from the generator, too.
+            torch.manual_seed((self.seed * 1_000_003 + self._epoch()) * 1_009 + self.global_rank)
         batch = read_batch(raw)
         logits = read_output(self.network(self._arrange(batch.image)), batch.image.ndim - 2)
         if self.clock.due(self.global_step):
@@ -140,10 +144,11 @@ class Trainee(lightning.LightningModule):
 
         The epoch follows from the number of steps: Lightning's own counter is one ahead after a resumed epoch end.
         """
-        ends = accumulate(self.lengths)
-        epoch = min(sum(end <= self.trainer.global_step for end in ends), len(self.lengths) - 1)
-        torch.manual_seed(self.seed * 1_000_003 + epoch)
-        return self.loaders.train(epoch, self.global_rank, self.trainer.world_size)
+        return self.loaders.train(self._epoch(), self.global_rank, self.trainer.world_size)
+
+    def _epoch(self) -> int:
+        done = sum(end <= self.trainer.global_step for end in accumulate(self.lengths))
+        return min(done, len(self.lengths) - 1)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """A data module's own work on the device."""

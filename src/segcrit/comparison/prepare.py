@@ -30,6 +30,8 @@ __all__ = ["Prepared", "Request", "prepare"]
 
 # Lets processes that Lightning starts on this machine find the folder that the first one chose.
 _OUT_VARIABLE: Final = "SEGCRIT_COMPARE_OUT"
+# nnU-Net's; the rates of the networks are for Adam.
+_SGD_RATE: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,12 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
         elapsed_seconds=old.elapsed_seconds if old else 0.0,
         notes=old.notes if old else (),
     )
-    return Prepared(context, plans, state, list(state.notes))
+    notes = list(state.notes)
+    if isinstance(request.model, nn.Module) and len(settings.seeds) > 1:
+        notes.append(
+            "The network was given with its weights: every seed starts from them, and seeds differ in batches only."
+        )
+    return Prepared(context, plans, state, notes)
 
 
 def _version() -> str:
@@ -352,7 +359,8 @@ def _settings(
         return Settings.from_dict(stored)
     defaults = source.default_settings()
     epoch_steps = defaults.pop("epoch_steps", None)
-    settings = Settings(**(defaults | {"learning_rate": network.learning_rate} | given))
+    rate = _SGD_RATE if given.get("optimizer") == "sgd" else network.learning_rate
+    settings = Settings(**(defaults | {"learning_rate": rate} | given))
     return _with_length(settings, given, source, epoch_steps)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any, Protocol
 
 __all__ = ["LineReporter", "Reporter", "RichReporter", "SilentReporter", "duration", "make_reporter"]
@@ -119,7 +118,7 @@ class LineReporter(SilentReporter):
 
 
 class RichReporter(SilentReporter):
-    """Two bars: all trainings, and the steps of the present one with its validation figure."""
+    """Two bars: all trainings, and the steps of the present one with its validation figure; a third while reading."""
 
     def __init__(self, console: Any) -> None:
         from rich.progress import (
@@ -133,7 +132,7 @@ class RichReporter(SilentReporter):
 
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
@@ -141,33 +140,26 @@ class RichReporter(SilentReporter):
             console=console,
             transient=True,
         )
-        self._all: Any = None
-        self._one: Any = None
+        self._bars: dict[str, Any] = {}
+        self._name = ""
         self._metric = ""
         self._best = float("nan")
-        self._what: str | None = None
-        self._begun = time.monotonic()
 
     def begin(self, trainings: int) -> None:
         """See :class:`Reporter`."""
-        self._progress.start()
-        self._clear()
-        self._all = self._progress.add_task("all trainings", total=trainings, note="")
+        self._show("all", "all trainings", trainings)
 
     def preparing(self, what: str, done: int, total: int) -> None:
         """See :class:`Reporter`."""
-        self._progress.start()
-        if self._what != what:
-            self._clear()
-            self._what = what
-            self._one = self._progress.add_task(what, total=total, note="")
-        self._progress.update(self._one, completed=done, total=total)
+        if self._name_of("reading") != what:
+            self._show("reading", what, total)
+        self._progress.update(self._bars["reading"], completed=done, total=total)
 
     def training(self, name: str, steps: int, first_step: int, metric: str) -> None:
         """See :class:`Reporter`."""
-        self._clear()
-        self._metric, self._best = metric, float("nan")
-        self._one = self._progress.add_task(_escape(name), total=steps, completed=first_step, note="")
+        self._name, self._metric, self._best = name, metric, float("nan")
+        self._show("one", _escape(name), steps)
+        self._progress.update(self._bars["one"], completed=first_step)
 
     def trial(self, name: str, steps: int, metric: str) -> None:
         """See :class:`Reporter`."""
@@ -175,28 +167,32 @@ class RichReporter(SilentReporter):
 
     def stage(self, what: str) -> None:
         """See :class:`Reporter`."""
-        if self._one is not None:
-            self._progress.update(self._one, note=what)
+        self._drop("reading")
+        if "one" in self._bars:
+            self._progress.update(self._bars["one"], note=what)
+        else:
+            self._show("reading", what, None)
 
     def step(self, step: int) -> None:
         """See :class:`Reporter`."""
-        if self._one is not None:
-            self._progress.update(self._one, completed=step, note=self._note())
+        self._drop("reading")
+        if "one" in self._bars:
+            note = f"best {self._metric} {self._best:.3f}" if self._best == self._best else ""
+            self._progress.update(self._bars["one"], completed=step, note=note)
 
     def validated(self, step: int, value: float) -> None:
         """See :class:`Reporter`."""
         if not value <= self._best:
             self._best = value
-        if self._one is not None:
-            self._progress.update(self._one, note=self._note())
+        self.step(step)
 
     def finished(self, text: str) -> None:
         """See :class:`Reporter`."""
-        name = self._progress.tasks[-1].description if self._one is not None else ""
-        self._clear()
-        if self._all is not None:
-            self._progress.advance(self._all)
-        self._progress.console.print(f"  [bold]{name}[/bold]  {_escape(text)}", highlight=False)
+        self._drop("reading")
+        self._drop("one")
+        if "all" in self._bars:
+            self._progress.advance(self._bars["all"])
+        self._progress.console.print(f"  [bold]{_escape(self._name)}[/bold]: {_escape(text)}", highlight=False)
 
     def message(self, text: str) -> None:
         """See :class:`Reporter`."""
@@ -204,16 +200,22 @@ class RichReporter(SilentReporter):
 
     def close(self) -> None:
         """See :class:`Reporter`."""
-        self._clear()
+        for bar in list(self._bars):
+            self._drop(bar)
         self._progress.stop()
 
-    def _note(self) -> str:
-        return f"best validation {self._metric} {self._best:.3f}" if self._best == self._best else ""
+    def _show(self, bar: str, name: str, total: int | None) -> None:
+        self._progress.start()
+        self._drop(bar)
+        self._bars[bar] = self._progress.add_task(name, total=total, note="")
 
-    def _clear(self) -> None:
-        if self._one is not None:
-            self._progress.remove_task(self._one)
-        self._one, self._what = None, None
+    def _drop(self, bar: str) -> None:
+        if bar in self._bars:
+            self._progress.remove_task(self._bars.pop(bar))
+
+    def _name_of(self, bar: str) -> str:
+        shown = [task for task in self._progress.tasks if task.id == self._bars.get(bar)]
+        return shown[0].description if shown else ""
 
 
 def _escape(text: str) -> str:

@@ -119,7 +119,8 @@ def compare(
             the training is divided, with a validation and a checkpoint after each; default 10.
         batch_size: crops in a step over all devices; default 8 for images, 2 for volumes.
         crop: size of the training crops; by default 128 (2-D) or 64 (3-D) where the images are so large.
-        learning_rate: peak of the schedule; by default what suits the network (0.003 for the U-Net).
+        learning_rate: peak of the schedule; by default what suits the network (0.003 for the
+            U-Net), 0.01 with ``"sgd"``.
         tune_learning_rate: give each loss its own learning rate from a short search around it.
         optimizer: ``"adamw"`` (default), ``"adam"`` or ``"sgd"``.
         weight_decay: of the optimiser; default 0.01.
