@@ -57,8 +57,10 @@ clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One environment for all targets; each stamp says that the extra of its name is installed in it.
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+# One environment for all targets; each stamp says that the extra of its name is installed in it. The package is
+# built again when its C++ sources change; without a compiler it installs all the same.
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(SOURCES) | $(BIN)/python
 	$(PIP) $(PIP_ARGS) -e '.[$*]'
 	@touch $@
 

@@ -77,11 +77,11 @@ def _sum(*losses: Loss) -> Loss:
     return total
 
 
-def _segcrit(expression: str) -> Callable[[], Loss]:
+def _segcrit(expression: str, backend: str = "auto") -> Callable[[], Loss]:
     def make() -> Loss:
         import segcrit
 
-        return segcrit.Criterion(expression)
+        return segcrit.Criterion(expression, backend=backend)
 
     return make
 
@@ -105,6 +105,7 @@ MONAI = {"softmax": True, "to_onehot_y": True, "channel": True}
 CONTENDERS = (
     Contender("F.cross_entropy", "ce", "torch", lambda: F.cross_entropy),
     Contender("F.cross_entropy, compiled", "ce", "torch.compile", _compiled(F.cross_entropy)),
+    Contender("ce", "ce", "segcrit reference", _segcrit("ce", "reference")),
     Contender("ce", "ce", "segcrit", _segcrit("ce")),
     Contender("softmax, one-hot, sums", "dice", "torch", lambda: _eager_dice),
     Contender("DiceLoss", "dice", "monai", _peer("monai.losses", "DiceLoss", **MONAI)),
@@ -119,6 +120,7 @@ CONTENDERS = (
         _compiled(_sum(F.cross_entropy, _eager_dice_static)),
     ),
     Contender("DiceCELoss", "ce + dice", "monai", _peer("monai.losses", "DiceCELoss", **MONAI)),
+    Contender("ce + dice", "ce + dice", "segcrit reference", _segcrit("ce + dice", "reference")),
     Contender("ce + dice", "ce + dice", "segcrit", _segcrit("ce + dice")),
     Contender("log-softmax, gather, power", "focal", "torch", lambda: _eager_focal),
     Contender(
@@ -136,6 +138,7 @@ CONTENDERS = (
         "smp",
         _peer("segmentation_models_pytorch.losses", "LovaszLoss", mode="multiclass"),
     ),
+    Contender("lovasz", "lovasz", "segcrit reference", _segcrit("lovasz", "reference")),
     Contender("lovasz", "lovasz", "segcrit", _segcrit("lovasz")),
     Contender("ce + lovasz", "ce + lovasz", "segcrit", _segcrit("ce + lovasz")),
 )

@@ -37,6 +37,13 @@ def describe_versions() -> dict[str, str]:
     return versions
 
 
+def describe_engines() -> dict[str, str]:
+    """The engines of segcrit that can run here; the last one is what "segcrit" measures."""
+    import segcrit
+
+    return {engine.name: engine.reason for engine in segcrit.backends() if engine.available}
+
+
 def commit() -> str | None:
     """The state of the source: hash of the commit, with "+" after it where files differ from it."""
     here = Path(__file__).parent

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contenders import CONTENDERS, Contender, Problem
-from machine import commit, describe_machine, describe_versions
+from machine import commit, describe_engines, describe_machine, describe_versions
 from measure import ALLOCATOR, Step, allocated_peak, resident_peak, time_steps
 
 SCHEMA_VERSION = 1
@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 SHAPES = [(2, 21, 512, 512), (1, 150, 512, 512)]
 MIB = float(1 << 20)
 # A table in a file or a pipe needs room that only a terminal can say it lacks.
-console = Console(width=None if sys.stdout.isatty() else 120)
+console = Console(width=None if sys.stdout.isatty() else 125)
 
 
 def main() -> int:
@@ -54,6 +54,7 @@ def main() -> int:
         "commit": commit(),
         "machine": describe_machine(),
         "versions": describe_versions(),
+        "engines": describe_engines(),
         "dtype": "float32",
         "shapes": results,
     }
@@ -179,7 +180,7 @@ def _table(result: dict[str, Any]) -> Table:
     )
     table.add_column("loss", no_wrap=True)
     table.add_column("library", no_wrap=True)
-    table.add_column("value", justify="right")
+    table.add_column("value", justify="right", no_wrap=True)
     table.add_column("median ms", justify="right")
     table.add_column("20 - 80 %", justify="right", no_wrap=True)
     table.add_column("x copy", justify="right")

@@ -32,12 +32,13 @@ class BenchmarkTables(SphinxDirective):
         self.env.note_dependency(str(path))
         machine, versions = document["machine"], document["versions"]
         memory = f", {machine['memory_bytes'] / GIB:.0f} GiB" if machine["memory_bytes"] else ""
+        engine = list(document["engines"].values())[-1]
         packages = ", ".join(f"{name} {number}" for name, number in versions.items())
         result: list[nodes.Node] = [
             paragraph(
                 f"{machine['processor']}, {machine['threads']} threads, "
                 f"{machine['vector_instructions']}{memory}; {document['dtype']}. {packages}. "
-                f"Measured on {document['date'][:10]}, file ",
+                f"Engine of the segcrit rows: {engine}. Measured on {document['date'][:10]}, file ",
                 code(f"benchmarks/results/{path.name}"),
                 ".",
             )
