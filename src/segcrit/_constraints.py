@@ -62,7 +62,7 @@ class Constraint(ABC):
 
 def _is_number(value: Any) -> bool:
     # numbers.Real also holds the numbers of NumPy.
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+    return not isinstance(value, bool) and isinstance(value, numbers.Real) and not math.isnan(value)
 
 
 @dataclass(frozen=True)

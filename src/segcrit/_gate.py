@@ -180,7 +180,7 @@ def _check_target(logits: Tensor, target: Any) -> None:
         )
 
 
-def _check_weight(logits: Tensor, pixel_weight: Any) -> Tensor:
+def _check_weight(logits: Tensor, pixel_weight: Tensor) -> Tensor:
     labels = (logits.shape[0], *logits.shape[2:])
     check_tensor("pixel_weight", pixel_weight)
     _check_dense("pixel_weight", pixel_weight)
@@ -252,8 +252,8 @@ def warn_if_probabilities(logits: Tensor) -> None:
         # A corner of up to 64 pixels of the first image decides: raw logits practically never sum to 1 at all of them.
         # Cut before the reshape, which would copy a whole channels-last image.
         side = {1: 64, 2: 8, 3: 4}.get(logits.ndim - 2, 1)
-        corner = logits[0][(slice(None), *[slice(side)] * (logits.ndim - 2))]
-        sample = corner.reshape(logits.shape[1], -1).float()
+        corner = (slice(None), *[slice(side)] * (logits.ndim - 2))
+        sample = logits[0][corner].reshape(logits.shape[1], -1).float()
         looks = ((sample >= 0) & (sample <= 1)).all() & ((sample.sum(0) - 1).abs() < 1e-3).all()
         suspicious = bool(looks) and bool((sample.std(0) > 0).any())
     if suspicious:
