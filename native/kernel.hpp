@@ -8,7 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <new>
+
 #include "segcrit.h"
+
+// OpenMP's vector loops, where the compiler has them: MSVC's OpenMP knows no "simd" and stops at it.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define SEGCRIT_SIMD
+#define SEGCRIT_SIMD_SUM(...)
+#else
+#define SEGCRIT_PRAGMA(text) _Pragma(#text)
+#define SEGCRIT_SIMD SEGCRIT_PRAGMA(omp simd)
+#define SEGCRIT_SIMD_SUM(...) SEGCRIT_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
+#endif
 
 namespace SEGCRIT_ISA {
 
@@ -362,7 +374,7 @@ struct Partial {
 template <class T>
 static inline double block_sum(const T* values) {
   T sum = 0;
-#pragma omp simd reduction(+ : sum)
+SEGCRIT_SIMD_SUM(sum)
   for (int b = 0; b < BLOCK; ++b) sum += values[b];
   return sum;
 }
@@ -436,14 +448,14 @@ class Softmax {
   // The tile's value of each pixel's label (of class 0 where the pixel does not count).
   void gather(const Pixels<T>& px, T* values) const {
     const T* source = tile.data();
-#pragma omp simd
+SEGCRIT_SIMD
     for (int b = 0; b < BLOCK; ++b) values[b] = source[(px.label[b] < 0 ? 0 : px.label[b]) * BLOCK + b];
   }
 
   // The coefficient of each pixel's label in one loss, 0 where the pixel does not count.
   void label_weights(const Pixels<T>& px, int j, T* values) const {
     const T* source = weights.data() + static_cast<size_t>(j) * classes;
-#pragma omp simd
+SEGCRIT_SIMD
     for (int b = 0; b < BLOCK; ++b) {
       const T weight = source[px.label[b] < 0 ? 0 : px.label[b]];
       values[b] = px.label[b] < 0 ? T(0) : weight;
@@ -563,12 +575,12 @@ class Softmax {
     for (int c = 0; c < classes; ++c) {
       const T* row = &tile[static_cast<size_t>(c) * BLOCK];
       T sum = 0;
-#pragma omp simd reduction(+ : sum)
+SEGCRIT_SIMD_SUM(sum)
       for (int b = 0; b < BLOCK; ++b) sum += row[b] * scaled[b];
       P[c] += sum;
       if (job.fields & SEGCRIT_Q) {
         T square = 0;
-#pragma omp simd reduction(+ : square)
+SEGCRIT_SIMD_SUM(square)
         for (int b = 0; b < BLOCK; ++b) square += row[b] * row[b] * scaled[b] * inverse[b];
         Q[c] += square;
       }
@@ -591,7 +603,7 @@ class Softmax {
     }
     for (int c = 0; c < classes; ++c) {
       T weight = 0, sum = 0;
-#pragma omp simd reduction(+ : weight, sum)
+SEGCRIT_SIMD_SUM(weight, sum)
       for (int b = 0; b < BLOCK; ++b) {
         const bool is = px.label[b] == c;
         weight += is ? px.weight[b] : T(0);
@@ -986,13 +998,24 @@ class Sigmoid {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
+// Every thread has sums of its own. Histograms of many classes are large: together they stay below half the logits or
+// 2^22 numbers, which leaves fewer threads where there is little to share among them.
+static int most_threads(const segcrit_job& job) {
+  const int64_t numbers = job.errors ? job.classes * 4 * job.bins : 1;
+  const int64_t logits = job.images * job.classes * job.pixels / 4;
+  const int64_t most = (logits > (int64_t(1) << 22) ? logits : (int64_t(1) << 22)) / numbers;
+  return most < 1 ? 1 : (most > 65536 ? 65536 : static_cast<int>(most));
+}
+
 template <class Worker>
 static int32_t run(const segcrit_job& job, bool forward) {
   const int64_t per_image = (job.pixels + BLOCK - 1) / BLOCK;
   const int64_t blocks = per_image * job.images;
   int threads = job.threads < 1 ? 1 : job.threads;
   if (threads > blocks) threads = blocks < 1 ? 1 : static_cast<int>(blocks);
-  Partial* partials = new Partial[threads];
+  if (forward && threads > most_threads(job)) threads = most_threads(job);
+  Partial* partials = new (std::nothrow) Partial[threads];
+  if (partials == nullptr) return 1;
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
   for (int thread = 0; thread < threads; ++thread) {
     Partial& partial = partials[thread];

@@ -57,10 +57,11 @@ typedef struct {
   int32_t threads;
 } segcrit_job;
 
-// Both return 0, or 1 when check is set and a label, weight or target is not allowed (nothing useful was computed then).
+// Both return 0, or 1 when nothing useful was computed: check is set and a label, weight or target is not allowed, or there
+// is no memory for the threads.
 int32_t segcrit_forward(const segcrit_job* job);
 int32_t segcrit_backward(const segcrit_job* job);
-// The instruction set in use: "baseline", "avx2", "avx512" or "neon".
+// The instruction set in use: "baseline" (on arm64 it has NEON), "avx2" or "avx512".
 const char* segcrit_instruction_set(void);
 // Version of this interface.
 int32_t segcrit_abi(void);

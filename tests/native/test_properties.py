@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -123,3 +126,52 @@ def test_what_the_kernels_do_not_take_is_still_computed() -> None:
     biased = segcrit.Criterion("ce(logit_bias=[0, 1, 2, 3])", backend="cpu")
     shifted = logits + torch.arange(4.0)[None, :, None, None]
     torch.testing.assert_close(biased(logits, target), segcrit.Criterion("ce")(shifted, target))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent() -> None:
+    # Only the kernels run in the child: PyTorch's own parallel loops do wait there.
+    code = """
+import os, signal, torch
+from segcrit.engines import native
+from segcrit.engines.reference import Sweep
+from segcrit.engines.request import Request
+torch.set_num_threads(2)
+request = Request("multiclass", fields=("I", "P", "T", "V"), check=True)
+logits, target = torch.randn(2, 3, 64, 64), torch.randint(3, (2, 64, 64))
+sweep = Sweep(logits, target, None, torch.ones(0, 2, 3), None)
+def run():
+    tables = native.forward(sweep, request)[1]
+    return tables, native.backward(sweep, request, torch.zeros(0), torch.ones_like(tables), torch.zeros(0), None)
+run()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    run()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak memory this way")
+def test_threads_do_not_multiply_large_histograms() -> None:
+    # Every thread has histograms of its own: 64 classes of 32768 bins are 64 MiB each, 512 MiB for eight threads.
+    code = """
+import resource, torch, segcrit
+torch.set_num_threads(8)
+random = torch.Generator().manual_seed(0)
+logits = torch.randn(1, 64, 64, 64, generator=random)
+target = torch.randint(64, (1, 64, 64), generator=random)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+with torch.no_grad():
+    segcrit.Criterion("lovasz(bins=16)", backend="cpu")(logits, target)
+    segcrit.Criterion("lovasz(bins=32768)", backend="reference")(logits, target)
+    before = peak()
+    segcrit.Criterion("lovasz(bins=32768)", backend="cpu")(logits, target)
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert int(done.stdout) < 200, f"{done.stdout} MiB more than the reference engine"

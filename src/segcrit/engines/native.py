@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import os
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +46,19 @@ _ERRORS = {"none": 0, "probability": 1, "margin": 2}
 _SMALLEST_IMAGE = 32
 # Every thread keeps the tables of all images; beyond this many numbers the reference engine is leaner.
 _LARGEST_TABLES = 1 << 22
+
+
+_is_forked = False
+
+
+def _after_fork() -> None:
+    global _is_forked
+    _is_forked = True
+
+
+# A forked process inherits OpenMP's record of its threads, not the threads: a parallel region would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Job(ctypes.Structure):
@@ -194,7 +208,7 @@ class _Call:
         job.fields = sum(1 << FIELDS.index(name) for name in request.fields)
         job.per_image, job.errors, job.bins = int(request.per_image), _ERRORS[request.errors], request.bins
         job.confusion, job.maps = int(request.confusion), int(request.maps)
-        job.threads = torch.get_num_threads()
+        job.threads = 1 if _is_forked else torch.get_num_threads()
 
     def keep(self, tensor: Tensor) -> int:
         """Address of a tensor that the job may use until it is done."""
@@ -248,5 +262,6 @@ def backward(
     flat = gradient.view(*gradient.shape[:2], -1)
     job.gradient = gradient.data_ptr()
     job.gradient_image_stride, job.gradient_class_stride, job.gradient_pixel_stride = flat.stride()
-    library.segcrit_backward(ctypes.byref(job))
+    if library.segcrit_backward(ctypes.byref(job)) != 0:
+        return reference.backward(sweep, request, pixel_gradient, table_gradient, moment_gradient, map_gradient)
     return gradient
