@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from segcrit.comparison.batches import main_logits, read_batch, read_output, resize_logits
+from segcrit.comparison.folder_source import default_crop
 from segcrit.comparison.inference import Predictor, describe_inference, make_predictor
 from segcrit.comparison.memory import is_out_of_memory
 from segcrit.comparison.progress import duration
 from segcrit.comparison.records import ClassEntry
 from segcrit.comparison.run_directory import RunDirectory, folder_name
 from segcrit.comparison.settings import Settings, require_same
-from segcrit.comparison.source import SourceInfo, default_crop
+from segcrit.comparison.source import SourceInfo
 from segcrit.comparison.words import default_losses, resolve_words
 from segcrit.errors import DataError, ParameterError, ShapeError
 from segcrit.expression import parse

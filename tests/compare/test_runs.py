@@ -14,7 +14,7 @@ from torch import nn
 import segcrit
 from segcrit.comparison import context as context_module
 from segcrit.comparison import module as module_module
-from segcrit.comparison import runner
+from segcrit.comparison import runner, session
 from segcrit.comparison.batches import read_batch
 from segcrit.comparison.records import Results
 from segcrit.comparison.results import read_results
@@ -28,7 +28,7 @@ STEPS: dict[str, Any] = {"steps": 6, "epochs": 3, "batch_size": 4, "crop": 32, "
 def no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page has tests of its own; drawing it takes longer than these trainings."""
     if "with_page" not in request.keywords:
-        monkeypatch.setattr(runner, "render_report", lambda results, folder: folder / "report.html")
+        monkeypatch.setattr(session, "render_report", lambda results, folder: folder / "report.html")
 
 
 def figures(results: Results) -> dict[str, float]:
@@ -86,8 +86,12 @@ def test_everything_is_written(whole: tuple[Results, Path]) -> None:
     for name in ("report.html", "results.json", "losses.csv", "run.json", "initial/seed-0.pt", "initial/seed-1.pt"):
         assert (out / name).stat().st_size > 0, name
     training = out / "losses" / "03-ce+dice" / "seed-1"
-    for name in ("best.ckpt", "last.ckpt", "result.json"):
-        assert (training / name).exists(), name
+    assert sorted(path.name for path in training.iterdir()) == [
+        "batches.txt",
+        "best.ckpt",
+        "predictions",
+        "result.json",
+    ]
     assert list((out / "tensorboard" / "03-ce+dice" / "seed-1").glob("events.out.tfevents.*"))
     assert results.verdict is None or results.verdict.best
     stored = read_results(out)
@@ -332,6 +336,30 @@ def test_another_setting_is_refused_when_resuming(
     arguments: dict[str, Any] = {"model": tiny, "out": tmp_path / "a", "resume": True, "progress": False} | change
     with pytest.raises(ParameterError, match=message):
         segcrit.compare(**arguments)
+
+
+def test_predictions_can_be_asked_for_later(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "a", save_predictions=True, **STEPS)
+    segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "b", **STEPS)
+
+    def never(*_: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(module_module.Trainee, "training_step", never)
+    later = segcrit.compare(tiny, out=tmp_path / "b", resume=True, save_predictions=True, progress=False)
+    assert curves(later) == curves(first)
+    written = [
+        {path.name: path.read_bytes() for path in (tmp_path / name / "losses/01-ce/seed-0/predictions").iterdir()}
+        for name in ("a", "b")
+    ]
+    assert written[0] == written[1]
+    assert len(written[0]) == 3
+
+
+def test_a_network_of_the_users_own_must_be_given_again(folder: Path, tmp_path: Path) -> None:
+    segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "a", **STEPS)
+    with pytest.raises(ParameterError, match=r"\(tiny\).*Give the same model= again"):
+        segcrit.compare(out=tmp_path / "a", resume=True, progress=False)
 
 
 def test_other_data_are_refused_when_resuming(folder: Path, tmp_path: Path) -> None:

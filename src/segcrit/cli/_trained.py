@@ -177,7 +177,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _normalisation(record: dict[str, Any], file: Path) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-    from segcrit.comparison.source import _imagenet
+    from segcrit.comparison.folder_source import imagenet_normalised
     from segcrit.data import Normalisation
 
     if not record:
@@ -186,4 +186,4 @@ def _normalisation(record: dict[str, Any], file: Path) -> Callable[[npt.NDArray[
             f"{file}, trained on loaders of its own, whose normalisation is not known",
             "Call segcrit.explain.explain_image with the network and an image as your loader gives it.",
         )
-    return _imagenet if record.get("scheme") == "imagenet" else Normalisation.from_dict(record).apply
+    return imagenet_normalised if record.get("scheme") == "imagenet" else Normalisation.from_dict(record).apply

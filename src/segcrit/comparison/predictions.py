@@ -15,7 +15,8 @@ from torch import Tensor
 from segcrit import _files
 from segcrit._constants import Task
 from segcrit._extras import require
-from segcrit.comparison.source import FolderSource, Source
+from segcrit.comparison.folder_source import FolderSource
+from segcrit.comparison.source import Source
 from segcrit.encodings import Palette
 
 __all__ = ["PredictionWriter", "file_stem", "write_label_png"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -14,17 +14,17 @@ from torch import nn
 
 from segcrit._constants import Task
 from segcrit.comparison.context import Context, is_first_process, started_by_launcher
+from segcrit.comparison.folder_source import FolderSource
 from segcrit.comparison.inference import make_predictor
 from segcrit.comparison.loader_source import LoaderSource, first_batch, open_loaders
+from segcrit.comparison.loss_plans import choose_losses, make_plans
 from segcrit.comparison.networks import Network, Purpose, make_network
 from segcrit.comparison.progress import Reporter
-from segcrit.comparison.run_directory import LossPlan, RunDirectory, RunState, folder_name
-from segcrit.comparison.settings import DEFAULT_LOSSES, Compute, Settings, require_same
-from segcrit.comparison.source import FolderSource, Source
-from segcrit.comparison.words import default_losses, resolve_words
+from segcrit.comparison.run_directory import LossPlan, RunDirectory, RunState
+from segcrit.comparison.settings import Compute, Settings, require_same
+from segcrit.comparison.source import Source
 from segcrit.data.model import SegmentationData
 from segcrit.errors import DataError, ParameterError
-from segcrit.expression import Expression, parse
 
 __all__ = ["Prepared", "Request", "prepare"]
 
@@ -78,7 +78,7 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
         old = directory.read()
     elif not request.dry_run and is_first_process() and os.environ.get(_OUT_VARIABLE) != str(directory.path):
         directory.require_new()
-    expressions = _expressions(request, old)
+    expressions = choose_losses(request.losses, request.add, _task(request, old), old)
     source = _open_data(request, old, reporter)
     if old is not None and old.data["fingerprint"] != source.info.fingerprint:
         raise DataError(
@@ -104,10 +104,11 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
         source, network, settings, request.compute, directory, reporter, predictor, request.save_predictions
     )
     context.passport = _passport(context)
-    plans = _plans(context, expressions, old)
+    plans = make_plans(context, expressions, old)
     for plan in plans:
         context.criterion(plan.resolved)
-    model = {"spec": network.spec, "signature": _signature(network, request.model)}
+    own = request.model is not None and not isinstance(request.model, str)
+    model = {"spec": network.spec, "signature": _signature(network), "own": own}
     if old is not None and old.model["signature"] != model["signature"]:
         raise ParameterError(
             f"the network that the run in {directory.path} was started with ({old.model['spec']})",
@@ -163,66 +164,6 @@ def withdraw_folder() -> None:
     """Undo :func:`announce_folder`."""
     if is_first_process():
         os.environ.pop(_OUT_VARIABLE, None)
-
-
-# ------------------------------------------------------------------------------------------------------ losses
-
-
-def _expressions(request: Request, old: RunState | None) -> list[tuple[str, Expression]]:
-    if isinstance(request.losses, str) or isinstance(request.add, str):
-        raise ParameterError("a list of losses", "one text", 'Write losses=["ce", "dice"].')
-    stored = [(plan.given, parse(plan.canonical)) for plan in old.losses] if old else []
-    given = None if request.losses is None else [(text, parse(text)) for text in request.losses]
-    if old is not None:
-        names = {str(expression) for _, expression in stored}
-        if given is not None and {str(expression) for _, expression in given} != names:
-            raise ParameterError(
-                f"the losses that the run was started with ({', '.join(plan.canonical for plan in old.losses)})",
-                ", ".join(str(expression) for _, expression in given),
-                "Leave --losses out to continue the run, and name further losses with --add.",
-            )
-        added = [(text, parse(text)) for text in request.add]
-        for _, expression in added:
-            if str(expression) in names:
-                raise ParameterError(
-                    "losses to add that the run does not have yet",
-                    f"{str(expression)!r}, which it has",
-                    "Leave it out; --resume trains what is missing.",
-                )
-        return _unique(stored + added)
-    if given is None:
-        given = [(text, parse(text)) for text in default_losses(_task(request, None), DEFAULT_LOSSES)]
-    if not given:
-        raise ParameterError("at least one loss", "none", 'Give for example --losses ce dice "ce + dice".')
-    return _unique(given)
-
-
-def _unique(losses: list[tuple[str, Expression]]) -> list[tuple[str, Expression]]:
-    seen: dict[str, str] = {}
-    for text, expression in losses:
-        canonical = str(expression)
-        if canonical in seen:
-            raise ParameterError("different losses", f"{canonical!r} twice", "Give each loss once.")
-        seen[canonical] = text
-    return losses
-
-
-def _plans(
-    context: Context, expressions: Iterable[tuple[str, Expression]], old: RunState | None
-) -> tuple[LossPlan, ...]:
-    known = {plan.canonical: plan for plan in old.losses} if old else {}
-    source, task = context.source, context.settings.task
-    positive = getattr(source, "positive_weights", None)
-    plans = []
-    for position, (text, expression) in enumerate(expressions, start=1):
-        canonical = str(expression)
-        if canonical in known:
-            # Numbers that were computed when the run was started stay as they were.
-            plans.append(known[canonical])
-            continue
-        resolved, words = resolve_words(expression, task, source.info, lambda: source.frequencies(task), positive)
-        plans.append(LossPlan(text, canonical, str(resolved), folder_name(position, canonical), words))
-    return tuple(plans)
 
 
 # -------------------------------------------------------------------------------------------------------- data
@@ -315,9 +256,13 @@ def _task(request: Request, old: RunState | None) -> Task:
 def _network(request: Request, old: RunState | None, source: Source, task: Task, crop: tuple[int, ...] = ()) -> Network:
     model = request.model
     if model is None:
+        if old is not None and old.model["own"]:
+            raise ParameterError(
+                f"the network that the run was started with ({old.model['spec']})",
+                "no model",
+                "Give the same model= again.",
+            )
         model = old.model["spec"] if old else "unet"
-        if old is not None and old.model.get("own"):
-            raise ParameterError("the network that the run was started with", "no model", "Give the same model again.")
     info = source.info
     if task == "binary" and info.num_classes != 2:
         raise ParameterError(
@@ -333,7 +278,7 @@ def _network(request: Request, old: RunState | None, source: Source, task: Task,
     return make_network(model, Purpose(info.channels, outputs, info.spatial_dims, crop))
 
 
-def _signature(network: Network, model: Any) -> str:
+def _signature(network: Network) -> str:
     """What must be the same when a run is continued: names and shapes of all weights."""
     shapes = [(name, tuple(value.shape)) for name, value in network.build(0).state_dict().items()]
     return sha256(repr(sorted(shapes)).encode()).hexdigest()[:16]

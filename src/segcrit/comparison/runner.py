@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +15,15 @@ import torch
 from torch import nn
 
 from segcrit import _extras
-from segcrit.comparison.assembly import assemble, loss_results
-from segcrit.comparison.context import Context, is_first_process
-from segcrit.comparison.examples import make_examples
-from segcrit.comparison.memory import Measured, is_out_of_memory, measure, out_of_memory
-from segcrit.comparison.module import DivergedError
-from segcrit.comparison.prepare import Prepared, Request, announce_folder, prepare, withdraw_folder
+from segcrit.comparison.context import is_first_process
+from segcrit.comparison.prepare import Request, prepare, withdraw_folder
 from segcrit.comparison.progress import make_reporter
 from segcrit.comparison.quiet import quiet
-from segcrit.comparison.records import Results, SeedResult
-from segcrit.comparison.report import render_report
-from segcrit.comparison.results import read_results, write_results
-from segcrit.comparison.run_directory import LossPlan
+from segcrit.comparison.records import Results
+from segcrit.comparison.session import CostEstimate, Session, estimate_cost
 from segcrit.comparison.settings import Compute
-from segcrit.comparison.training import train
-from segcrit.comparison.tuning import FACTORS, find_learning_rate
 
-__all__ = ["CostEstimate", "Interrupted", "compare", "estimate"]
-
-# Steps of the look before the training, and of an estimate.
-_PREFLIGHT_STEPS = 1
-_ESTIMATE_STEPS = 12
-_ESTIMATE_IMAGES = 2
-
-
-@dataclass(frozen=True)
-class CostEstimate:
-    """What a comparison will cost, by a few real steps of every loss on this machine.
-
-    Attributes:
-        losses: canonical expression and what was measured.
-        trainings: number of trainings.
-        seconds: of the whole comparison.
-        peak_memory: bytes, of the most demanding loss.
-        steps, validations: of one training.
-    """
-
-    losses: tuple[tuple[str, Measured], ...]
-    trainings: int
-    seconds: float
-    peak_memory: float
-    steps: int
-    validations: int
+__all__ = ["CostEstimate", "Interrupted", "compare", "estimate", "run"]
 
 
 def compare(
@@ -215,7 +182,7 @@ def run(request: Request, progress: bool | None = None) -> tuple[Results, Path]:
         with quiet(), _kept_random_state():
             prepared = prepare(request, reporter)
             try:
-                results = _Session(prepared, begin).run()
+                results = Session(prepared, begin).run()
             except KeyboardInterrupt:
                 raise Interrupted(prepared.context.directory.path) from None
     finally:
@@ -235,7 +202,7 @@ def estimate(request: Request, progress: bool | None = None) -> CostEstimate:
     try:
         with quiet(), _kept_random_state():
             prepared = prepare(replace(request, dry_run=True), reporter)
-            return _estimate(prepared)
+            return estimate_cost(prepared)
     finally:
         reporter.close()
 
@@ -255,165 +222,3 @@ def _kept_random_state() -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.set_rng_state(torch_state)
-
-
-class _Session:
-    """One call of :func:`run`: trains what is missing and writes the results."""
-
-    def __init__(self, prepared: Prepared, begin: float) -> None:
-        self.context = prepared.context
-        self.plans = prepared.plans
-        self.state = prepared.state
-        self.notes = list(prepared.notes)
-        self.begin = begin
-        self.before = prepared.state.elapsed_seconds
-        self.finished: dict[tuple[str, int], SeedResult] = {}
-        self.world = 1
-        self.device = torch.device("cpu")
-        self.count = 1
-
-    def run(self) -> Results:
-        """Train what is missing; write results and report."""
-        context, first = self.context, is_first_process()
-        jobs = self._pending()
-        self._look_ahead(jobs)
-        if first:
-            announce_folder(context.directory)
-            context.directory.write(self.state)
-            context.store_initial_weights()
-        for plan in self.plans:
-            for word in plan.words:
-                numbers = ", ".join(f"{value:g}" for value in word.values)
-                context.reporter.message(f"{plan.canonical}: {word.word} = {numbers} ({word.explanation})")
-        try:
-            context.reporter.begin(len(jobs))
-            for plan, seed in jobs:
-                self._train(plan, seed)
-        except KeyboardInterrupt:
-            if first and self.finished:
-                context.reporter.close()
-                self._write(self._results(), ())
-            raise
-        results = self._results()
-        if not first:
-            return results
-        context.reporter.stage("writing the report")
-        return self._write(results, self.plans)
-
-    def _pending(self) -> list[tuple[LossPlan, int]]:
-        jobs = []
-        # Seed by seed, so that an interrupted run holds every loss with the seeds that are done.
-        for seed in self.context.settings.seeds:
-            for plan in self.plans:
-                result = self.context.directory.training(plan, seed).read_result()
-                if result is None:
-                    jobs.append((plan, seed))
-                else:
-                    self.finished[plan.canonical, seed] = result
-        return jobs
-
-    def _look_ahead(self, jobs: Sequence[tuple[LossPlan, int]]) -> None:
-        """One step of every loss before anything is written: a mistake in the last loss should not cost an hour."""
-        trainer = self.context.trainer(1, [])
-        self.world = int(trainer.world_size)
-        self.device = trainer.strategy.root_device
-        self.count = int(trainer.num_devices)
-        if not is_first_process() or self.world > 1:
-            return  # measured on one device alone, which started processes do not allow
-        plans = list(dict.fromkeys(plan for plan, _ in jobs))
-        for position, plan in enumerate(plans):
-            self.context.reporter.preparing("trying one step of every loss", position, len(plans))
-            _measure(self.context, plan, steps=_PREFLIGHT_STEPS)
-
-    def _train(self, plan: LossPlan, seed: int) -> None:
-        context = self.context
-        rate = find_learning_rate(context, plan)
-        done = train(context, plan, seed, rate)
-        self.finished[plan.canonical, seed] = done.result
-        self.state = replace(self.state, elapsed_seconds=self.before + time.monotonic() - self.begin)
-        if not is_first_process():
-            return
-        folder = context.directory.training(plan, seed)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        folder.batches_file.write_text(done.batches + "\n", encoding="utf-8")
-        folder.write_result(done.result)
-        context.directory.write(self.state)
-
-    def _results(self) -> Results:
-        context = self.context
-        self.state = replace(self.state, elapsed_seconds=self.before + time.monotonic() - self.begin)
-        losses = loss_results(context, self.plans, self.finished)
-        used = range(self.count) if self.device.type == "cuda" else ()
-        devices = [torch.device("cuda", index) for index in used]
-        return assemble(
-            context,
-            self.state,
-            losses,
-            notes=[*self.notes, *context.source.notes(), *self._remarks()],
-            world=self.world,
-            devices=devices,
-        )
-
-    def _remarks(self) -> list[str]:
-        """What a reader of the report must know about how the losses were treated."""
-        remarks = []
-        for seed in self.context.settings.seeds:
-            sums = set()
-            for plan in self.plans:
-                path = self.context.directory.training(plan, seed).batches_file
-                if path.exists():
-                    sums.add(path.read_text(encoding="utf-8").strip())
-            if len(sums - {""}) > 1:
-                remarks.append(
-                    "The loader did not deliver the same batches to every loss: its random numbers come from a "
-                    "generator that segcrit cannot seed. Differences between losses contain that noise."
-                )
-        return list(dict.fromkeys(remarks))
-
-    def _write(self, results: Results, plans: Sequence[LossPlan]) -> Results:
-        context = self.context
-        if plans:
-            results = replace(results, examples=make_examples(context, plans, results.losses, self.device))
-        results = replace(
-            results, run=replace(results.run, elapsed_seconds=self.before + time.monotonic() - self.begin)
-        )
-        written = write_results(context.directory.path, results)
-        render_report(results, context.directory.path)
-        context.directory.write(replace(self.state, elapsed_seconds=results.run.elapsed_seconds))
-        return read_results(written)  # with the verdict, which is judged when results are written
-
-
-def _measure(context: Context, plan: LossPlan, **options: int) -> Measured | None:
-    """A measurement; None where the loss is not finite even then (its training will say so)."""
-    try:
-        return measure(context, plan, **options)
-    except DivergedError:
-        return None
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise out_of_memory(context, plan, error, tried=True) from error
-        raise
-
-
-def _estimate(prepared: Prepared) -> CostEstimate:
-    context, settings = prepared.context, prepared.context.settings
-    world = context.world_size()
-    losses = []
-    seconds = 0.0
-    validations = len(settings.epoch_lengths())
-    for position, plan in enumerate(prepared.plans):
-        context.reporter.preparing("measuring a few steps of every loss", position, len(prepared.plans))
-        measured = _measure(
-            context, plan, steps=min(_ESTIMATE_STEPS, settings.steps), validate=_ESTIMATE_IMAGES, share=world
-        )
-        if measured is None:
-            measured = Measured(float("nan"), float("nan"), float("nan"), float("nan"))
-        losses.append((plan.canonical, measured))
-        # The test is one more pass over images, taken to be as many as those of the validation.
-        tests = context.source.info.images.get("test", 0) / max(context.source.info.images.get("val", 1), 1)
-        one = settings.steps * measured.step_seconds + measured.validation_seconds / world * (validations + tests)
-        trials = len(FACTORS) / 8 * one if settings.tune_learning_rate else 0.0
-        seconds += len(settings.seeds) * one + trials
-    peak = max((measured.peak_memory for _, measured in losses), default=float("nan"))
-    trainings = len(prepared.plans) * len(settings.seeds)
-    return CostEstimate(tuple(losses), trainings, seconds, peak, settings.steps, validations)

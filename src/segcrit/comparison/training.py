@@ -20,7 +20,6 @@ from segcrit.comparison.quiet import with_interrupts
 from segcrit.comparison.recorder import Recorder
 from segcrit.comparison.records import (
     METRICS,
-    Cost,
     Figures,
     ImageCounts,
     LearningRate,
@@ -30,7 +29,7 @@ from segcrit.comparison.run_directory import LossPlan, TrainingFolder
 from segcrit.errors import DataError
 from segcrit.evaluation import Report
 
-__all__ = ["Finished", "figures_of", "image_counts", "train"]
+__all__ = ["Finished", "figures_of", "image_counts", "predict_again", "train"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,16 @@ def train(context: Context, loss: LossPlan, seed: int, rate: LearningRate) -> Fi
         f"test {METRICS[settings.metric]} {metric:.3f}  ({duration(result.training_seconds)} of training)"
     )
     return Finished(result, recorder.batches)
+
+
+def predict_again(context: Context, loss: LossPlan, seed: int) -> None:
+    """Write the predictions of a training that was finished without them."""
+    folder = context.directory.training(loss, seed)
+    trainee = context.trainee(loss, seed, context.settings.learning_rate, context.settings.epoch_lengths(), 1)
+    trainee.keep_labels = PredictionWriter(folder.predictions, context.source, context.settings.task)
+    trainer = context.trainer(1, [])
+    with with_interrupts(trainer):
+        trainer.test(trainee, ckpt_path=str(folder.best), verbose=False)
 
 
 def _steps_done(folder: TrainingFolder) -> int:
@@ -182,6 +191,3 @@ def image_counts(report: Report) -> ImageCounts:
     order = sorted(range(counts.num_images), key=lambda row: counts.ids[row])
     sorted_counts = counts.select(order)
     return ImageCounts(sorted_counts.ids, sorted_counts.tp, sorted_counts.fp, sorted_counts.fn)
-
-
-NO_COST = Cost(float("nan"), float("nan"), float("nan"))

@@ -15,7 +15,7 @@ from segcrit.errors import ParameterError
 from segcrit.expression import Expression, Term, parse
 from segcrit.weights import SCHEMES, ClassFrequencies, class_weights, pos_weight
 
-__all__ = ["default_losses", "has_words", "resolve_words"]
+__all__ = ["default_losses", "resolve_words"]
 
 _MEANINGS: Final = MappingProxyType(
     {
@@ -38,11 +38,6 @@ def default_losses(task: Task, losses: tuple[str, ...]) -> tuple[str, ...]:
     if task == "multiclass":
         return losses
     return tuple(f"b{text}" if text.startswith("ce") else text for text in losses)
-
-
-def has_words(expression: Expression) -> bool:
-    """Whether a term has a parameter that must be computed."""
-    return any(_is_word(name, value) for term in expression.terms for name, value in term.parameters.items())
 
 
 def _is_word(name: str, value: Any) -> bool:
