@@ -38,10 +38,17 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+# `python -m segcrit`, with Ctrl-C heard even where the tests run in the background of a shell, which mutes it.
+PROGRAM = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from segcrit.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
 def start(place: Path, *words: str, sleep: float = 0.0) -> subprocess.Popen[str]:
     environment = os.environ | {"SEGCRIT_TEST_SLEEP": str(sleep), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "segcrit", "compare", *words],
+        [sys.executable, "-c", PROGRAM, "compare", *words],
         cwd=place,
         env=environment,
         stdout=subprocess.PIPE,
