@@ -45,10 +45,12 @@ PROGRAM = (
 )
 
 
-def start(place: Path, *words: str, sleep: float = 0.0) -> subprocess.Popen[str]:
+def start(
+    place: Path, *words: str, sleep: float = 0.0, program: tuple[str, str] = ("-m", "segcrit")
+) -> subprocess.Popen[str]:
     environment = os.environ | {"SEGCRIT_TEST_SLEEP": str(sleep), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "compare", *words],
+        [sys.executable, *program, "compare", *words],
         cwd=place,
         env=environment,
         stdout=subprocess.PIPE,
@@ -102,7 +104,19 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, p
 
 def test_ctrl_c_says_how_to_go_on(folder: Path, place: Path) -> None:
     process = start(
-        place, str(folder), "--losses", "ce", *TRAINING, "--steps", "24", "--epochs", "6", "--out", "run", sleep=0.25
+        place,
+        str(folder),
+        "--losses",
+        "ce",
+        *TRAINING,
+        "--steps",
+        "24",
+        "--epochs",
+        "6",
+        "--out",
+        "run",
+        sleep=0.25,
+        program=("-c", PROGRAM),
     )
     wait_for(place / "run" / "losses" / "01-ce" / "seed-0" / "last.ckpt", process)
     process.send_signal(signal.SIGINT)
