@@ -116,7 +116,10 @@ def test_what_is_refused(
     monkeypatch.chdir(tmp_path)
     data, path = str(run / "data"), str(checkpoint)
     assert "Names look like 'tile5'" in error("--image", "tile55", "--checkpoint", path)
-    assert "Choose one: " in error("--image", "tile5", "--checkpoint", str(run))
+    for name in ("one", "other"):
+        (tmp_path / "several" / name).mkdir(parents=True)
+        shutil.copy(checkpoint, tmp_path / "several" / name / "best.ckpt")
+    assert "Choose one: " in error("--image", "tile5", "--checkpoint", "several")
     assert "Use 'ce' here" in error("bce", "--image", "tile5", "--checkpoint", path)
     assert "--out to end in .html" in error("--image", "tile5", "--checkpoint", path, "--out", "x.png")
     _write_data(tmp_path / "two", classes=2)
