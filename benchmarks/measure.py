@@ -65,13 +65,13 @@ def _summary(values: list[float]) -> Timing:
 
 def allocated_peak(step: Step) -> int:
     """Largest number of bytes that torch's CPU allocator held during the step, above what it held before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         step()
-    changes = [
-        (event.time_range.start, event.cpu_memory_usage) for event in profiler.events() if event.name == "[memory]"
-    ]
+    # profiler.events() keeps only the changes that belong to no operator; the raw results have all of them.
+    results = profiler.profiler.kineto_results
+    changes = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]")
     held = peak = 0
-    for _, change in sorted(changes, key=lambda item: item[0]):
+    for _, change in changes:
         held += change
         peak = max(peak, held)
     return peak
