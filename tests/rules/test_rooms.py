@@ -26,6 +26,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("explain", "scribble"),
     ("comparison",),
+    ("bench",),
     (PUBLIC,),
     ("cli",),
     ("__main__",),

@@ -1,0 +1,87 @@
+"""The process in which memory is measured: ``python -m segcrit.bench.memory_process``, told what to do on stdin.
+
+One JSON object a line in: threads, modules to import, tasks. One line a task out, beginning with ``LINE``. Tasks share
+a process, because importing torch and the peers takes longer than measuring: each of them starts after what the one
+before has left was given back, and what stays (code, thread pools) lies below its start.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import sys
+from dataclasses import asdict
+from typing import Any, Final
+
+import torch
+
+from segcrit.bench.contenders import find
+from segcrit.bench.measure import allocated_peak, resident_peak
+from segcrit.bench.problems import Problem, Tensors
+from segcrit.bench.records import Memory
+
+__all__ = ["LINE", "WARM_UP"]
+
+LINE: Final = "segcrit-memory "
+# Logits of the small problem on which a contender is tried first, so that first touches are not counted.
+WARM_UP: Final = 1 << 15
+
+
+def _main() -> None:
+    for line in sys.stdin:
+        _follow(json.loads(line))
+
+
+def _follow(order: dict[str, Any]) -> None:
+    torch.set_num_threads(order["threads"])
+    for module in order["modules"]:
+        importlib.import_module(module)
+    made: tuple[Problem, Tensors] | None = None
+    for task in order["tasks"]:
+        problem = Problem(**{**task["problem"], "shape": tuple(task["problem"]["shape"])})
+        if made is None or made[0] != problem:
+            made = None  # gives the memory of the last one back first
+            made = (problem, problem.make())
+        try:
+            answer: dict[str, Any] = asdict(_measure(tuple(task["key"]), problem, made[1]))
+        except Exception as error:
+            # One contender that cannot run here is no reason to lose the others.
+            answer = {"failed": describe(error)}
+        torch.compiler.reset()
+        print(LINE + json.dumps(answer), flush=True)
+
+
+def _measure(key: tuple[str, str, str], problem: Problem, tensors: Tensors) -> Memory:
+    contender = find(problem.task, key)
+    work = contender.build(problem)
+    if contender.is_compiled:
+        work.step(tensors)  # compiles for this shape
+    else:
+        small = problem.smaller(WARM_UP)
+        contender.build(small).step(small.make())
+
+    def fresh() -> None:
+        tensors.logits.grad = None
+        gc.collect()
+
+    fresh()
+    resident = resident_peak(lambda: work.step(tensors))
+    allocated = None
+    if resident is None:
+        fresh()
+        allocated = allocated_peak(lambda: work.step(tensors))
+    fresh()
+    return Memory(resident, allocated)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one short line."""
+    if isinstance(error, ModuleNotFoundError):
+        return "not installed" if error.name else str(error)
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:160]
+
+
+if __name__ == "__main__":
+    _main()

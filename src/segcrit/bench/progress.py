@@ -1,0 +1,74 @@
+"""What a measurement shows while it works: a bar for each stage in a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """One bar on stderr, where that is a terminal and ``rich`` is installed.
+
+    It redraws itself only when it is told something, outside of the clock: a thread that redraws would take a core from
+    what is measured.
+
+    Args:
+        show: False shows nothing; None decides by the terminal.
+    """
+
+    def __init__(self, show: bool | None = None) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        if show is None:
+            show = sys.stderr.isatty()
+        if not show:
+            return
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bar
+        except ImportError:
+            return
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+        )
+
+    def stage(self, title: str, total: int) -> None:
+        """Something new begins."""
+        if self._bar is None:
+            return
+        self.end_stage()
+        self._bar.start()
+        self._task = self._bar.add_task(title, total=total)
+        self._bar.refresh()
+
+    def advance(self) -> None:
+        """One unit of the stage is done."""
+        if self._task is not None:
+            self._bar.advance(self._task)
+            self._bar.refresh()
+
+    def update(self, completed: float) -> None:
+        """So much of the stage is done; drawn when a whole unit is."""
+        if self._task is None:
+            return
+        before = self._bar.tasks[-1].completed
+        if int(completed) > int(before):
+            self._bar.update(self._task, completed=int(completed))
+            self._bar.refresh()
+
+    def end_stage(self) -> None:
+        """Take the bar away."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        if self._bar is not None:
+            self._bar.stop()

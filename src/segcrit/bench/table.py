@@ -1,0 +1,175 @@
+"""A measurement as rows of text; the command line, the documentation and the README lay them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from segcrit.bench.fit import size_in_words
+from segcrit.bench.records import Panel, Result, Row, Timing
+
+__all__ = [
+    "HEAD",
+    "TARGET_HEAD",
+    "about_machine",
+    "about_panel",
+    "comparable",
+    "not_run",
+    "panel_rows",
+    "seconds",
+    "target_rows",
+]
+
+HEAD: Final = (
+    "what",
+    "library",
+    "median",
+    "20 – 80 %",
+    "runs",
+    "× copy",
+    "× eager",
+    "× compiled",
+    "extra memory",
+    "× logits",
+)
+PRECISION_HEAD: Final = ("error of the value", "gradient cosine")
+TARGET_HEAD: Final = ("target", "asked for", "measured", "")
+_BASES: Final = ("torch", "torch.compile")  # what the two columns of speed compare with
+
+
+def seconds(milliseconds: float) -> str:
+    """A time in words.
+
+    Example:
+        >>> seconds(0.0123), seconds(4.56), seconds(78.9), seconds(12613.0)
+        ('0.012 ms', '4.6 ms', '79 ms', '12.6 s')
+    """
+    if milliseconds >= 1e4:
+        return f"{milliseconds / 1e3:.1f} s"
+    if milliseconds >= 10:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds:.1f} ms" if milliseconds >= 0.1 else f"{milliseconds:.2g} ms"
+
+
+def about_machine(result: Result) -> str:
+    """Machine, versions and date in a sentence."""
+    machine = result.machine
+    cache = machine["last_level_cache_bytes"]
+    words = [
+        str(machine["processor"]),
+        f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}",
+        str(machine["vector_instructions"]),
+        *([f"last-level cache {size_in_words(cache)}"] if cache else []),
+        *([f"memory {size_in_words(machine['memory_bytes'])}"] if machine["memory_bytes"] else []),
+    ]
+    versions = ", ".join(f"{name} {number}" for name, number in result.versions.items())
+    engine = list(result.engines.values())[-1]
+    return f"{', '.join(words)}. {versions}. Engine of the segcrit rows: {engine}. Measured on {result.date[:10]}."
+
+
+def about_panel(panel: Panel) -> str:
+    """What a copy and a read of the logits take."""
+    sentence = f"Logits {size_in_words(panel.problem.logits_bytes)}"
+    if panel.problem.upsample != 1:
+        sentence += f", {size_in_words(panel.problem.full_bytes)} at the size of the labels"
+    if panel.copy is not None:
+        sentence += f"; a copy of them takes {seconds(panel.copy.median)}"
+    if panel.read is not None:
+        sentence += f", a read {seconds(panel.read.median)} ({panel.read_by})"
+    return sentence + "."
+
+
+def panel_rows(panel: Panel) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a panel's table; columns of precision where something was compared with a float64 sort."""
+    with_precision = any(row.value_error is not None for row in panel.rows)
+    head = [*HEAD, *(PRECISION_HEAD if with_precision else ())]
+    rows = []
+    for row in panel.rows:
+        cells = _cells(panel, row)
+        if with_precision:
+            cells += [_number(row.value_error, "{:.1e}"), _number(row.gradient_cosine, "{:.6f}")]
+        rows.append(cells)
+    return head, rows
+
+
+def _cells(panel: Panel, row: Row) -> list[str]:
+    what = row.kind if row.problem == panel.problem else f"{row.kind}, {_variant(row)}"
+    library = row.library if row.name == row.kind else f"{row.library}: {row.name}"
+    if row.time is None:
+        # Long reasons stand below the table.
+        return [what, library, "not installed" if row.not_run == "not installed" else "not run", *[""] * 7]
+    extra = row.extra
+    return [
+        what,
+        library,
+        seconds(row.time.median),
+        f"{_short(row.time.low)} – {_short(row.time.high)}",
+        str(row.time.runs),
+        _ratio(row.time, panel.copy if row.problem == panel.problem else None),
+        *(_speed(_base(panel, row, library), row.time) for library in _BASES),
+        "–" if extra is None else size_in_words(extra),
+        "–" if extra is None else f"{extra / row.problem.full_bytes:.2f}",
+    ]
+
+
+def _variant(row: Row) -> str:
+    layout = ", channels last" if row.problem.channels_last else ""
+    return f"{row.problem.dtype}{layout}"
+
+
+def _base(panel: Panel, row: Row, library: str) -> Timing | None:
+    found = comparable(panel.rows, row, library)
+    return None if found is None else found.time
+
+
+def comparable(rows: Iterable[Row], row: Row, library: str) -> Row | None:
+    """The first measured row of a library that computes the same on the same logits."""
+    return next(
+        (
+            other
+            for other in rows
+            if other.library == library
+            and other.kind == row.kind
+            and other.problem == row.problem
+            and other.time is not None
+        ),
+        None,
+    )
+
+
+def _ratio(time: Timing, base: Timing | None) -> str:
+    return "–" if base is None else f"{time.median / base.median:.3g}"
+
+
+def _speed(base: Timing | None, time: Timing) -> str:
+    return "–" if base is None else f"{base.median / time.median:.3g}×"
+
+
+def _short(milliseconds: float) -> str:
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def not_run(panel: Panel) -> list[str]:
+    """A line for each reason why something was not measured, with everything that it kept."""
+    reasons: dict[str, list[str]] = {}
+    for row in panel.rows:
+        if row.not_run:
+            reasons.setdefault(row.not_run, []).append(f"{row.library} {row.name} ({row.kind})")
+    return [f"{reason}: {'; '.join(names)}" for reason, names in reasons.items()]
+
+
+def target_rows(result: Result) -> list[list[str]]:
+    """Every target with what was measured."""
+    return [
+        [
+            verdict.name,
+            verdict.demand,
+            "" if verdict.measured is None else f"{verdict.measured:.3g}",
+            verdict.status if verdict.measured is not None else f"{verdict.status}: {verdict.detail}",
+        ]
+        for verdict in result.verdicts
+    ]
