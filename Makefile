@@ -6,7 +6,7 @@
 #                        make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #   DATA, OUT, ARGS  what `make demo` compares on, where the report goes, further options of `segcrit compare`
 #   TESTS, WORKERS   what `make test` runs, and in how many processes    make test TESTS=tests/losses WORKERS=1
-#   BENCH_ARGS       options of benchmarks/run.py                        make bench BENCH_ARGS="--shape 2,21,512,512"
+#   BENCH_ARGS       options of benchmarks/run.py                        make bench BENCH_ARGS="--only binary"
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -46,7 +46,7 @@ format: $(VENV)/.dev  ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench  ## time and memory of the losses on this machine
+bench: $(VENV)/.bench  ## the project's own measurement; for your shapes: segcrit bench
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 docs: $(VENV)/.docs  ## build the guides and the reference into docs/_build/html

@@ -6,54 +6,131 @@ python benchmarks/readme.py
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any
+
+from segcrit.bench import suite
+from segcrit.bench.fit import size_in_words
+from segcrit.bench.records import SCHEMA_VERSION, Panel, Result, Row
+from segcrit.bench.table import seconds
+from segcrit.errors import DataError, SegcritError
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 START, END = "<!-- benchmark: written by benchmarks/readme.py -->", "<!-- end of benchmark -->"
 
+# Rows of the table: panel, kind.
+ROWS = (
+    (suite.FIRST, "ce"),
+    (suite.FIRST, "ce + dice"),
+    (suite.MANY, "ce + dice"),
+    (suite.FIRST, "focal"),
+    (suite.FIRST, "lovasz"),
+    (suite.UPSAMPLED, "ce"),
+    (suite.LOGITS, "evaluate logits"),
+    (suite.LABELS, "evaluate labels"),
+)
+HEAD = ("", "PyTorch", "torch.compile", "fastest other library", "segcrit", "memory of PyTorch", "of segcrit")
 
-def main() -> None:
-    path = max((ROOT / "benchmarks" / "results").glob("*.json"), key=lambda item: json.loads(item.read_text())["date"])
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
+
+def main() -> int:
+    try:
+        path, result = newest(RESULTS)
+        readme = ROOT / "README.md"
+        text = replace_block(readme.read_text(encoding="utf-8"), render(result, path.relative_to(ROOT).as_posix()))
+    except SegcritError as error:
+        print(f"benchmarks/readme.py: error: {error}", file=sys.stderr)
+        return 2
+    readme.write_text(text, encoding="utf-8")
+    return 0
+
+
+def newest(folder: Path) -> tuple[Path, Result]:
+    """The measurement of the present schema with the latest date, and its file."""
+    found = [
+        (path, Result.from_dict(content))
+        for path in folder.glob("*.json")
+        if (content := json.loads(path.read_text(encoding="utf-8"))).get("schema_version") == SCHEMA_VERSION
+    ]
+    if not found:
+        raise DataError(
+            f"a measurement of schema version {SCHEMA_VERSION} in benchmarks/results", "none", "Make one: make bench."
+        )
+    return max(found, key=lambda item: item[1].date)
+
+
+def replace_block(text: str, block: str) -> str:
+    """The README with another block between its markers."""
+    if START not in text or END not in text:
+        raise DataError(f"a README with the lines {START!r} and {END!r}", "one without", "Put them back.")
     head, _, rest = text.partition(START)
     _, _, tail = rest.partition(END)
-    block = render(json.loads(path.read_text(encoding="utf-8")), path.relative_to(ROOT).as_posix())
-    readme.write_text(f"{head}{START}\n{block}\n{END}{tail}", encoding="utf-8")
+    return f"{head}{START}\n{block}\n{END}{tail}"
 
 
-def render(document: dict[str, Any], path: str) -> str:
-    """One Markdown table for the first shape of the measurement."""
-    measured, machine, versions = document["shapes"][0], document["machine"], document["versions"]
-    shape = "×".join(map(str, measured["shape"]))
+def render(result: Result, path: str) -> str:
+    """Picture, table, and where they come from."""
+    met = sum(verdict.status == "met" for verdict in result.verdicts)
+    asked = sum(verdict.status in ("met", "not met") for verdict in result.verdicts)
+    machine = result.machine
     lines = [
+        f"![Time and peak memory of losses and of evaluation]({Path(path).with_suffix('.png').as_posix()})",
+        "",
         (
-            f"Forward and backward on {shape} {document['dtype']} logits, medians in one run; a copy of the logits takes "
-            f"{measured['copy_ms']:.1f} ms. Memory: peak beyond the logits, gradient included."
+            "Forward and backward, evaluation one count; medians in one run, all contenders taking turns. Memory: peak "
+            "beyond the logits, gradient included."
         ),
         "",
-        "| loss | library | time | extra memory |",
-        "|---|---|---:|---:|",
+        f"| {' | '.join(HEAD)} |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in measured["rows"]:
-        if "failed" in row:
-            continue
-        extra = row.get("resident_bytes") or row.get("allocated_bytes")
-        memory = "–" if extra is None else f"{extra / measured['logits_bytes']:.1f} × logits"
-        cells = [row["name"], row["library"], f"{row['median_ms']:.0f} ms", memory]
-        if row["library"] == "segcrit":
-            cells = [f"**{cell}**" for cell in cells]
-        lines.append(f"| {' | '.join(cells)} |")
+    for key, kind in ROWS:
+        panel = result.panel(key)
+        if panel is not None:
+            lines.append(f"| {' | '.join(_cells(panel, kind))} |")
     lines += [
         "",
         (
-            f"{machine['processor']}, {machine['threads']} threads, torch {versions['torch']}, {document['date'][:10]}: "
-            f"[{Path(path).name}]({path}). `make bench` measures your machine."
+            f"{machine['processor']}, {machine['threads']} threads, {machine['vector_instructions']}, torch "
+            f"{result.versions['torch']}, {result.date[:10]}: [{Path(path).name}]({path}). {met} of {asked} targets are met "
+            "([all of them, and every row](docs/performance.md)). `segcrit bench --shape N,C,H,W` measures your machine "
+            "and your shape."
         ),
     ]
     return "\n".join(lines)
 
 
+def _cells(panel: Panel, kind: str) -> list[str]:
+    rows = [row for row in panel.rows if row.kind == kind and row.problem == panel.problem]
+    eager, compiled, ours = (_first(rows, library) for library in ("torch", "torch.compile", "segcrit"))
+    others = [row for row in rows if row.library not in ("torch", "torch.compile") and "segcrit" not in row.library]
+    other = min((row for row in others if row.time is not None), key=_milliseconds, default=None)
+    return [
+        f"{kind}, {panel.problem.title}",
+        _time(eager),
+        _time(compiled),
+        _time(other) + ("" if other is None else f" ({other.library})"),
+        f"**{_time(ours)}**",
+        _memory(eager),
+        f"**{_memory(ours)}**",
+    ]
+
+
+def _first(rows: list[Row], library: str) -> Row | None:
+    return next((row for row in rows if row.library == library and row.time is not None), None)
+
+
+def _milliseconds(row: Row) -> float:
+    return float("inf") if row.time is None else row.time.median
+
+
+def _time(row: Row | None) -> str:
+    return "–" if row is None or row.time is None else seconds(row.time.median)
+
+
+def _memory(row: Row | None) -> str:
+    return "–" if row is None or row.extra is None else size_in_words(row.extra)
+
+
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

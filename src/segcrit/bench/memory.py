@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -68,8 +69,16 @@ class MemoryMeter:
         """End the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
-            self._process = None
+            self._forget(self._process)
+
+    def _forget(self, process: subprocess.Popen[str]) -> int:
+        """Wait for the end, close the pipes, and tell the exit code."""
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # what was not sent will not be
+                    pipe.close()
+        self._process = None
+        return process.wait()
 
     def measure(self, entries: Sequence[Entry], advance: Callable[[], None] = lambda: None) -> list[Memory | str]:
         """Peak memory of each, or why there is none. A process that dies takes only its present contender with it."""
@@ -104,8 +113,7 @@ class MemoryMeter:
                     return ""
         except BrokenPipeError:
             pass
-        code = process.wait()
-        self._process = None
+        code = self._forget(process)
         if code < 0:
             return f"the process that measured it was ended by signal {-code}, as when memory runs out"
         return f"the process that measured it left with exit code {code}"

@@ -56,7 +56,6 @@ class Options:
     Attributes:
         seconds: share of the time for each contender.
         memory: whether memory is measured.
-        compiled: whether torch.compile takes part.
         modules: modules to import where memory is measured, because they define losses.
         show_fit: told what is known of a panel's memory before anything large is timed.
         show: told the panel at its end, or as far as it came.
@@ -64,7 +63,6 @@ class Options:
 
     seconds: float
     memory: bool = True
-    compiled: bool = True
     modules: tuple[str, ...] = ()
     show_fit: Callable[[Panel], None] = lambda panel: None
     show: Callable[[Panel], None] = lambda panel: None
@@ -100,7 +98,7 @@ def new_result(options: Options, commit: str | None = None) -> Result:
         machine=describe_machine(),
         versions=describe_versions(),
         engines=describe_engines(),
-        settings={"seconds": options.seconds, "memory": options.memory, "compiled": options.compiled},
+        settings={"seconds": options.seconds, "memory": options.memory},
     )
 
 
@@ -174,7 +172,7 @@ class _PanelRun:
 
     def _sort_out(self) -> None:
         """Try every contender on a small problem: what is not installed or cannot run here says so."""
-        no_compiler = why_no_compiler() if self._options.compiled else "--no-compile"
+        no_compiler = why_no_compiler()
         self._progress.stage(f"{self._title}: who can run here", len(self._rows))
         for index, entry in enumerate(self._plan.entries):
             if entry.contender.is_compiled:

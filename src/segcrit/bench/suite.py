@@ -19,6 +19,7 @@ __all__ = [
     "LOGITS",
     "LOW_RESOLUTION",
     "MANY",
+    "SHOWN",
     "SMALL",
     "UPSAMPLED",
     "VARIANTS",
@@ -41,6 +42,16 @@ LABELS: Final = "evaluation of labels"
 LOW_RESOLUTION: Final = "evaluation of logits, upsampled 4 times"
 
 _MIXTURE: Final = "ce + dice"
+
+# What the picture shows: panel and kind.
+SHOWN: Final = (
+    (FIRST, "ce"),
+    (FIRST, _MIXTURE),
+    (FIRST, "focal"),
+    (FIRST, "lovasz"),
+    (UPSAMPLED, "ce"),
+    (LOGITS, EVALUATION[0]),
+)
 
 
 def plans() -> list[PanelPlan]:

@@ -10,30 +10,27 @@ from segcrit.bench.records import Panel, Result, Row, Timing
 
 __all__ = [
     "HEAD",
+    "HEAD_MEANING",
+    "PRECISION_HEAD",
     "TARGET_HEAD",
     "about_machine",
     "about_panel",
     "comparable",
     "not_run",
     "panel_rows",
+    "precision_rows",
     "seconds",
     "target_rows",
 ]
 
-HEAD: Final = (
-    "what",
-    "library",
-    "median",
-    "20 – 80 %",
-    "runs",
-    "× copy",
-    "× eager",
-    "× compiled",
-    "extra memory",
-    "× logits",
+HEAD: Final = ("what", "library", "ms", "20 – 80 %", "runs", "× copy", "vs eager", "vs compiled", "MiB", "× logits")
+HEAD_MEANING: Final = (
+    "ms: median of the runs; × copy: times a copy of the logits; vs eager, vs compiled: how many times faster than "
+    "PyTorch's own operations on the same logits; MiB, × logits: peak memory beyond the logits, gradient included."
 )
-PRECISION_HEAD: Final = ("error of the value", "gradient cosine")
+PRECISION_HEAD: Final = ("library", "value", "relative error", "cosine of the gradient")
 TARGET_HEAD: Final = ("target", "asked for", "measured", "")
+_MIB: Final = float(1 << 20)
 _BASES: Final = ("torch", "torch.compile")  # what the two columns of speed compare with
 
 
@@ -79,37 +76,41 @@ def about_panel(panel: Panel) -> str:
     return sentence + "."
 
 
-def panel_rows(panel: Panel) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a panel's table; columns of precision where something was compared with a float64 sort."""
-    with_precision = any(row.value_error is not None for row in panel.rows)
-    head = [*HEAD, *(PRECISION_HEAD if with_precision else ())]
-    rows = []
-    for row in panel.rows:
-        cells = _cells(panel, row)
-        if with_precision:
-            cells += [_number(row.value_error, "{:.1e}"), _number(row.gradient_cosine, "{:.6f}")]
-        rows.append(cells)
-    return head, rows
+def panel_rows(panel: Panel) -> list[list[str]]:
+    """The rows of a panel's table, below ``HEAD``; what was not run says so in its second column."""
+    return [_cells(panel, row) for row in panel.rows]
+
+
+def precision_rows(panel: Panel) -> list[list[str]]:
+    """What was compared with a float64 sort, below ``PRECISION_HEAD``."""
+    return [
+        [_library(row), f"{row.value:.7f}", f"{row.value_error:.1e}", f"{row.gradient_cosine:.7f}"]
+        for row in panel.rows
+        if row.value_error is not None and row.gradient_cosine is not None
+    ]
 
 
 def _cells(panel: Panel, row: Row) -> list[str]:
     what = row.kind if row.problem == panel.problem else f"{row.kind}, {_variant(row)}"
-    library = row.library if row.name == row.kind else f"{row.library}: {row.name}"
     if row.time is None:
-        # Long reasons stand below the table.
-        return [what, library, "not installed" if row.not_run == "not installed" else "not run", *[""] * 7]
+        reason = "not installed" if row.not_run == "not installed" else "not run"
+        return [what, f"{_library(row)} ({reason})", *[""] * 8]
     extra = row.extra
     return [
         what,
-        library,
-        seconds(row.time.median),
+        _library(row),
+        _short(row.time.median),
         f"{_short(row.time.low)} – {_short(row.time.high)}",
         str(row.time.runs),
         _ratio(row.time, panel.copy if row.problem == panel.problem else None),
-        *(_speed(_base(panel, row, library), row.time) for library in _BASES),
-        "–" if extra is None else size_in_words(extra),
-        "–" if extra is None else f"{extra / row.problem.full_bytes:.2f}",
+        *(_ratio(_base(panel, row, library), row.time) for library in _BASES),
+        "" if extra is None else _short(extra / _MIB),
+        "" if extra is None else f"{extra / row.problem.full_bytes:.2f}",
     ]
+
+
+def _library(row: Row) -> str:
+    return row.library if row.name == row.kind else f"{row.library}: {row.name}"
 
 
 def _variant(row: Row) -> str:
@@ -137,20 +138,18 @@ def comparable(rows: Iterable[Row], row: Row, library: str) -> Row | None:
     )
 
 
-def _ratio(time: Timing, base: Timing | None) -> str:
-    return "–" if base is None else f"{time.median / base.median:.3g}"
+def _ratio(top: Timing | None, bottom: Timing | None) -> str:
+    return "" if top is None or bottom is None else _short(top.median / bottom.median)
 
 
-def _speed(base: Timing | None, time: Timing) -> str:
-    return "–" if base is None else f"{base.median / time.median:.3g}×"
+def _short(number: float) -> str:
+    """Three digits, without an exponent.
 
-
-def _short(milliseconds: float) -> str:
-    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+    Example:
+        >>> _short(12613.2), _short(78.91), _short(0.01234)
+        ('12613', '78.9', '0.0123')
+    """
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def not_run(panel: Panel) -> list[str]:

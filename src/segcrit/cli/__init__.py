@@ -42,6 +42,7 @@ COMMANDS = (
     Command("explain", UNDERSTAND, "every step of a loss with your own numbers, maps of an image, curves"),
     Command("losses", UNDERSTAND, "the table of losses, or one of them in full"),
     Command("scribble", PREPARE, "make scribbles, points or partial labels from full masks"),
+    Command("bench", MACHINE, "time and memory of each loss on this machine; does your batch fit?"),
     Command("doctor", MACHINE, "versions, engines and GPU here, and what is missing"),
 )
 
@@ -50,6 +51,7 @@ EXAMPLES = (
     ("segcrit inspect DATA", "what is in a folder with images/ and masks/"),
     ('segcrit compare DATA --losses ce dice "ce + dice"', "which loss is best there"),
     ("segcrit losses focal", "formula, parameters, when to use it"),
+    ("segcrit bench --shape 4,19,512,1024", "what the losses cost on your batch"),
 )
 
 
