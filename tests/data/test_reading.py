@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,18 @@ def test_tiff_of_any_bands(tmp_path: Path, dtype: Any, planar: bool) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "b.tif", spatial_shape=(12, 16)), bands)
 
 
-def test_tiff_compressions_without_imagecodecs(tmp_path: Path) -> None:
+def _without_imagecodecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    fallback = importlib.import_module("tifffile._imagecodecs")
+    monkeypatch.setattr(tifffile.tifffile, "imagecodecs", fallback)
+    # Decoders that were chosen before are kept there.
+    for kept in (tifffile.TIFF.DECOMPRESSORS, tifffile.TIFF.UNPREDICTORS):
+        monkeypatch.setattr(kept, "_codecs", {})
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_tiff_compressions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    if not installed:
+        _without_imagecodecs(monkeypatch)
     grey = photo(channels=1)
     for compression in ("tiff_lzw", "tiff_deflate", "packbits"):
         file = tmp_path / f"{compression}.tif"
@@ -90,7 +102,20 @@ def test_tiff_compressions_without_imagecodecs(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(file)[0], grey)
 
 
-def test_tiff_stack_with_lzw(tmp_path: Path) -> None:
+def test_many_bands_with_lzw_need_imagecodecs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bands = np.random.default_rng(0).integers(0, 2**16, size=(7, 12, 16), dtype=np.uint16)
+    file = tmp_path / "bands.tif"
+    tifffile.imwrite(file, bands, compression="lzw", predictor=True, planarconfig="separate", photometric="minisblack")
+    np.testing.assert_array_equal(read_image(file, spatial_shape=(12, 16)), bands)
+    _without_imagecodecs(monkeypatch)
+    with pytest.raises(DataError, match="pip install imagecodecs"):
+        read_image(file, spatial_shape=(12, 16))
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_tiff_stack_with_lzw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    if not installed:
+        _without_imagecodecs(monkeypatch)
     pages = np.random.default_rng(0).integers(0, 256, size=(5, 12, 16), dtype=np.uint8)
     images = [Image.fromarray(page) for page in pages]
     images[0].save(tmp_path / "s.tif", save_all=True, append_images=images[1:], compression="tiff_lzw")
