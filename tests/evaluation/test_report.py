@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segcrit.errors import MissingExtraError, ParameterError
+from segcrit.errors import DataError, MissingExtraError, ParameterError
 from segcrit.evaluation import FIGURES, Evaluator, Report, compare_pair
 from segcrit.evaluation.figures import columns_of
 
@@ -61,6 +61,27 @@ def test_the_names_of_the_contract() -> None:
     assert report.per_image.iou.shape == (6, 4)
     assert report.num_images == 6
     assert report.num_pixels == 240
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
+def test_a_report_comes_back_from_json(task: str) -> None:
+    report = _report(1 if task == "binary" else 4, task=task)
+    again = Report.from_dict(json.loads(json.dumps(report.to_dict(per_image=True))))
+    assert again.to_dict(per_image=True) == report.to_dict(per_image=True)
+    assert (again.class_names, again.task, again.notes) == (report.class_names, report.task, report.notes)
+    np.testing.assert_array_equal(again.confusion, report.confusion)
+    assert again.bootstrap(resamples=200).low == report.bootstrap(resamples=200).low
+
+
+def test_a_report_without_counts_or_with_other_ones_is_refused() -> None:
+    report = _report()
+    with pytest.raises(DataError, match=r"one without per_image\..*to_dict\(per_image=True\)"):
+        Report.from_dict(report.to_dict())
+    with pytest.raises(DataError, match=r"schema version 1, got 2"):
+        Report.from_dict(report.to_dict(per_image=True) | {"schema_version": 2})
+    for part in ({"task": "multilabel"}, {"confusion": np.eye(4, dtype=int).tolist()}, {"confusion": [[240]]}):
+        with pytest.raises(DataError, match="contradict each other"):
+            Report.from_dict(report.to_dict(per_image=True) | part)
 
 
 def test_a_report_does_not_change() -> None:

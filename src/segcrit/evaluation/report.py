@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from segcrit import _extras
 from segcrit._constants import Task
-from segcrit.errors import ParameterError
+from segcrit.errors import DataError, ParameterError
 from segcrit.evaluation.figures import FIGURES, columns_of
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.policy import get_policy
@@ -242,7 +243,7 @@ class Report:
         """Return plain values ready for JSON, NaN as None.
 
         Args:
-            per_image: include the counts of each image.
+            per_image: include the counts of each image, from which :meth:`from_dict` builds the report again.
         """
         result = {
             "schema_version": SCHEMA_VERSION,
@@ -258,6 +259,68 @@ class Report:
         if per_image:
             result["per_image"] = self.per_image.to_dict()
         return result
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Report:
+        """Build the report again from what :meth:`to_dict` returned with ``per_image=True``.
+
+        All figures are computed anew from the counts; figures in ``content`` are not read.
+
+        Raises:
+            DataError: the counts of the images are not there, a field is missing or of another version, or the counts
+                and the confusion matrix contradict each other.
+
+        Example:
+            >>> from segcrit.evaluation import Evaluator
+            >>> report = Evaluator(2).update(np.array([[0, 1]]), np.array([[0, 1]])).compute()
+            >>> Report.from_dict(report.to_dict(per_image=True)).miou
+            1.0
+        """
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise DataError(
+                f"a report of schema version {SCHEMA_VERSION}", repr(version), "Read it with the version that wrote it."
+            )
+        missing = [key for key in ("task", "policy", "classes", "confusion", "per_image") if key not in content]
+        if missing:
+            raise DataError(
+                "a report with the counts of its images",
+                f"one without {', '.join(missing)}",
+                "Write it with report.to_dict(per_image=True).",
+            )
+        per_image = PerImage.from_dict(content["per_image"])
+        names = tuple(str(row["name"]) for row in content["classes"])
+        report = cls(
+            class_names=names,
+            task=per_image.task,
+            policy=per_image.policy,
+            confusion=np.asarray(content["confusion"], dtype=np.int64),
+            per_image=per_image,
+            notes=tuple(content.get("notes", ())),
+        )
+        report._require_agreement(content["task"], content["policy"])
+        return report
+
+    def _require_agreement(self, task: str, policy: str) -> None:
+        """Two parts of a file that was edited by hand may contradict each other."""
+        table, count = self.confusion, self.num_classes
+        shape = (count, 2, 2) if self.task == "multilabel" else (count, count)
+        agree = (self.task, self.policy) == (task, policy) and self.per_image.num_classes == count
+        if agree and table.shape == shape:
+            right = table[:, 1, 1] if self.task == "multilabel" else table.diagonal()
+            agree = bool(
+                (right == self.class_counts["tp"]).all()
+                and self.per_image.pixels.sum() == table.sum()
+                and table.min() >= 0
+            )
+        else:
+            agree = False
+        if not agree:
+            raise DataError(
+                "a report whose task, classes, confusion matrix and counts of images agree",
+                "parts that contradict each other",
+                "Write it anew with report.to_dict(per_image=True).",
+            )
 
     def to_dataframe(self, rows: str = "classes") -> Any:
         """Return a pandas table.
