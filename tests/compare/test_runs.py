@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -396,6 +397,7 @@ def test_nothing_is_written_where_something_is_refused(folder: Path, tmp_path: P
         (ParameterError, {"model": "unett"}),
         (ParameterError, {"accelerator": "quantum"}),
         (ParameterError, {"metric": "accuracy"}),
+        (ParameterError, {"metric": "foreground_iou"}),  # class 0 is "ground"
         (ParameterError, {"seeds": 0}),
         (DataError, {"data": tmp_path / "nowhere"}),
         (DataError, {"data": 3}),
@@ -406,6 +408,25 @@ def test_nothing_is_written_where_something_is_refused(folder: Path, tmp_path: P
         with pytest.raises(kind):
             segcrit.compare(**(arguments | change))
         assert not (tmp_path / "run").exists(), change
+
+
+def test_figures_of_the_foreground_leave_out_what_is_the_background(folder: Path, tmp_path: Path) -> None:
+    every = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "every", **STEPS)
+    found = every.losses[0].seeds[0].figures
+    assert every.data.background is None
+    assert found is not None
+    assert found.foreground_iou == found.miou == pytest.approx(np.nanmean(found.iou))
+
+    told = shutil.copytree(folder, tmp_path / "told")
+    content = json.loads((told / "classes.json").read_text()) | {"background": 0}
+    (told / "classes.json").write_text(json.dumps(content))
+    objects = segcrit.compare(tiny, told, ["ce"], out=tmp_path / "objects", metric="foreground_iou", **STEPS)
+    same = objects.losses[0].seeds[0]
+    assert objects.data.background == 0
+    assert same.figures is not None
+    assert same.figures.foreground_iou == pytest.approx(np.nanmean(same.figures.iou[1:]))
+    assert same.best_validation == max(same.validation.foreground_iou)
+    assert same.validation.miou == every.losses[0].seeds[0].validation.miou
 
 
 def test_a_run_is_not_written_over(folder: Path, tmp_path: Path) -> None:
@@ -420,6 +441,31 @@ def test_a_network_with_the_wrong_number_of_classes_stops_before_the_training(fo
 
 
 # -------------------------------------------------------------------------------------- trouble during training
+
+
+def test_a_checkpoint_that_could_not_be_written_leaves_the_old_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, calls = torch.save, []
+
+    def cut_off(content: Any, path: Path) -> None:
+        save(content, path)
+        if Path(path).suffix == ".ckpt":
+            calls.append(path)
+            if len(calls) == 4:  # the second epoch's: of each epoch the best one, then the last one
+                Path(path).write_bytes(Path(path).read_bytes()[:100])
+                raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", cut_off)
+    with pytest.raises(OSError, match="No space left"):
+        segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "a", learning_rate=0.05, **STEPS)
+    training = tmp_path / "a" / "losses" / "01-ce" / "seed-0"
+    assert torch.load(training / "last.ckpt", weights_only=True)["global_step"] in (2, 4)
+    assert not list(training.glob(".*"))
+    (training / ".last.killed.ckpt").write_bytes(b"half")
+    monkeypatch.undo()
+    segcrit.compare(tiny, out=tmp_path / "a", resume=True, progress=False)
+    assert [path.name for path in training.glob("*")] == [path.name for path in training.glob("[!.]*")]
 
 
 def test_a_diverged_loss_is_recorded_and_the_others_go_on(

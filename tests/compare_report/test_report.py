@@ -158,6 +158,16 @@ def test_verdict_stands_first_and_in_full(run: Run) -> None:
         assert " ".join(sentence.replace("`", "").split()) in shown
 
 
+def test_foreground_iou_is_not_shown_where_no_class_is_the_background(tmp_path: Path) -> None:
+    results = make(Recipe(losses=("ce", "dice")), tmp_path)
+    for background, shown in ((0, True), (None, False)):
+        changed = replace(results, data=replace(results.data, background=background))
+        page = read_page(render_report(changed, tmp_path).read_text(encoding="utf-8"))
+        heads = [next(iter(table_rows(table))) for section in page.find("section") for table in section.find("table")]
+        assert any("foreground IoU" in head for head in heads) is shown
+        assert any("per-image Dice" in head for head in heads)
+
+
 def test_table_of_losses_has_the_figures_of_the_results(run: Run) -> None:
     results, _, _, page = run
     verdict = judge(results)

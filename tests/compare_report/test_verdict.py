@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from segcrit.comparison.judgement import Verdict
-from segcrit.comparison.ranking import figure_name, per_image, rank
-from segcrit.comparison.records import MetricName, Results
+from segcrit.comparison.ranking import per_image, rank
+from segcrit.comparison.records import MetricName, Results, figure_name
 from segcrit.comparison.seed_noise import between_losses, within_losses
 from segcrit.comparison.verdict import judge, reference_loss
 from segcrit.evaluation.figures import evaluate

@@ -276,3 +276,30 @@ def test_decoding_leaves_its_input_alone() -> None:
 def test_ranges() -> None:
     assert value_ranges([3, 1, 2, 9, 2]) == "1-3, 9"
     assert photo().shape == (12, 16, 3)
+
+
+# --- the background -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "expected"),
+    [
+        (["background", "cell"], {}, 0),
+        (["Background ", "cell"], {}, 0),
+        (["water", "forest"], {}, None),
+        (["class 0", "cell"], {}, 0),
+        (["water", "ship"], {"background": 0}, 0),
+        (["other", "road"], {"background": None}, None),
+    ],
+)
+def test_class_0_is_the_background_by_its_name_or_as_said(
+    tmp_path: Path, names: list[str], said: dict[str, Any], expected: int | None
+) -> None:
+    write_json(write_folder(tmp_path, _masks([0, 1])) / "classes.json", _named(*names) | said)
+    assert load_folder(tmp_path).background == expected
+
+
+def test_another_class_as_background_is_refused(tmp_path: Path) -> None:
+    write_json(write_folder(tmp_path, _masks([0, 1])) / "classes.json", _named("cell", "rest") | {"background": 1})
+    with pytest.raises(DataError, match=r'0 or null as "background".*got 1'):
+        load_folder(tmp_path)

@@ -253,18 +253,16 @@ def _import(name: str) -> None:
 
 
 def _print_results(results: Results, folder: Path) -> None:
-    from segcrit.comparison.records import METRICS
     from segcrit.comparison.report import REPORT_FILE
-    from segcrit.comparison.summary import mean_cost, mean_figures
+    from segcrit.comparison.summary import mean_cost, mean_figures, shown_figures
     from segcrit.comparison.verdict import judge
 
     verdict = results.verdict or judge(results)
     order = {standing.loss: place for place, standing in enumerate(verdict.standings)}
     losses = sorted(results.losses, key=lambda loss: order.get(loss.name, len(order)))
     metric = results.run.metric
-    others = [name for name in ("miou", "foreground_iou", "pixel_accuracy") if name != metric]
-    labels: dict[str, str] = {str(name): text for name, text in METRICS.items()}
-    labels["pixel_accuracy"] = "pixel accuracy"
+    labels = shown_figures(results)
+    others = [name for name in ("miou", "foreground_iou", "pixel_accuracy") if name != metric and name in labels]
     headers = ["loss", *(labels[name] for name in (metric, *others)), "ms a step", "loss, % of it", "training"]
     rows = []
     for loss in losses:

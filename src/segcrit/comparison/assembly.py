@@ -157,7 +157,7 @@ def _data(context: Context, state: RunState, counts: ImageCounts | None) -> Data
         images=images,
         class_shares=shares,
         ignored_share=ignored,
-        background=None if task == "multilabel" else 0,
+        background=context.background,
         groups=groups,
         normalisation=context.source.describe_normalisation(),
         train_labels=info.train_labels,
@@ -183,4 +183,4 @@ def _baseline(context: Context, counts: ImageCounts | None, confusion: Any) -> B
     names = tuple(entry.name for entry in context.source.info.classes)
     per_image = PerImage(counts.ids, tp, fp, fn, truth.sum(1), task)
     report = Report(class_names=names, task=task, policy="segcrit", confusion=table, per_image=per_image)
-    return Baseline(index, figures_of(report), ImageCounts(counts.ids, tp, fp, fn), table)
+    return Baseline(index, figures_of(report, context.background), ImageCounts(counts.ids, tp, fp, fn), table)

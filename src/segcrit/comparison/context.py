@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from segcrit import _files
+from segcrit.comparison.checkpoints import WholeCheckpoints
 from segcrit.comparison.inference import Predictor
 from segcrit.comparison.module import Loaders, Trainee
 from segcrit.comparison.networks import Network
@@ -68,6 +69,11 @@ class Context:
     def num_outputs(self) -> int:
         """Channels of the network's logits."""
         return 1 if self.settings.task == "binary" else self.source.info.num_classes
+
+    @property
+    def background(self) -> int | None:
+        """The class that figures of the foreground leave out: of a binary task always 0, of a multilabel task none."""
+        return {"binary": 0, "multilabel": None}.get(self.settings.task, self.source.info.background)
 
     def evaluator(self) -> Evaluator:
         """A new evaluator for this data."""
@@ -140,6 +146,7 @@ class Context:
             predictor=self.predictor,
             evaluator=self.evaluator,
             seed=seed,
+            background=self.background,
             channels_last=self.network.channels_last,
             passport=self.passport | {"loss": loss.resolved, "seed": seed},
         )
@@ -185,6 +192,7 @@ class Context:
             "enable_model_summary": False,
             "default_root_dir": str(self.directory.path),
             "callbacks": callbacks,
+            "plugins": [WholeCheckpoints()],
         }
         try:
             return lightning.Trainer(**arguments | options)

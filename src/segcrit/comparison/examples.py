@@ -116,7 +116,8 @@ def _example(
         label_path = folder / f"{number:02d}-loss-{loss.color:02d}.png"
         write_label_png(label_path, stacked_view[position][::step, ::step], colors)
         report = context.evaluator().update(labels[None], image.label[None].astype(np.int64), ids=[image.id]).compute()
-        entries.append(ExamplePrediction(loss.name, seed, context.directory.relative(label_path), figures_of(report)))
+        figures = figures_of(report, context.background)
+        entries.append(ExamplePrediction(loss.name, seed, context.directory.relative(label_path), figures))
     return Example(
         id=image.id,
         image=context.directory.relative(path),

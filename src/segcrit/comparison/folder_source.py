@@ -64,6 +64,7 @@ class FolderSource:
             train_labels=train_labels,
             description=data.description,
             notes=tuple(data.notes),
+            background=data.background,
             fingerprint=_fingerprint(data),
         )
         # By labels as well: a name may stand in several splits, and training labels may differ from masks.

@@ -18,6 +18,7 @@ from segcrit.comparison.batches import Batch, read_batch
 from segcrit.comparison.records import ClassEntry
 from segcrit.comparison.settings import Settings
 from segcrit.comparison.source import Part, Progress, SourceInfo, TestImage
+from segcrit.data.classes import background_of
 from segcrit.encodings.colors import distinct_colors
 from segcrit.errors import DataError
 from segcrit.weights import ClassFrequencies, class_frequencies, pos_weight
@@ -88,6 +89,7 @@ class LoaderSource:
                 split: _number_of_images(loader)
                 for split, loader in (("train", self._train), ("val", self._val), ("test", self._test))
             },
+            background=background_of(names),
             fingerprint=f"{num_classes} classes, {tuple(first.image.shape[1:2])} channels, task {task}",
         )
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segcrit.comparison.batches import Batch, read_batch, read_output
 from segcrit.comparison.inference import Predictor
+from segcrit.comparison.records import METRICS, figure_name
 from segcrit.comparison.settings import Settings
 from segcrit.comparison.timing import LossClock
 from segcrit.errors import TrainingError
@@ -64,6 +65,7 @@ class Trainee(lightning.LightningModule):
         evaluator: a new evaluator for each validation.
         seed: of the training; random numbers inside the network are drawn from it anew in every epoch, so that a
             resumed training repeats an uninterrupted one.
+        background: the class that figures of the foreground leave out, None where every class counts.
         channels_last: whether to use that memory layout.
         passport: plain values kept in every checkpoint: how to build the network again.
 
@@ -83,6 +85,7 @@ class Trainee(lightning.LightningModule):
         predictor: Predictor,
         evaluator: Callable[[], Evaluator],
         seed: int,
+        background: int | None = 0,
         channels_last: bool = False,
         passport: dict[str, Any] | None = None,
     ) -> None:
@@ -100,6 +103,7 @@ class Trainee(lightning.LightningModule):
         self.make_evaluator = evaluator
         self.evaluator = evaluator()
         self.seed = seed
+        self.background = background
         self.channels_last = channels_last
         self.passport = passport or {}
         self.keep_labels: Callable[[str, Tensor], None] | None = None
@@ -172,7 +176,7 @@ class Trainee(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """The figures, over all processes."""
-        for name, value in validation_figures(self.evaluator.synchronize().compute()).items():
+        for name, value in validation_figures(self.evaluator.synchronize().compute(), self.background).items():
             # Every process holds the figures of all images; there is nothing left to reduce.
             self.log(f"validation/{name}", torch.tensor(value, dtype=torch.float64).float(), rank_zero_only=False)
 
@@ -233,14 +237,10 @@ def predicted_labels(logits: Tensor, task: str) -> Tensor:
     return positive[:, 0] if task == "binary" else positive
 
 
-def validation_figures(report: Report) -> dict[str, float]:
+def validation_figures(report: Report, background: int | None) -> dict[str, float]:
     """The figures of the validation curve."""
-    return {
-        "miou": evaluate(report.per_image, "miou"),
-        "foreground_iou": evaluate(report.per_image, "foreground_iou"),
-        "image_dice": evaluate(report.per_image, "image_foreground_dice"),
-        "pixel_accuracy": evaluate(report.per_image, "pixel_accuracy"),
-    }
+    names = {name: figure_name(name, background) for name in METRICS} | {"pixel_accuracy": "pixel_accuracy"}
+    return {name: evaluate(report.per_image, figure) for name, figure in names.items()}
 
 
 def _optimizer(settings: Settings, network: nn.Module, rate: float) -> torch.optim.Optimizer:

@@ -91,6 +91,7 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
     settings = _settings(request, old, source, network, directory)
     if settings.crop and network.fixed_size:
         network = _network(request, old, source, task, settings.crop)
+    _require_background(settings, source)
     source.configure(settings, network.intensities, request.compute.num_workers, reporter.preparing)
     predictor = make_predictor(
         settings.inference,
@@ -323,6 +324,18 @@ def _with_length(settings: Settings, given: Mapping[str, Any], source: Source, e
             return settings
         epoch_steps = -(-images // settings.batch_size)
     return replace(settings, steps=settings.epochs * epoch_steps, passes=settings.epochs)
+
+
+def _require_background(settings: Settings, source: Source) -> None:
+    """Foreground IoU without a background would be the mIoU under another name."""
+    info = source.info
+    if settings.metric == "foreground_iou" and settings.task == "multiclass" and info.background is None:
+        raise ParameterError(
+            "data with a background class for the metric foreground_iou",
+            f"{info.name}, whose class 0 is {info.classes[0].name!r}",
+            'Choose the metric miou; or, if that class is the background, write "background": 0 into classes.json '
+            "(own loaders: name it background in class_names).",
+        )
 
 
 def _sizes(name: str, value: Any, dimensions: int) -> tuple[int, ...]:

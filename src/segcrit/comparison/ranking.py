@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 
 from segcrit.comparison.judgement import PairComparison, Standing
-from segcrit.comparison.records import ImageCounts, LossResult, MetricName, Results, SeedResult
+from segcrit.comparison.records import ImageCounts, LossResult, Results, SeedResult, figure_name
 from segcrit.comparison.seed_noise import Noise, between_losses, within_losses
 from segcrit.evaluation.figures import evaluate, get_figure
 from segcrit.evaluation.per_image import PerImage
@@ -30,7 +30,6 @@ __all__ = [
     "LEVEL",
     "SMALLEST_SAMPLE",
     "Ranking",
-    "figure_name",
     "per_image",
     "quantiles",
     "rank",
@@ -57,15 +56,6 @@ class Ranking:
     images: int  # test images
     units: int  # what was resampled: images, or groups of them
     resamples: int
-
-
-def figure_name(metric: MetricName, background: int | None) -> str:
-    """The evaluator's name of the run's metric; without a background class every class is foreground."""
-    if metric == "foreground_iou":
-        return "miou" if background is None else "foreground_iou"
-    if metric == "image_dice":
-        return "image_dice" if background is None else "image_foreground_dice"
-    return "miou"
 
 
 def seeds_with_figures(loss: LossResult) -> list[tuple[SeedResult, ImageCounts]]:

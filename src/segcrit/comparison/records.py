@@ -44,6 +44,7 @@ __all__ = [
     "SeedResult",
     "TrainingCurve",
     "ValidationCurve",
+    "figure_name",
 ]
 
 # Raised when a reader of the old version would misread the file; a new field with a default does not count.
@@ -57,6 +58,20 @@ METRICS: Final[dict[MetricName, str]] = {
     "foreground_iou": "foreground IoU",
     "image_dice": "per-image Dice",
 }
+
+
+def figure_name(metric: MetricName, background: int | None) -> str:
+    """The evaluator's name of a metric; without a background class every class is foreground.
+
+    Example:
+        >>> figure_name("image_dice", 0), figure_name("image_dice", None)
+        ('image_foreground_dice', 'image_dice')
+    """
+    if metric == "foreground_iou":
+        return "miou" if background is None else "foreground_iou"
+    if metric == "image_dice":
+        return "image_dice" if background is None else "image_foreground_dice"
+    return "miou"
 
 
 # ---------------------------------------------------------------------------------------------------- the run

@@ -90,6 +90,11 @@ class TrainingFolder:
         """Predicted labels of the test images."""
         return self.path / "predictions"
 
+    def remove_leftovers(self) -> None:
+        """Remove checkpoints that a killed process was in the middle of writing (see :mod:`segcrit._files`)."""
+        for path in self.path.glob(".*.ckpt"):
+            path.unlink(missing_ok=True)
+
     @property
     def batches_file(self) -> Path:
         """Checksum of the first batches."""

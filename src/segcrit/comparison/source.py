@@ -35,6 +35,8 @@ class SourceInfo:
     train_labels: str = ""
     description: str = ""
     notes: tuple[str, ...] = ()
+    # The class that foreground IoU and per-image Dice leave out; None: every class counts.
+    background: int | None = 0
     # What identifies the data when a run is continued.
     fingerprint: str = ""
 

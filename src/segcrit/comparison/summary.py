@@ -8,10 +8,10 @@ from dataclasses import fields
 import numpy as np
 
 from segcrit.comparison.ranking import seeds_with_figures
-from segcrit.comparison.records import Cost, Figures, LossResult
+from segcrit.comparison.records import Cost, Figures, LossResult, Results
 from segcrit.evaluation.ratios import nan_mean
 
-__all__ = ["SCALAR_FIGURES", "mean_cost", "mean_figures"]
+__all__ = ["SCALAR_FIGURES", "mean_cost", "mean_figures", "shown_figures"]
 
 # The figures that are one number, in the order of the tables, with the words people know them by.
 SCALAR_FIGURES = {
@@ -22,6 +22,18 @@ SCALAR_FIGURES = {
     "mean_accuracy": "mean accuracy",
     "frequency_weighted_iou": "frequency-weighted IoU",
 }
+
+
+def shown_figures(results: Results) -> dict[str, str]:
+    """Keys and names of the figures that people are shown, that of the verdict first.
+
+    Where no class is the background, foreground IoU equals mIoU and is left out.
+    """
+    metric = results.run.metric
+    names = {metric: SCALAR_FIGURES[metric]} | SCALAR_FIGURES
+    if results.data.background is None and metric != "foreground_iou":
+        del names["foreground_iou"]
+    return names
 
 
 def mean_figures(loss: LossResult) -> Figures | None:

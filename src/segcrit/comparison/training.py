@@ -24,6 +24,7 @@ from segcrit.comparison.records import (
     ImageCounts,
     LearningRate,
     SeedResult,
+    figure_name,
 )
 from segcrit.comparison.run_directory import LossPlan, TrainingFolder
 from segcrit.errors import DataError
@@ -54,6 +55,8 @@ def train(context: Context, loss: LossPlan, seed: int, rate: LearningRate) -> Fi
     recorder = Recorder(settings.steps, settings.metric, folder.best, reporter)
     trainee = context.trainee(loss, seed, rate.value, lengths, world)
     done = _steps_done(folder)
+    if is_first_process():
+        folder.remove_leftovers()
     logger = TensorBoardLogger(
         context.directory.path / "tensorboard",
         name=loss.folder,
@@ -162,19 +165,19 @@ def _result(
         best_step=recorder.best_step,
         best_validation=recorder.best_value,
         checkpoint=checkpoint,
-        figures=None if report is None else figures_of(report),
+        figures=None if report is None else figures_of(report, context.background),
         counts=None if report is None else image_counts(report),
         confusion=None if report is None or report.task == "multilabel" else np.asarray(report.confusion),
     )
 
 
-def figures_of(report: Report) -> Figures:
-    """The scores of an evaluation."""
+def figures_of(report: Report, background: int | None) -> Figures:
+    """The scores of an evaluation; ``background`` is the class that those of the foreground leave out."""
     scores = report.figures
     return Figures(
         miou=scores["miou"],
-        foreground_iou=scores["foreground_iou"],
-        image_dice=scores["image_foreground_dice"],
+        foreground_iou=scores[figure_name("foreground_iou", background)],
+        image_dice=scores[figure_name("image_dice", background)],
         pixel_accuracy=scores["pixel_accuracy"],
         mean_accuracy=scores["mean_accuracy"],
         frequency_weighted_iou=scores["frequency_weighted_iou"],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,16 @@ from segcrit.encodings import Palette
 from segcrit.encodings.class_list import Entry, entries_of, fill_colors
 from segcrit.errors import DataError, ParameterError
 
-__all__ = ["ClassTable", "ClassesFile", "build_table", "make_table", "read_classes_file"]
+__all__ = ["ClassTable", "ClassesFile", "background_of", "build_table", "make_table", "read_classes_file"]
 
 VOID = 255
 # Label of ignored pixels where 255 is a class; PyTorch's default.
 WIDE_VOID = -100
+# What class 0 is called where it is the rest and not an object of its own.
+_BACKGROUND_NAMES = frozenset(
+    {"background", "bg", "none", "nothing", "other", "others", "rest", "outside", "unlabelled", "unlabeled", "void"}
+)
+_NAMELESS = re.compile(r"(?:class|label)?[ _-]?0*")
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class ClassesFile:
         num_classes: as stated, or None.
         ignore_color: colour of ignored pixels in colour masks, or None.
         unknown: what other values mean.
+        background: 0 or None as the file says, or "by name".
     """
 
     entries: tuple[Entry, ...]
@@ -43,6 +50,7 @@ class ClassesFile:
     num_classes: int | None
     ignore_color: tuple[int, int, int] | None
     unknown: UnknownPolicy
+    background: int | str | None = "by name"
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,20 @@ class ClassTable:
     ignore_index: int | None
     coding: LabelCoding
     notes: tuple[str, ...] = ()
+    background: int | None = 0
+
+
+def background_of(names: Sequence[str]) -> int | None:
+    """0 where class 0 is the background, by its name or because it has none; None where it is a class like the others.
+
+    Figures of the foreground leave this class out; water, sky or road must not be left out because they come first.
+
+    Example:
+        >>> background_of(["Background", "tumour"]), background_of(["class 0", "class 1"]), background_of(["sky", "car"])
+        (0, 0, None)
+    """
+    first = names[0].strip().lower()
+    return 0 if first in _BACKGROUND_NAMES or _NAMELESS.fullmatch(first) else None
 
 
 def read_classes_file(path: Path) -> ClassesFile:
@@ -60,7 +82,8 @@ def read_classes_file(path: Path) -> ClassesFile:
 
     Beside ``num_classes``, ``ignore_index`` and ``classes: [{index, name, color}]`` it may hold, in a class,
     ``"value"`` or ``"values"``: the numbers that stand for it in the mask files where they are not its index; and at
-    the top ``"unknown"``: ``"error"`` (default), ``"ignore"`` or ``"nearest"``, the meaning of all other values.
+    the top ``"unknown"``: ``"error"`` (default), ``"ignore"`` or ``"nearest"``, the meaning of all other values, and
+    ``"background"``: 0 where class 0 is the background, null where it is a class like the others (default: by its name).
 
     Raises:
         DataError: the file is damaged or contradicts itself.
@@ -92,6 +115,13 @@ def read_classes_file(path: Path) -> ClassesFile:
     unknown = content.get("unknown", "error")
     if unknown not in ("error", "ignore", "nearest"):
         raise DataError(f'"error", "ignore" or "nearest" as "unknown" in {path}', repr(unknown), "Correct it.")
+    background = content.get("background", "by name")
+    if background not in (0, None, "by name") or isinstance(background, bool):
+        raise DataError(
+            f'0 or null as "background" in {path}',
+            repr(background),
+            "Number the background 0, or write null where class 0 is a class like the others.",
+        )
     void = content.get("ignore_index", VOID)
     if void is not None and (isinstance(void, bool) or not isinstance(void, int)):
         raise DataError(f"an integer or null as ignore_index in {path}", repr(void), "Correct it.")
@@ -110,6 +140,7 @@ def read_classes_file(path: Path) -> ClassesFile:
         num_classes=count,
         ignore_color=next((entry.color for entry in entries if entry.index not in stored), None),
         unknown=unknown,
+        background=background,
     )
 
 
@@ -157,7 +188,8 @@ def build_table(file: ClassesFile, path: Path) -> ClassTable:
         notes.append(
             f"The class indices {value_ranges(indices)} have gaps: in all results they are numbered 0 to {len(entries) - 1}."
         )
-    return make_table(entries, stored, file.ignored, file.unknown, file.ignore_color, notes, path)
+    table = make_table(entries, stored, file.ignored, file.unknown, file.ignore_color, notes, path)
+    return table if isinstance(file.background, str) else replace(table, background=file.background)
 
 
 def make_table(
@@ -195,7 +227,8 @@ def make_table(
         palette = Palette(
             colors, names=[entry.name for entry in entries], ignore_index=ignore_index, ignore_color=ignore_color
         )
-    return ClassTable(classes, ignore_index, LabelCoding(taken, ignored, ignore_index, palette, unknown), tuple(notes))
+    coding = LabelCoding(taken, ignored, ignore_index, palette, unknown)
+    return ClassTable(classes, ignore_index, coding, tuple(notes), background_of([entry.name for entry in classes]))
 
 
 def free_void(num_classes: int) -> int:

@@ -107,6 +107,7 @@ def load_folder(
         description=description,
         nodata=survey.nodata,
         notes=tuple(notes),
+        background=table.background,
     )
     if label_folder is not None:
         data = add_training_labels(data, label_folder, scanner)

@@ -11,7 +11,7 @@ import numpy as np
 from segcrit.comparison.judgement import Verdict
 from segcrit.comparison.ranking import seeds_with_figures
 from segcrit.comparison.records import METRICS, DataInfo, LossResult, Results, RunInfo
-from segcrit.comparison.summary import SCALAR_FIGURES
+from segcrit.comparison.summary import shown_figures
 from segcrit.comparison.wording import MISSING, clock, counted, memory, number, percent, signed, size
 
 __all__ = ["Confusion", "Details", "Table", "details"]
@@ -119,6 +119,7 @@ def _data(data: DataInfo) -> list[tuple[str, str]]:
         ("Origin", data.description),
         ("Images", ", ".join(splits)),
         ("Kind", channels),
+        ("Background", _background(data)),
         ("Ignore label", "" if data.ignore_index is None else str(data.ignore_index)),
         ("Ignored", ", ".join(ignored)),
         ("Groups of test images", f"{groups} (splits and intervals never divide one)" if groups else ""),
@@ -126,6 +127,15 @@ def _data(data: DataInfo) -> list[tuple[str, str]]:
         ("Normalisation", data.normalisation),
         ("Notes", " ".join(data.notes)),
     ]
+
+
+def _background(data: DataInfo) -> str:
+    if data.task == "multilabel":
+        return ""
+    if data.background is None:
+        return "none: every class counts in per-image Dice"
+    name = data.classes[data.background].name
+    return f"{name} (left out of foreground IoU and per-image Dice)"
 
 
 def _versions(run: RunInfo) -> list[tuple[str, str]]:
@@ -200,17 +210,16 @@ def _probability(value: float) -> str:
 
 def _trainings(results: Results) -> Table:
     rows = []
+    names = shown_figures(results)
     for loss in results.losses:
         for seed in loss.seeds:
-            figures = [
-                number(getattr(seed.figures, name)) if seed.figures is not None else MISSING for name in SCALAR_FIGURES
-            ]
+            figures = [number(getattr(seed.figures, name)) if seed.figures is not None else MISSING for name in names]
             best = f"{seed.best_step:,}" if seed.best_step >= 0 else MISSING
             rows.append(
                 (loss.name, str(seed.seed), seed.status, *figures, best, number(seed.best_validation),
                  clock(seed.training_seconds), memory(seed.cost.peak_memory_bytes), seed.message or MISSING)
             )  # fmt: skip
-    head = ("Loss", "Seed", "Status", *SCALAR_FIGURES.values(), "Best step", "Its validation figure",
+    head = ("Loss", "Seed", "Status", *names.values(), "Best step", "Its validation figure",
             "Training time", "Peak memory", "Message")  # fmt: skip
     return Table(head, tuple(rows))
 

@@ -17,7 +17,7 @@ from segcrit.comparison.report.details import details
 from segcrit.comparison.report.examples import gallery
 from segcrit.comparison.report.views import class_rows, cost_bars, forest, loss_rows, ranked_losses
 from segcrit.comparison.results import read_results
-from segcrit.comparison.summary import SCALAR_FIGURES
+from segcrit.comparison.summary import shown_figures
 from segcrit.comparison.verdict import judge
 
 __all__ = ["REPORT_FILE", "from_run", "render_report"]
@@ -60,7 +60,6 @@ def from_run(run_dir: str | os.PathLike[str]) -> Path:
 def _page(results: Results, run_dir: Path) -> str:
     verdict = judge(results)
     losses = ranked_losses(results, verdict)
-    others = [name for name in SCALAR_FIGURES if name != results.run.metric]
     lines = [(loss, criterion_line(loss)) for name in verdict.top for loss in losses if loss.name == name]
     return str(
         _environment(results)
@@ -71,8 +70,7 @@ def _page(results: Results, run_dir: Path) -> str:
             data=results.data,
             verdict=verdict,
             metric=METRICS[results.run.metric],
-            figure_names=[results.run.metric, *others],
-            figure_labels=SCALAR_FIGURES,
+            figures=shown_figures(results),
             rows=loss_rows(results, verdict),
             forest=forest(results, verdict),
             tested=losses,
