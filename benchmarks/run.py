@@ -68,7 +68,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", metavar="PANEL", choices=[plan.key for plan in plans()], help="some panels"
     )
-    parser.add_argument("--seconds", type=float, default=1.5, help="time for each contender (default: 1.5)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each contender (default: 1)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch")
     parser.add_argument("--no-memory", action="store_true", help="measure time only")
     parser.add_argument("--out", type=Path, help="the JSON file to write")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,35 @@ def test_without_a_compiler_the_compiled_row_says_why(
         "torch.compile found no C++ compiler (g++ or clang++)"
     ]
     assert "found no C++ compiler" in capsys.readouterr().out
+
+
+def test_a_picture_without_matplotlib(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before anything is measured."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["bench", *TINY, "--plot", "a.png"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith("pip install 'segcrit[bench]'\n")
+
+
+def test_losses_of_a_module_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the process that measures memory."""
+    name = "segcrit_test_losses_of_a_user"
+    (tmp_path / f"{name}.py").write_text(
+        "import segcrit\n@segcrit.region_loss\ndef half_of_a_dice(s):\n    return 0.5 - s.I / (s.P + s.T)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["bench", *TINY, "--import", name, "--losses", "half_of_a_dice", "--json", "a.json"]
+    try:
+        assert main(words) == 0
+    finally:
+        sys.modules.pop(name, None)
+        from segcrit import _registry
+
+        del _registry._TABLE["half_of_a_dice"], _registry._NAMES["half_of_a_dice"]
+    rows = Result.load(tmp_path / "a.json").panels[0].rows
+    assert [row.library for row in rows] == ["segcrit reference", "segcrit"]
+    assert all(row.extra for row in rows), [row.not_run for row in rows]
 
 
 def test_a_missing_compiler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

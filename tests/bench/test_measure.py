@@ -91,11 +91,14 @@ def _entries(shape: tuple[int, ...], *libraries: str) -> list[Entry]:
 def test_memory_in_another_process_and_its_estimate() -> None:
     """Eager ce + dice holds several tensors of the size of the logits, ours the gradient and little else."""
     entries = _entries((2, 16, 256, 256), "torch", "segcrit")
+    missing = Entry(Contender("ce", "nobody", "ce", lambda problem: Work(print, float)), entries[0].problem)
     advanced = []
     with MemoryMeter() as meter:
-        measured = meter.measure(entries, lambda: advanced.append(1))
+        failed, *measured = meter.measure([missing, *entries], lambda: advanced.append(1))
         guessed = estimate(meter, entries)
-    assert len(advanced) == 2
+    assert len(advanced) == 3
+    assert isinstance(failed, str)
+    assert "nobody" in failed
     size = entries[0].problem.logits_bytes
     for answer, guess, low, high in zip(measured, guessed, (3.5, 0.99), (8, 1.6), strict=True):
         assert isinstance(answer, Memory), answer
@@ -104,16 +107,6 @@ def test_memory_in_another_process_and_its_estimate() -> None:
         assert low * size < answer.peak < high * size
         assert guess == pytest.approx(answer.peak, rel=0.25)
         assert answer.peak < largest_bytes(entries[0].problem)
-
-
-def test_what_cannot_run_says_so_and_the_next_is_measured() -> None:
-    missing = Contender("ce", "nobody", "ce", lambda problem: Work(print, float))
-    entries = _entries((1, 3, 8, 8), "segcrit")
-    with MemoryMeter() as meter:
-        first, second = meter.measure([Entry(missing, entries[0].problem), *entries])
-    assert isinstance(first, str)
-    assert "nobody" in first
-    assert isinstance(second, Memory)
 
 
 def test_a_process_that_dies_takes_one_contender_only(monkeypatch: pytest.MonkeyPatch) -> None:

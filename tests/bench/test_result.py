@@ -11,9 +11,10 @@ from types import ModuleType
 
 import pytest
 
-from segcrit.bench import suite
+from segcrit.bench import session, suite
 from segcrit.bench.fit import fit_rows, fit_sentence
 from segcrit.bench.plot import draw
+from segcrit.bench.progress import Progress
 from segcrit.bench.records import SCHEMA_VERSION, Panel, Result
 from segcrit.bench.table import HEAD, about_machine, about_panel, not_run, panel_rows, precision_rows, target_rows
 from segcrit.bench.targets import TARGETS, Quantity, Target, judge
@@ -151,6 +152,26 @@ def test_every_target_is_about_something_that_the_suite_measures() -> None:
     assert len({asked.name for asked in TARGETS}) == len(TARGETS)
     shown = {(plan.key, entry.contender.kind) for plan in plans.values() for entry in plan.entries}
     assert set(suite.SHOWN) | set(script("readme").ROWS) <= shown
+
+
+def test_the_whole_suite_on_small_problems() -> None:
+    """Every row of the project's measurement runs, and whatever is its subject agrees: the targets can be judged."""
+    small = []
+    for plan in suite.plans():
+        entries = [replace(e, problem=e.problem.smaller(1 << 15)) for e in plan.entries if not e.contender.is_compiled]
+        small.append(replace(plan, problem=plan.problem.smaller(1 << 15), entries=tuple(entries)))
+    options = session.Options(seconds=1e-3, memory=False)
+    measured = session.measure(small, options, Progress(show=False), session.new_result(options))
+    assert [panel.key for panel in measured.panels] == [plan.key for plan in suite.plans()]
+    for panel in measured.panels:
+        for row in panel.rows:
+            assert row.time is not None or row.not_run == "not installed", f"{panel.key}, {row.name}: {row.not_run}"
+    verdicts = {verdict.name: verdict for verdict in judge(measured)}
+    for verdict in verdicts.values():
+        unmeasured = "memory" in verdict.name or "compiled" in verdict.name or "copies" in verdict.name
+        assert verdict.measured is not None or unmeasured, verdict
+    assert verdicts["lovasz, 21 classes, error of the value"].status == "met"
+    assert verdicts["lovasz, 150 classes, cosine of the gradient"].status == "met"
 
 
 def test_the_rows_of_targets(result: Result) -> None:

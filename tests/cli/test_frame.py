@@ -237,6 +237,7 @@ print(json.dumps(results))
 """
 
 WORK_ALWAYS = [["--help"], ["doctor"], ["losses"], ["losses", "lovasz"], ["explain", "dice + lovasz"], ["explain"]]
+WORK_ALWAYS += [["bench", "--shape", "1,3,8,8", "--only", "ce", "--no-compile", "--no-memory", "--seconds", "0.01"]]
 NEED_MORE = [["explain", "--out", "x.html"], ["explain", "--out", "x.png"], ["explain", "--curves"]]
 NEED_MORE += [["explain", "--image", "a", "--checkpoint", "b"]]
 

@@ -25,7 +25,7 @@ __all__ = ["LINE", "WARM_UP"]
 
 LINE: Final = "segcrit-memory "
 # Logits of the small problem on which a contender is tried first, so that first touches are not counted.
-WARM_UP: Final = 1 << 15
+WARM_UP: Final = 1 << 17
 
 
 def _main() -> None:

@@ -57,20 +57,11 @@ SHOWN: Final = (
 def plans() -> list[PanelPlan]:
     """Every panel, the one that the README shows first."""
     first = Problem((2, 21, 512, 512))
-    everything = (
-        "ce",
-        "dice",
-        _MIXTURE,
-        "focal",
-        "jaccard",
-        "tversky(alpha=0.3, beta=0.7)",
-        "lovasz",
-        "ce + lovasz",
-    )
+    losses = ("ce", "dice", _MIXTURE, "focal", "jaccard", "tversky(alpha=0.3, beta=0.7)", "lovasz", "ce + lovasz")
     low = Problem((4, 150, 128, 128), upsample=4)
     judged = Problem((4, 21, 512, 512))
     return [
-        plan_panel(first, everything, key=FIRST),
+        plan_panel(first, losses, key=FIRST),
         # One step of kornia's Lovász takes seconds here and is at 21 classes already.
         _without(
             plan_panel(Problem((1, 150, 512, 512)), ("ce", _MIXTURE, "focal", "lovasz"), key=MANY),
