@@ -207,7 +207,7 @@ def test_the_readme(result: Result, tmp_path: Path) -> None:
     assert path.name == "new.json"
     block = readme.render(found, "benchmarks/results/new.json")
     line = next(line for line in block.splitlines() if line.startswith("| ce, "))
-    assert line == "| ce, 2×21×512×512 | 80 ms | 30 ms | – | **4.0 ms** | 126 MiB | **42 MiB** |"
+    assert line == "| ce, 2×21×512×512 | 80 ms | 30 ms | – | **4.0 ms** | 20× | 126 MiB | **42 MiB** |"
     assert "![Time and peak memory of losses and of evaluation](benchmarks/results/new.png)" in block
     met = sum(verdict.status == "met" for verdict in found.verdicts)
     assert f"{met} of " in block

@@ -7,6 +7,7 @@ before has left was given back, and what stays (code, thread pools) lies below i
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 import torch
 
-from segcrit.bench.contenders import find
+from segcrit.bench.contenders import COMPILED, find
 from segcrit.bench.measure import allocated_peak, resident_peak
 from segcrit.bench.problems import Problem, Tensors
 from segcrit.bench.records import Memory
@@ -26,6 +27,13 @@ __all__ = ["LINE", "WARM_UP"]
 LINE: Final = "segcrit-memory "
 # Logits of the small problem on which a contender is tried first, so that first touches are not counted.
 WARM_UP: Final = 1 << 17
+_IMPORTS: Final = {
+    COMPILED: ("torch._inductor.compile_fx",),
+    "monai": ("monai.losses", "monai.metrics"),
+    "kornia": ("kornia.losses",),
+    "smp": ("segmentation_models_pytorch.losses",),
+    "torchmetrics": ("torchmetrics.classification",),
+}
 
 
 def _main() -> None:
@@ -37,6 +45,7 @@ def _follow(order: dict[str, Any]) -> None:
     torch.set_num_threads(order["threads"])
     for module in order["modules"]:
         importlib.import_module(module)
+    _settle({task["key"][1] for task in order["tasks"]})
     made: tuple[Problem, Tensors] | None = None
     for task in order["tasks"]:
         problem = Problem(**{**task["problem"], "shape": tuple(task["problem"]["shape"])})
@@ -48,8 +57,21 @@ def _follow(order: dict[str, Any]) -> None:
         except Exception as error:
             # One contender that cannot run here is no reason to lose the others.
             answer = {"failed": describe(error)}
-        torch.compiler.reset()
         print(LINE + json.dumps(answer), flush=True)
+
+
+def _settle(libraries: set[str]) -> None:
+    """Import what takes part, and let the garbage collector look no more at the million objects that this makes.
+
+    Every measurement collects garbage before and after; with the imports under its eyes each time would take longer
+    than the measurement.
+    """
+    for library in sorted(libraries & set(_IMPORTS)):
+        for module in _IMPORTS[library]:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
 
 
 def _measure(key: tuple[str, str, str], problem: Problem, tensors: Tensors) -> Memory:
@@ -72,6 +94,8 @@ def _measure(key: tuple[str, str, str], problem: Problem, tensors: Tensors) -> M
         fresh()
         allocated = allocated_peak(lambda: work.step(tensors))
     fresh()
+    if contender.is_compiled:
+        torch.compiler.reset()
     return Memory(resident, allocated)
 
 

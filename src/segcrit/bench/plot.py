@@ -12,7 +12,7 @@ from segcrit._files import atomic_path
 from segcrit.bench.contenders import EVALUATION
 from segcrit.bench.fit import size_in_words
 from segcrit.bench.records import Panel, Result, Row
-from segcrit.bench.table import seconds
+from segcrit.bench.table import seconds, threads_in_words
 from segcrit.errors import ParameterError
 
 __all__ = ["check_picture", "draw"]
@@ -87,9 +87,8 @@ def draw(result: Result, path: str | Path, *, chosen: Sequence[tuple[str, str]] 
         _bars(axes[1], groups, places, sizes, [group.panel.problem.logits_bytes / _MIB for group in groups])
         axes[1].set_title("peak memory beyond the logits, gradient included", fontsize=9, loc="left")
         axes[1].set_xlabel("MiB; dotted: size of the logits", fontsize=8)
-    machine = result.machine
     figure.suptitle(
-        f"{machine['processor']}, {machine['threads']} threads, torch {result.versions['torch']}, {result.date[:10]}",
+        f"{result.machine['processor']}, {threads_in_words(result)}, torch {result.versions['torch']}, {result.date[:10]}",
         fontsize=8,
         color="#555555",
         x=0.995,

@@ -21,6 +21,7 @@ __all__ = [
     "precision_rows",
     "seconds",
     "target_rows",
+    "threads_in_words",
 ]
 
 HEAD: Final = ("what", "library", "ms", "20 – 80 %", "runs", "× copy", "vs eager", "vs compiled", "MiB", "× logits")
@@ -54,7 +55,7 @@ def about_machine(result: Result) -> str:
     cache = machine["last_level_cache_bytes"]
     words = [
         str(machine["processor"]),
-        f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}",
+        threads_in_words(result),
         str(machine["vector_instructions"]),
         *([f"last-level cache {size_in_words(cache)}"] if cache else []),
         *([f"memory {size_in_words(machine['memory_bytes'])}"] if machine["memory_bytes"] else []),
@@ -62,6 +63,12 @@ def about_machine(result: Result) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in result.versions.items())
     engine = list(result.engines.values())[-1]
     return f"{', '.join(words)}. {versions}. Engine of the segcrit rows: {engine}. Measured on {result.date[:10]}."
+
+
+def threads_in_words(result: Result) -> str:
+    """ "1 thread", "2 threads"."""
+    threads = result.machine["threads"]
+    return f"{threads} thread{'s' if threads != 1 else ''}"
 
 
 def about_panel(panel: Panel) -> str:
@@ -167,8 +174,13 @@ def target_rows(result: Result) -> list[list[str]]:
         [
             verdict.name,
             verdict.demand,
-            "" if verdict.measured is None else f"{verdict.measured:.3g}",
+            "" if verdict.measured is None else _figure(verdict.measured),
             verdict.status if verdict.measured is not None else f"{verdict.status}: {verdict.detail}",
         ]
         for verdict in result.verdicts
     ]
+
+
+def _figure(value: float) -> str:
+    # Three digits would round a cosine of 0.99995 to 1.
+    return f"{value:.6f}" if 0.99 < value < 1 else f"{value:.3g}"
