@@ -77,9 +77,9 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_change_of_settings_is_named() -> None:
     stored = Settings().to_dict()
-    require_same(stored, {"steps": 440, "crop": []}, "runs/x")
+    require_same(stored, {"steps": 280, "crop": []}, "runs/x")
     with pytest.raises(ParameterError, match=r"batch size 8, learning rate 0\.003.*got 16, 0\.1"):
-        require_same(stored, {"batch_size": 16, "learning_rate": 0.1, "steps": 440}, "runs/x")
+        require_same(stored, {"batch_size": 16, "learning_rate": 0.1, "steps": 280}, "runs/x")
 
 
 # -------------------------------------------------------------------------------------------------- batches

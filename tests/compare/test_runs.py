@@ -15,7 +15,7 @@ from torch import nn
 import segcrit
 from segcrit.comparison import context as context_module
 from segcrit.comparison import module as module_module
-from segcrit.comparison import runner, session
+from segcrit.comparison import evaluation_images, runner, session
 from segcrit.comparison.batches import read_batch
 from segcrit.comparison.records import Results
 from segcrit.comparison.results import read_results
@@ -427,6 +427,30 @@ def test_figures_of_the_foreground_leave_out_what_is_the_background(folder: Path
     assert same.figures.foreground_iou == pytest.approx(np.nanmean(same.figures.iou[1:]))
     assert same.best_validation == max(same.validation.foreground_iou)
     assert same.validation.miou == every.losses[0].seeds[0].validation.miou
+
+
+def test_images_of_one_size_are_judged_together_and_counted_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    predict = module_module.Trainee.predict
+    monkeypatch.setattr(
+        module_module.Trainee, "predict", lambda self, image: (sizes.append(len(image)), predict(self, image))[1]
+    )
+    together = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "a", save_predictions=True, **STEPS)
+    assert set(sizes) == {3}
+    monkeypatch.setattr(evaluation_images, "_MOST_IMAGES", 1)
+    alone = segcrit.compare(tiny, folder, ["ce"], out=tmp_path / "b", save_predictions=True, **STEPS)
+    assert sizes[-1] == 1
+    first, second = (run.losses[0].seeds[0].counts for run in (together, alone))
+    assert first is not None
+    assert second is not None
+    assert first.ids == second.ids == ("09", "10", "11")
+    np.testing.assert_array_equal(first.tp, second.tp)
+    np.testing.assert_array_equal(first.fp, second.fp)
+    for name in first.ids:
+        path = Path("losses") / "01-ce" / "seed-0" / "predictions" / f"{name}.png"
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
 
 
 def test_a_run_is_not_written_over(folder: Path, tmp_path: Path) -> None:

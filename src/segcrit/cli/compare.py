@@ -98,13 +98,13 @@ def _add_run(group: Any) -> None:
 
 
 def _add_training(group: Any) -> None:
-    group.add_argument("--steps", type=int, metavar="N", help="steps of each training (default 440)")
+    group.add_argument("--steps", type=int, metavar="N", help="steps of each training (default 280)")
     group.add_argument(
         "--epochs",
         type=int,
         metavar="N",
         help="passes over the training images, each with a validation and a checkpoint; beside --steps: into how many "
-        "parts the steps are divided (default 10)",
+        "parts the steps are divided (default 7)",
     )
     group.add_argument(
         "--batch-size", type=int, metavar="N", help="crops in a step, over all devices (default 8; volumes 2)"

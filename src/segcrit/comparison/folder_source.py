@@ -11,15 +11,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from segcrit._constants import Task
+from segcrit.comparison.evaluation_images import EvaluationImages, batches_of_equal_size
 from segcrit.comparison.machine import available_memory, usable_cores
 from segcrit.comparison.records import ClassEntry
 from segcrit.comparison.sampling import CropDataset, EpochSampler, Item
 from segcrit.comparison.settings import Settings
 from segcrit.comparison.source import Part, Progress, SourceInfo, TestImage
 from segcrit.data.model import LabelSource, SegmentationData, Split
+from segcrit.data.reading import mask_shape, probe
 from segcrit.errors import DataError, ParameterError
 from segcrit.weights import ClassFrequencies, class_frequencies
 
@@ -149,9 +151,10 @@ class FolderSource:
         """See :class:`Source`."""
         if part not in self._loaders:
             self._preload(part)
+            ids = self.data.splits[part][rank::world]
             self._loaders[part] = DataLoader(
-                _EvaluationImages(self.data.splits[part][rank::world], self._read_full),
-                batch_size=1,
+                EvaluationImages(ids, self._read_full),
+                batch_sampler=batches_of_equal_size([self._size(id) for id in ids]),
                 num_workers=self._number_of_workers(part),
                 pin_memory=torch.cuda.is_available(),
             )
@@ -207,6 +210,13 @@ class FolderSource:
         weight = sample.weight if labels == "train" else None
         return np.ascontiguousarray(self._apply(sample.image), dtype=np.float32), label, weight
 
+    def _size(self, id: str) -> tuple[int, ...]:
+        """Size of an image, from memory or from the header of its mask."""
+        kept = self._cache.get(("masks", id))
+        if kept is not None:
+            return tuple(kept[1].shape)
+        return mask_shape(probe(self.data.case(id).mask), self.data.spatial_dims)
+
     def _preload(self, split: Split) -> None:
         """Decode a split once and keep it, if it fits into the memory."""
         ids = self.data.splits[split]
@@ -231,23 +241,6 @@ class FolderSource:
             # Cropping a decoded image is cheap; processes pay off beside a GPU, and only where they share the memory.
             return 4 if torch.cuda.is_available() and cores > 4 and os.name == "posix" else 0
         return min(8, cores // 2) if cores > 1 else 0
-
-
-class _EvaluationImages(Dataset[dict[str, Any]]):
-    def __init__(self, ids: Sequence[str], read: Callable[[str], Item]) -> None:
-        self.ids = tuple(ids)
-        self.read = read
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        image, label, _ = self.read(self.ids[position])
-        return {
-            "image": torch.from_numpy(image),
-            "label": torch.from_numpy(np.ascontiguousarray(label)),
-            "id": self.ids[position],
-        }
 
 
 def default_crop(size: Sequence[int]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import lightning.pytorch as lightning
 import torch
 
+from segcrit.comparison.batches import read_batch
 from segcrit.comparison.machine import peak_memory
 from segcrit.comparison.module import DivergedError
 from segcrit.comparison.progress import SilentReporter
@@ -61,13 +62,15 @@ class _Stopwatch(lightning.Callback):
     def __init__(self) -> None:
         self.start = 0.0
         self.seconds = 0.0
-        self.batches = 0
+        self.images = 0
 
     def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self.start = time.perf_counter()
 
-    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
-        self.batches += 1
+    def on_validation_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self.images += len(read_batch(batch).image)
         self.seconds = time.perf_counter() - self.start
 
 
@@ -78,7 +81,7 @@ def measure(context: Context, loss: LossPlan, *, steps: int, validate: int = 0, 
         context: the comparison.
         loss: the loss.
         steps: number of steps.
-        validate: number of validation images to time, 0 for none.
+        validate: number of validation batches to time, 0 for none.
         share: number of processes that will share a batch.
 
     Raises:
@@ -96,13 +99,13 @@ def measure(context: Context, loss: LossPlan, *, steps: int, validate: int = 0, 
     )
     with with_interrupts(trainer):
         trainer.fit(trainee)
-    images = context.source.info.images.get("val") or watch.batches
+    images = context.source.info.images.get("val") or watch.images
     cost = recorder.cost(trainee)
     return Measured(
         cost.step_seconds,
         cost.loss_share,
         peak_memory(trainee.device),
-        watch.seconds / watch.batches * images if watch.batches else float("nan"),
+        watch.seconds / watch.images * images if watch.images else float("nan"),
     )
 
 

@@ -31,7 +31,7 @@ from segcrit.errors import MissingExtraError, ParameterError, SegcritError
 
 __all__ = ["UNET_FEATURES", "Network", "Purpose", "make_network"]
 
-# Encoder widths 16 to 128 and a last decoder width: 0.5 million parameters in 2-D, 440 steps of 8 crops of
+# Encoder widths 16 to 128 and a last decoder width: 0.5 million parameters in 2-D, 280 steps of 8 crops of
 # 128 x 128 in about a minute on two cores.
 UNET_FEATURES: Final = (16, 16, 32, 64, 128, 16)
 

@@ -81,9 +81,9 @@ def compare(
             ``class_weight="median"`` and ``pos_weight="auto"`` are computed from the training split.
         out: the run's folder; by default a new one in ``runs/``.
         seeds: how many seeds (0, 1, ...), or which; default 1.
-        steps: optimisation steps of each training; default 440.
+        steps: optimisation steps of each training; default 280.
         epochs: passes over the training images, validated after each. Beside ``steps``: into how many parts
-            the training is divided, with a validation and a checkpoint after each; default 10.
+            the training is divided, with a validation and a checkpoint after each; default 7.
         batch_size: crops in a step over all devices; default 8 for images, 2 for volumes.
         crop: size of the training crops; by default 128 (2-D) or 64 (3-D) where the images are so large.
         learning_rate: peak of the schedule; by default what suits the network (0.003 for the

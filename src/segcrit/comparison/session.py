@@ -28,7 +28,7 @@ __all__ = ["CostEstimate", "Session", "estimate_cost"]
 # Steps of the look before the training, and of an estimate.
 _PREFLIGHT_STEPS: Final = 1
 _ESTIMATE_STEPS: Final = 12
-_ESTIMATE_IMAGES: Final = 2
+_ESTIMATE_BATCHES: Final = 2
 
 
 class Session:
@@ -211,7 +211,7 @@ def estimate_cost(prepared: Prepared) -> CostEstimate:
     for position, plan in enumerate(prepared.plans):
         context.reporter.preparing("measuring a few steps of every loss", position, len(prepared.plans))
         measured = _measure(
-            context, plan, steps=min(_ESTIMATE_STEPS, settings.steps), validate=_ESTIMATE_IMAGES, share=world
+            context, plan, steps=min(_ESTIMATE_STEPS, settings.steps), validate=_ESTIMATE_BATCHES, share=world
         )
         if measured is None:
             measured = Measured(float("nan"), float("nan"), float("nan"), float("nan"))

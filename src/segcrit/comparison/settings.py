@@ -63,8 +63,8 @@ class Settings:
 
     task: Task = "multiclass"
     seeds: tuple[int, ...] = (0,)
-    steps: int = 440
-    epochs: int = 10
+    steps: int = 280
+    epochs: int = 7
     passes: int = 0
     batch_size: int = 8
     crop: tuple[int, ...] = ()
