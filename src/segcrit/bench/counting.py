@@ -42,6 +42,12 @@ def counters(from_logits: bool, task: str) -> Iterator[Row]:
     if task == "multiclass":
         yield "torchmetrics", "MulticlassJaccardIndex", partial(_torchmetrics, from_logits, "Jaccard"), ""
         yield "torchmetrics", "MulticlassConfusionMatrix", partial(_torchmetrics, from_logits, "Confusion"), ""
+        yield (
+            "torchmetrics",
+            "segmentation.MeanIoU",
+            partial(_torchmetrics_mean_iou, from_logits),
+            "averages over images",
+        )
         yield "monai", "get_confusion_matrix", partial(_monai_confusion, from_logits), ""
         yield "monai", "compute_iou", partial(_monai_iou, from_logits), "averages over images"
     else:
@@ -109,6 +115,18 @@ def _torchmetrics(from_logits: bool, which: str, problem: Problem) -> Counter:
         return metric
 
     return Counter(step, lambda result: _of_metric(result, which))
+
+
+def _torchmetrics_mean_iou(from_logits: bool, problem: Problem) -> Counter:
+    """Takes labels only, and makes one-hot tensors of them."""
+    metric = importlib.import_module("torchmetrics.segmentation").MeanIoU(problem.classes, input_format="index")
+    source = _Source(problem, from_logits)
+
+    def step(tensors: Tensors) -> Any:
+        metric.update(source.prediction(tensors), source.labels(tensors))
+        return metric
+
+    return Counter(step, lambda result: float(result.compute()))
 
 
 def _of_metric(metric: Any, which: str) -> float:

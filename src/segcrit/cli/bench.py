@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 DESCRIPTION = """\
-Measures, on this machine and for logits of your shape,
+Measures, on this machine's processor (not on a GPU) and for logits of your shape,
   - what each loss needs beyond the logits, forward and backward, against the memory that is free: does my batch fit?
   - how long it takes, beside a copy of the logits, PyTorch's own operations, the same through torch.compile, and the
     libraries that are installed (MONAI, kornia, segmentation-models-pytorch; torchmetrics for evaluation).
