@@ -231,7 +231,7 @@ def test_losses_of_a_module_of_the_user(tmp_path: Path, monkeypatch: pytest.Monk
         del _registry._TABLE["half_of_a_dice"], _registry._NAMES["half_of_a_dice"]
     rows = Result.load(tmp_path / "a.json").panels[0].rows
     assert [row.library for row in rows] == ["segcrit reference", "segcrit"]
-    assert all(row.extra for row in rows), [row.not_run for row in rows]
+    assert all(row.memory is not None for row in rows), [row.not_run for row in rows]
 
 
 def test_a_missing_compiler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
