@@ -13,13 +13,16 @@
 
 namespace baseline {
 int32_t execute(const segcrit_job& job, bool forward);
+int32_t count(const segcrit_count_job& task);
 }
 #ifdef SEGCRIT_X86
 namespace avx2 {
 int32_t execute(const segcrit_job& job, bool forward);
+int32_t count(const segcrit_count_job& task);
 }
 namespace avx512 {
 int32_t execute(const segcrit_job& job, bool forward);
+int32_t count(const segcrit_count_job& task);
 }
 #endif
 
@@ -27,6 +30,7 @@ namespace {
 
 struct Choice {
   int32_t (*execute)(const segcrit_job&, bool);
+  int32_t (*count)(const segcrit_count_job&);
   const char* name;
 };
 
@@ -38,10 +42,10 @@ Choice choose() {
   const bool narrowest = narrow && strcmp(asked, "avx2") != 0;
   if (!narrow && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512bw"))
-    return {avx512::execute, "avx512"};
-  if (!narrowest && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {avx2::execute, "avx2"};
+    return {avx512::execute, avx512::count, "avx512"};
+  if (!narrowest && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {avx2::execute, avx2::count, "avx2"};
 #endif
-  return {baseline::execute, "baseline"};
+  return {baseline::execute, baseline::count, "baseline"};
 }
 
 const Choice& choice() {
@@ -53,5 +57,6 @@ const Choice& choice() {
 
 SEGCRIT_EXPORT int32_t segcrit_forward(const segcrit_job* job) { return choice().execute(*job, true); }
 SEGCRIT_EXPORT int32_t segcrit_backward(const segcrit_job* job) { return choice().execute(*job, false); }
+SEGCRIT_EXPORT int32_t segcrit_count(const segcrit_count_job* job) { return choice().count(*job); }
 SEGCRIT_EXPORT const char* segcrit_instruction_set(void) { return choice().name; }
-SEGCRIT_EXPORT int32_t segcrit_abi(void) { return 1; }
+SEGCRIT_EXPORT int32_t segcrit_abi(void) { return 2; }

@@ -15,6 +15,7 @@ from segcrit import _reduce
 from segcrit._dtypes import compute_dtype, table_dtype
 from segcrit._gate import Batch
 from segcrit._masking import View, read_labels, read_target, read_weight, refuse_fractions
+from segcrit.engines.interpolation import interpolate
 from segcrit.engines.operators import sweep
 from segcrit.engines.reference import select, transform_logits
 from segcrit.engines.request import call_suffix
@@ -138,10 +139,20 @@ def measure(
     sigmoid = batch.task != "multiclass"
     if group.exact and batch.kind == "soft" and check:
         refuse_fractions(_read_whole(batch, View()).target)
-    suffix = call_suffix(batch.kind, batch.ignore_index, confusion=confusion, maps=maps, check=check, backend=backend)
+    suffix = call_suffix(
+        batch.kind,
+        batch.ignore_index,
+        confusion=confusion,
+        maps=maps,
+        check=check,
+        upsample=batch.upsample,
+        align_corners=batch.align_corners,
+        save=torch.is_grad_enabled() and batch.logits.requires_grad,
+        backend=backend,
+    )
     bias = _bias(group, batch, lookup)
     coefficients = _coefficients(group, batch, lookup, sigmoid)
-    pixel, tables, counts, moments, confusion_counts, raw_maps = sweep(
+    pixel, tables, counts, moments, confusion_counts, raw_maps, _ = sweep(
         batch.logits, batch.target, batch.pixel_weight, coefficients, bias, group.request + suffix
     )
     if group.custom and batch.pixel_weight is not None:
@@ -192,9 +203,8 @@ class _Whole:
 
 
 def _read_whole(batch: Batch, view: View) -> _Whole:
-    images, *spatial = batch.logits.shape[0], *batch.logits.shape[2:]
-    pixels = math.prod(spatial)
-    keep = batch.target.ndim - len(spatial)
+    images, pixels = batch.logits.shape[0], math.prod(batch.size)
+    keep = batch.target.ndim - len(batch.size)
     target = batch.target.reshape(*batch.target.shape[:keep], pixels)
     dtype = compute_dtype(batch.logits.dtype)
     reading = read_target(
@@ -213,9 +223,11 @@ def _read_whole(batch: Batch, view: View) -> _Whole:
 
 
 def _flat_logits(batch: Batch) -> Tensor:
-    """(N, C, M) in the arithmetic's dtype."""
-    pixels = math.prod(batch.logits.shape[2:])
-    return batch.logits.reshape(*batch.logits.shape[:2], pixels).to(compute_dtype(batch.logits.dtype))
+    """(N, C, M) in the arithmetic's dtype; what sorts all pixels needs them all, upsampled ones too."""
+    logits = batch.logits.to(compute_dtype(batch.logits.dtype))
+    if batch.upsample:
+        logits = interpolate(logits, batch.size, batch.align_corners)
+    return logits.reshape(*logits.shape[:2], math.prod(batch.size))
 
 
 def _class_losses(term: PlannedTerm, tables: Tensor, counts: Tensor, moments: Tensor) -> Tensor:
@@ -347,7 +359,7 @@ def _custom_map(term: PlannedTerm, group: Group, batch: Batch, lookup: Lookup, l
     """
     sigmoid = batch.task != "multiclass"
     classes = batch.logits.shape[1]
-    shape = batch.logits.shape if sigmoid else (batch.logits.shape[0], *batch.logits.shape[2:])
+    shape = (*batch.logits.shape[: 2 if sigmoid else 1], *batch.size)
     class_weight = class_weight_of(term, lookup, log_probability, classes)
     if batch.kind == "soft":
         return _custom_soft_map(term, group, batch, lookup, class_weight).reshape(shape)

@@ -35,6 +35,9 @@ class Batch:
         pixel_weight: (N, *S) or None.
         task: multiclass, multilabel or binary.
         ignore_index: label that does not count.
+        size: spatial size *S of the target.
+        upsample: the logits have another spatial size and are interpolated linearly to that of the target.
+        align_corners: how, as in ``torch.nn.functional.interpolate``.
     """
 
     logits: Tensor
@@ -43,6 +46,9 @@ class Batch:
     pixel_weight: Tensor | None
     task: Task
     ignore_index: int
+    size: tuple[int, ...]
+    upsample: bool
+    align_corners: bool
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -127,9 +133,10 @@ def _check_logits(logits: Any, task: Task, num_classes: int | None) -> None:
         )
 
 
-def _target_form(logits: Tensor, target: Tensor, task: Task) -> tuple[Tensor, TargetKind]:
-    images, _, *spatial = logits.shape
+def _target_form(logits: Tensor, target: Tensor, task: Task, spatial: tuple[int, ...]) -> tuple[Tensor, TargetKind]:
+    images, channels = logits.shape[:2]
     labels = (images, *spatial)
+    dense = (images, channels, *spatial)
     column = (images, 1, *spatial)
     integer = is_integer(target.dtype)
     if task == "multiclass":
@@ -137,9 +144,9 @@ def _target_form(logits: Tensor, target: Tensor, task: Task) -> tuple[Tensor, Ta
             return target, "index"
         if tuple(target.shape) == column:
             return target.squeeze(1), "index"
-        if target.shape == logits.shape:
+        if tuple(target.shape) == dense:
             return target, "onehot" if integer else "soft"
-        expected = f"a target of shape {labels} or {column} (labels), or {tuple(logits.shape)} (one-hot or soft)"
+        expected = f"a target of shape {labels} or {column} (labels), or {dense} (one-hot or soft)"
     elif task == "binary":
         if tuple(target.shape) == labels:
             return target.unsqueeze(1), "index" if integer else "soft"
@@ -147,9 +154,9 @@ def _target_form(logits: Tensor, target: Tensor, task: Task) -> tuple[Tensor, Ta
             return target, "index" if integer else "soft"
         expected = f"a target of shape {labels} or {column} with values 0 and 1"
     else:
-        if target.shape == logits.shape:
+        if tuple(target.shape) == dense:
             return target, "index" if integer else "soft"
-        expected = f"a target of shape {tuple(logits.shape)} with a value 0 or 1 for each channel"
+        expected = f"a target of shape {dense} with a value 0 or 1 for each channel"
     if tuple(target.shape[-len(spatial) :]) != tuple(spatial) and spatial and target.ndim in (len(labels), logits.ndim):
         advice = (
             "The spatial sizes differ: resize the logits to the mask (upsample='linear' does that), never the labels."
@@ -180,8 +187,8 @@ def _check_target(logits: Tensor, target: Any) -> None:
         )
 
 
-def _check_weight(logits: Tensor, pixel_weight: Tensor) -> Tensor:
-    labels = (logits.shape[0], *logits.shape[2:])
+def _check_weight(logits: Tensor, pixel_weight: Tensor, spatial: tuple[int, ...]) -> Tensor:
+    labels = (logits.shape[0], *spatial)
     check_tensor("pixel_weight", pixel_weight)
     _check_dense("pixel_weight", pixel_weight)
     if pixel_weight.is_complex():
@@ -217,18 +224,34 @@ def as_batch(
     task: Task,
     num_classes: int | None,
     ignore_index: int,
+    upsample: bool = False,
+    align_corners: bool = False,
 ) -> Batch:
     """Check the structure of a call's tensors and freeze them.
+
+    Args:
+        logits: the network's output.
+        target: labels, one-hot or soft target.
+        pixel_weight: weights or None.
+        task: multiclass, multilabel or binary.
+        num_classes: number of channels that the logits must have, or None.
+        ignore_index: label that does not count.
+        upsample: logits of another spatial size than the target's are allowed and are interpolated.
+        align_corners: how, as in ``torch.nn.functional.interpolate``.
 
     Raises:
         ShapeError, DtypeError, DeviceError: with what was expected, what came and what to do.
     """
     _check_logits(logits, task, num_classes)
     _check_target(logits, target)
-    target, kind = _target_form(logits, target, task)
+    size = tuple(logits.shape[2:])
+    wanted = tuple(target.shape[target.ndim - len(size) :]) if target.ndim > len(size) else size
+    upsample = upsample and wanted != size and 0 not in (*size, *wanted)
+    size = wanted if upsample else size
+    target, kind = _target_form(logits, target, task, size)
     if pixel_weight is not None:
-        pixel_weight = _check_weight(logits, pixel_weight)
-    return Batch(logits, target, kind, pixel_weight, task, ignore_index)
+        pixel_weight = _check_weight(logits, pixel_weight, size)
+    return Batch(logits, target, kind, pixel_weight, task, ignore_index, size, upsample, bool(align_corners))
 
 
 _warned_probabilities = False

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segcrit import _gate
@@ -54,7 +53,8 @@ class Criterion(nn.Module):
         class_weight: for every term without its own: one weight ≥ 0 for each class. Pixel losses weigh the label and divide
             by the weights of what counts; region and ranking losses take Σ w l / Σ w over classes.
         pos_weight: for every ``bce`` term without its own: weight of positives, a number or one for each channel.
-        upsample: ``"linear"`` interpolates the logits (bi- or trilinearly) to the size of the target; labels never change.
+        upsample: ``"linear"`` interpolates the logits (bi- or trilinearly) to the size of the target, pixels by pixels:
+            logits of full resolution never exist. Labels never change.
         align_corners: as in ``torch.nn.functional.interpolate``.
         process_group: None, ``"world"`` or a process group: every rank returns the loss of the joined batch, and the
             gradients that DDP averages are exactly its gradients. Ranks may hold different numbers of valid pixels, or none.
@@ -215,7 +215,7 @@ class Criterion(nn.Module):
         """
         with torch.no_grad():
             batch = self._batch(logits, target, pixel_weight)
-            shape = (batch.logits.shape[0], *batch.logits.shape[2:])
+            shape = (batch.logits.shape[0], *batch.size)
             result = batch.logits.new_zeros(shape, dtype=compute_dtype(batch.logits.dtype))
             for group in self._plan.groups:
                 members = (*group.pixel, *group.custom)
@@ -231,9 +231,7 @@ class Criterion(nn.Module):
                     result += term.weight * share.to(result.dtype) * part
             return result
 
-    def _batch(self, logits: Any, target: Any, pixel_weight: Any) -> Batch:
-        if self.upsample is not None and isinstance(logits, Tensor) and isinstance(target, Tensor):
-            logits = resize(logits, target, self.align_corners)
+    def _batch(self, logits: Any, target: Any, pixel_weight: Any, *, is_level: bool = False) -> Batch:
         batch = _gate.as_batch(
             logits,
             target,
@@ -241,6 +239,8 @@ class Criterion(nn.Module):
             task=self.task,
             num_classes=self.num_classes,
             ignore_index=self.ignore_index,
+            upsample=self.upsample is not None or is_level,
+            align_corners=self.align_corners,
         )
         if not torch.compiler.is_compiling():
             self._calls += 1
@@ -295,8 +295,7 @@ class Criterion(nn.Module):
         for position, (level, weight) in enumerate(zip(logits, weights, strict=True)):
             if weight == 0.0 and position > 0:
                 continue
-            resized = resize(level, target, self.align_corners)
-            batch = self._batch(resized, target, pixel_weight)
+            batch = self._batch(level, target, pixel_weight, is_level=True)
             levels.append(self._measure_level(weight, batch, statistics and position == 0))
         return levels
 
@@ -485,20 +484,6 @@ def default_level_weights(levels: int) -> tuple[float, ...]:
         weights[-1] = 0.0
     total = sum(weights)
     return tuple(weight / total for weight in weights)
-
-
-def resize(logits: Any, target: Any, align_corners: bool) -> Any:
-    """Logits interpolated linearly to the spatial size of the target; unchanged where the sizes agree."""
-    if not isinstance(logits, Tensor) or not isinstance(target, Tensor) or logits.ndim < 3 or target.ndim < 2:
-        return logits
-    dimensions = logits.ndim - 2
-    size = target.shape[-dimensions:]
-    if logits.shape[2:] == size or len(size) != dimensions:
-        return logits
-    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}.get(dimensions)
-    if mode is None or not logits.dtype.is_floating_point:
-        return logits
-    return F.interpolate(logits, size=tuple(size), mode=mode, align_corners=align_corners)
 
 
 def _warn_about(plan: Plan) -> None:

@@ -18,7 +18,7 @@ from segcrit import _gate
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit._dtypes import compute_dtype
 from segcrit._evaluate import measure, per_class, term_values
-from segcrit.criterion import _warn_about, resize
+from segcrit.criterion import _warn_about
 from segcrit.engines import check_name
 from segcrit.expression.syntax import Expression, Term
 from segcrit.formulas.ranking import DEFAULT_BINS
@@ -59,7 +59,6 @@ def evaluate(
     _gate.one_of("validate", validate, ("auto", "always", "never"))
     if upsample is not None:
         _gate.one_of("upsample", upsample, ("linear",))
-        logits = resize(logits, target, align_corners)
     plan = _plan(name, _gate.check_task(task), "sum" if reduction == "none" else reduction, parameters)
     batch = _gate.as_batch(
         logits,
@@ -68,6 +67,8 @@ def evaluate(
         task=plan.task,
         num_classes=None,
         ignore_index=_gate.check_ignore_index(ignore_index),
+        upsample=upsample is not None,
+        align_corners=align_corners,
     )
     check = validate == "always" or (validate == "auto" and logits.device.type == "cpu")
     if task == "multiclass" and validate != "never" and not torch.compiler.is_compiling():

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 import segcrit
-from segcrit.engines import native
 
 
 @pytest.fixture(autouse=True, params=["reference", "cpu"])
@@ -17,6 +16,5 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     available = {backend.name: backend for backend in segcrit.backends()}
     if not available[name].available:
         pytest.skip(available[name].reason)
-    monkeypatch.setattr(native, "_SMALLEST_IMAGE", 1)
     with segcrit.use_backend(name):
         yield name

@@ -110,13 +110,24 @@ def test_inductor():
     both(module, torch.compile(module, fullgraph=True), p.logits, p.target)
 
 
-def test_the_operators_keep_torchs_rules():
+@pytest.mark.parametrize("upsample", [False, True])
+def test_the_operators_keep_torchs_rules(upsample):
     """Schema, fake tensors and autograd registration, checked by PyTorch's own test of custom operators."""
     from segcrit.engines.request import Request, call_suffix
 
     p = problem(seed=146, dtype=torch.float32)
     request = Request(task="multiclass", fields=("I", "P", "T", "V"), errors="probability", bins=64, confusion=True)
-    text = request.encode() + call_suffix("index", -100, confusion=True, maps=False, check=True, backend="auto")
-    logits = p.logits.clone().requires_grad_()
+    text = request.encode() + call_suffix(
+        "index",
+        -100,
+        confusion=True,
+        maps=False,
+        check=True,
+        upsample=upsample,
+        align_corners=False,
+        save=True,
+        backend="auto",
+    )
+    logits = (p.logits[:, :, ::2, ::2] if upsample else p.logits).clone().requires_grad_()
     coefficients = torch.ones(0, 2, 4)
     torch.library.opcheck(torch.ops.segcrit.sweep.default, (logits, p.target, None, coefficients, None, text))

@@ -137,12 +137,13 @@ from segcrit.engines import native
 from segcrit.engines.reference import Sweep
 from segcrit.engines.request import Request
 torch.set_num_threads(2)
-request = Request("multiclass", fields=("I", "P", "T", "V"), check=True)
+request = Request("multiclass", fields=("I", "P", "T", "V"), check=True, save=True)
 logits, target = torch.randn(2, 3, 64, 64), torch.randint(3, (2, 64, 64))
 sweep = Sweep(logits, target, None, torch.ones(0, 2, 3), None)
 def run():
-    tables = native.forward(sweep, request)[1]
-    return tables, native.backward(sweep, request, torch.zeros(0), torch.ones_like(tables), torch.zeros(0), None)
+    result = native.forward(sweep, request)
+    ones = torch.ones_like(result[1])
+    return result[1], native.backward(sweep, request, result[6], torch.zeros(0), ones, torch.zeros(0), None)
 run()
 child = os.fork()
 if child == 0:

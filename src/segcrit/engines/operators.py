@@ -30,10 +30,10 @@ def _compute(
     coefficients: Tensor,
     logit_bias: Tensor | None,
     request: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     plan = Request.decode(request)
     engine = pick(plan.backend, logits.device)
-    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = engine.forward(
+    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = engine.forward(
         Sweep(logits, target, pixel_weight, coefficients, logit_bias), plan
     )
     return result
@@ -50,8 +50,8 @@ def _sweep_fake(
     coefficients: Tensor,
     logit_bias: Tensor | None,
     request: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    shapes = Shapes.of(logits, Request.decode(request))
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    shapes = Shapes.of(logits, target, Request.decode(request))
     return (
         logits.new_empty(shapes.pixel, dtype=shapes.table),
         logits.new_empty(shapes.tables, dtype=shapes.table),
@@ -59,6 +59,7 @@ def _sweep_fake(
         logits.new_empty(shapes.histogram, dtype=shapes.table),
         logits.new_empty(shapes.confusion, dtype=torch.int64),
         logits.new_empty(shapes.maps, dtype=shapes.compute),
+        logits.new_empty(shapes.normalizers, dtype=shapes.compute),
     )
 
 
@@ -68,6 +69,7 @@ def _compute_gradient(
     pixel_weight: Tensor | None,
     coefficients: Tensor,
     logit_bias: Tensor | None,
+    normalizers: Tensor,
     pixel_gradient: Tensor,
     table_gradient: Tensor,
     moment_gradient: Tensor,
@@ -79,6 +81,7 @@ def _compute_gradient(
     result: Tensor = engine.backward(
         Sweep(logits, target, pixel_weight, coefficients, logit_bias),
         plan,
+        normalizers,
         pixel_gradient,
         table_gradient,
         moment_gradient,
@@ -97,6 +100,7 @@ def _sweep_backward_fake(
     pixel_weight: Tensor | None,
     coefficients: Tensor,
     logit_bias: Tensor | None,
+    normalizers: Tensor,
     pixel_gradient: Tensor,
     table_gradient: Tensor,
     moment_gradient: Tensor,
@@ -108,10 +112,10 @@ def _sweep_backward_fake(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     logits, target, pixel_weight, coefficients, logit_bias, request = inputs
-    ctx.save_for_backward(logits, target, pixel_weight, coefficients, logit_bias)
+    ctx.save_for_backward(logits, target, pixel_weight, coefficients, logit_bias, output[6])
     ctx.request = request
     ctx.has_maps = output[5].numel() > 0
-    ctx.mark_non_differentiable(output[2], output[4])
+    ctx.mark_non_differentiable(output[2], output[4], output[6])
     ctx.set_materialize_grads(True)
 
 
@@ -124,14 +128,16 @@ def _differentiate_with(
     moment_gradient: Tensor,
     _confusion: Any,
     map_gradient: Tensor,
+    _normalizers: Any,
 ) -> tuple[Tensor | None, ...]:
-    logits, target, pixel_weight, coefficients, logit_bias = ctx.saved_tensors
+    logits, target, pixel_weight, coefficients, logit_bias, normalizers = ctx.saved_tensors
     gradient = step(
         logits,
         target,
         pixel_weight,
         coefficients,
         logit_bias,
+        normalizers,
         pixel_gradient,
         table_gradient,
         moment_gradient,
@@ -185,11 +191,11 @@ def sweep(
     coefficients: Tensor,
     logit_bias: Tensor | None,
     request: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One pass over the pixels; see ``engines.reference.forward`` for what comes back."""
     traced = torch.compiler.is_compiling() or type(logits) not in (Tensor, torch.nn.Parameter)
     step: Callable[..., Any] = _sweep if traced else _EagerSweep.apply
-    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = step(
+    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = step(
         logits, target, pixel_weight, coefficients, logit_bias, request
     )
     return result

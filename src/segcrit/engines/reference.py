@@ -6,6 +6,7 @@ time; probabilities are recomputed in the backward pass, so that the extra memor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from segcrit._dtypes import compute_dtype
 from segcrit._masking import read_target, read_weight, refuse_fractions
 from segcrit.engines.binning import bin_index
-from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like
+from segcrit.engines.interpolation import interpolate, transpose
+from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like, spatial_size
 from segcrit.formulas.pixel import PixelFormula, pixel_formulas
 from segcrit.formulas.region import FIELDS
 
@@ -34,7 +36,7 @@ class Sweep:
     """The tensors of one sweep.
 
     Attributes:
-        logits: (N, C, *S), any float dtype and strides.
+        logits: (N, C, *S), any float dtype and strides; or (N, C, *low) where they are upsampled.
         target: labels (N, *S), or (N, C, *S).
         pixel_weight: (N, *S) or None.
         coefficients: (J, 2, C): for each pixel loss the coefficient of positives and of negatives.
@@ -66,16 +68,20 @@ def _flat(tensor: Tensor, images: slice, keep: int) -> Tensor:
 
 def _tiles(sweep: Sweep, request: Request) -> Iterator[_Tile]:
     images, classes = sweep.logits.shape[:2]
-    pixels = sweep.logits[0, 0].numel() if images else 0
+    size = spatial_size(sweep.logits, sweep.target)
+    pixels = math.prod(size)
     if images == 0 or pixels == 0:
         return
-    elements = min(_TILE_ELEMENTS, max(_SMALLEST_TILE, sweep.logits.numel() // _TILES_AT_LEAST))
+    elements = min(_TILE_ELEMENTS, max(_SMALLEST_TILE, images * classes * pixels // _TILES_AT_LEAST))
     budget = max(1, elements // classes)
     group = max(1, min(images, budget // pixels))
     step = min(pixels, budget)
+    if request.upsample:
+        # Whole rows of the first spatial axis, so that a tile is interpolated from a few rows of logits.
+        row = pixels // size[0]
+        step = max(1, step // row) * row
     for first in range(0, images, group):
         rows = slice(first, min(first + group, images))
-        logits = _flat(sweep.logits, rows, 2)
         keep = 1 if request.kind == "index" and not request.sigmoid else 2
         target = sweep.target[rows]
         if request.sigmoid and target.ndim == sweep.logits.ndim - 1:
@@ -85,9 +91,24 @@ def _tiles(sweep: Sweep, request: Request) -> Iterator[_Tile]:
         for start in range(0, pixels, step):
             columns = slice(start, min(start + step, pixels))
             yield _read_tile(
-                sweep, request, rows, columns, logits[..., columns], target[..., columns],
+                sweep, request, rows, columns, _logits(sweep, request, rows, columns), target[..., columns],
                 None if weight is None else weight[..., columns],
             )  # fmt: skip
+
+
+def _first_axis(size: tuple[int, ...], pixels: slice) -> slice:
+    """The rows of the first spatial axis that a run of whole rows of pixels takes up."""
+    row = math.prod(size[1:])
+    return slice(pixels.start // row, pixels.stop // row)
+
+
+def _logits(sweep: Sweep, request: Request, images: slice, pixels: slice) -> Tensor:
+    """(n, C, p), in the arithmetic's dtype where they are interpolated."""
+    if not request.upsample:
+        return _flat(sweep.logits, images, 2)[..., pixels]
+    size = spatial_size(sweep.logits, sweep.target)
+    low = sweep.logits[images].to(compute_dtype(sweep.logits.dtype))
+    return interpolate(low, size, request.align_corners, _first_axis(size, pixels)).flatten(2)
 
 
 def _read_tile(
@@ -219,15 +240,16 @@ def _fields(tile: _Tile, request: Request, probability: Tensor, dtype: torch.dty
         yield name, _class_sum(values, weight, dtype)
 
 
-def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One pass over the pixels.
 
     Returns:
         Pixel sums (J,), class sums (7, N or 1, C), histogram weights and moments (N or 1, C, 2, K), confusion counts and
-        pixel maps (J, N, *S) or, in sigmoid tasks, (J, N, C, *S); what was not asked for has no elements or is zero.
+        pixel maps (J, N, *S) or, in sigmoid tasks, (J, N, C, *S), and with a softmax the normalizers (2, N, *S): largest
+        logit and Σ exp(z − largest). What was not asked for has no elements or is zero.
     """
     logits = sweep.logits
-    shapes = Shapes.of(logits, request)
+    shapes = Shapes.of(logits, sweep.target, request)
     classes = logits.shape[1]
     device = logits.device
     pixel = torch.zeros(shapes.pixel, dtype=shapes.table, device=device)
@@ -236,8 +258,14 @@ def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Ten
     moments = torch.zeros(shapes.histogram, dtype=shapes.table, device=device)
     confusion = torch.zeros(shapes.confusion, dtype=torch.int64, device=device)
     maps = torch.zeros(shapes.maps, dtype=shapes.compute, device=device)
+    normalizers = torch.zeros(shapes.normalizers, dtype=shapes.compute, device=device)
     for tile in _tiles(sweep, request):
         log_p, log_q = _log_probabilities(tile, request)
+        if normalizers.numel():
+            largest = tile.logits.amax(1)
+            flat = normalizers.view(2, len(logits), -1)[:, tile.images, tile.pixels]
+            flat[0] = largest
+            flat[1] = torch.exp(tile.logits - largest[:, None]).sum(1)
         for index in range(len(request.pixel)):
             values = _pixel_values(sweep, request, tile, index, log_p, log_q)
             pixel[index] += values.sum(dtype=shapes.table)
@@ -256,7 +284,7 @@ def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Ten
             moments.view(-1).scatter_add_(0, index_of, weight * errors.reshape(-1).to(shapes.table))
         if request.confusion:
             confusion += _confusion(tile, request, classes)
-    return pixel, tables, counts, moments, confusion, maps
+    return pixel, tables, counts, moments, confusion, maps, normalizers
 
 
 def _confusion(tile: _Tile, request: Request, classes: int) -> Tensor:
@@ -277,6 +305,7 @@ def _confusion(tile: _Tile, request: Request, classes: int) -> Tensor:
 def backward(
     sweep: Sweep,
     request: Request,
+    normalizers: Tensor,
     pixel_gradient: Tensor,
     table_gradient: Tensor,
     moment_gradient: Tensor,
@@ -287,6 +316,7 @@ def backward(
     Args:
         sweep: the tensors of the forward pass.
         request: its request.
+        normalizers: of the forward pass; not used here, where a tile's softmax is cheap beside the rest.
         pixel_gradient: dL/d(pixel sums), (J,).
         table_gradient: dL/d(class sums), (7, N or 1, C).
         moment_gradient: dL/d(moments), (N or 1, C, 2, K).
@@ -296,7 +326,11 @@ def backward(
         dL/d(logits), in the logits' dtype and shape, 0 where ignored.
     """
     logits = sweep.logits
+    size = spatial_size(logits, sweep.target)
+    low = tuple(logits.shape[2:])
     gradient = gradient_like(logits).zero_()
+    # Many tiles add to one sample of upsampled logits: not in half precision.
+    samples = gradient.to(compute_dtype(logits.dtype)) if request.upsample else gradient
     for tile in _tiles(sweep, request):
         log_p, log_q = _log_probabilities(tile, request)
         probability = torch.exp(log_p)
@@ -314,9 +348,14 @@ def backward(
                 upstream = upstream + (part if request.sigmoid else part[:, None])
             result = result + upstream * tile.weight * _pixel_gradient(sweep, request, tile, index, log_p, log_q)
         result = torch.where(tile.valid, result * request.logit_scale, 0.0)
-        part = gradient[tile.images]
-        part.view(*part.shape[:2], -1)[..., tile.pixels] = result.to(logits.dtype)
-    return gradient
+        part = samples[tile.images]
+        if request.upsample:
+            rows = _first_axis(size, tile.pixels)
+            dense = result.reshape(*result.shape[:2], rows.stop - rows.start, *size[1:])
+            part += transpose(dense, low, size, request.align_corners, rows)
+        else:
+            part.view(*part.shape[:2], -1)[..., tile.pixels] = result.to(logits.dtype)
+    return gradient.copy_(samples) if request.upsample else gradient
 
 
 def _probability_gradient(

@@ -17,7 +17,7 @@ from segcrit._dtypes import compute_dtype, table_dtype
 from segcrit._masking import TargetKind, View
 from segcrit.formulas.region import FIELDS
 
-__all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like"]
+__all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like", "spatial_size"]
 
 Errors = Literal["none", "probability", "margin"]
 
@@ -56,6 +56,9 @@ class Request:
         confusion: count the confusion matrix.
         maps: also deliver the pixel losses unreduced.
         check: look at the values of the target and raise for those not allowed (costs a synchronisation on a GPU).
+        upsample: the logits have a lower resolution than the target and are interpolated linearly to it.
+        align_corners: how, as in ``torch.nn.functional.interpolate``.
+        save: also deliver what the backward pass of a softmax needs, the normalizers.
         backend: engine asked for, ``"auto"`` to choose.
     """
 
@@ -73,6 +76,9 @@ class Request:
     confusion: bool = False
     maps: bool = False
     check: bool = True
+    upsample: bool = False
+    align_corners: bool = False
+    save: bool = False
     backend: str = "auto"
 
     @property
@@ -96,19 +102,39 @@ class Request:
             PixelRequest(item["key"], tuple((name, value) for name, value in item["scalars"]), item["label_smoothing"])
             for item in raw["pixel"]
         )
-        kind, ignore_index, confusion, maps, check, backend = tail.split(",")
-        raw.update(kind=kind, ignore_index=int(ignore_index), check=check == "1", backend=backend)
-        raw["confusion"] = raw["confusion"] or confusion == "1"
-        raw["maps"] = raw["maps"] or maps == "1"
+        kind, ignore_index, flags, backend = tail.split(",")
+        confusion, maps, check, upsample, align_corners, save = (flag == "1" for flag in flags)
+        raw.update(kind=kind, ignore_index=int(ignore_index), check=check, backend=backend)
+        raw.update(upsample=upsample, align_corners=align_corners, save=save)
+        raw["confusion"] = raw["confusion"] or confusion
+        raw["maps"] = raw["maps"] or maps
         if kind != "soft":
             # On hard labels t² = t and min(p, t) = p t, so U = T and D = P + T − 2 I need no work of their own.
             raw["fields"] = tuple(name for name in raw["fields"] if name not in ("U", "D"))
         return Request(**raw)
 
 
-def call_suffix(kind: TargetKind, ignore_index: int, *, confusion: bool, maps: bool, check: bool, backend: str) -> str:
+def call_suffix(
+    kind: TargetKind,
+    ignore_index: int,
+    *,
+    confusion: bool,
+    maps: bool,
+    check: bool,
+    upsample: bool,
+    align_corners: bool,
+    save: bool,
+    backend: str,
+) -> str:
     """What only the call knows, as the end of a request's text (plain formatting, so that tracing sees a constant)."""
-    return f"|{kind},{ignore_index},{int(confusion)},{int(maps)},{int(check)},{backend}"
+    flags = f"{int(confusion)}{int(maps)}{int(check)}{int(upsample)}{int(align_corners)}{int(save)}"
+    return f"|{kind},{ignore_index},{flags},{backend}"
+
+
+def spatial_size(logits: torch.Tensor, target: torch.Tensor) -> tuple[int, ...]:
+    """Spatial size of a target (N, *S) or (N, C, *S) beside logits (N, C, *low)."""
+    dimensions = logits.ndim - 2
+    return tuple(target.shape[target.ndim - dimensions :])
 
 
 @dataclass(frozen=True)
@@ -120,12 +146,13 @@ class Shapes:
     histogram: tuple[int, ...]
     confusion: tuple[int, ...]
     maps: tuple[int, ...]
+    normalizers: tuple[int, ...]
     compute: torch.dtype
     table: torch.dtype
 
     @staticmethod
-    def of(logits: torch.Tensor, request: Request) -> Shapes:
-        """Shapes for logits (N, C, *S)."""
+    def of(logits: torch.Tensor, target: torch.Tensor, request: Request) -> Shapes:
+        """Shapes for logits (N, C, *S), or (N, C, *low) that are interpolated to the target's size."""
         images, classes = logits.shape[:2]
         losses = len(request.pixel)
         rows = images if request.per_image else 1
@@ -137,13 +164,15 @@ class Shapes:
                 "binary": (2, 2),
                 "multilabel": (classes, 2, 2),
             }[request.task]
-        elements = logits.shape if request.sigmoid else (images, *logits.shape[2:])
+        size = spatial_size(logits, target)
+        elements = (images, classes, *size) if request.sigmoid else (images, *size)
         return Shapes(
             pixel=(losses,),
             tables=(len(FIELDS), rows, classes),
             histogram=(histogram_rows, classes, 2, request.bins) if request.errors != "none" else (0,),
             confusion=confusion,
             maps=(losses, *elements) if request.maps else (0,),
+            normalizers=(2, images, *size) if request.save and not request.sigmoid else (0,),
             compute=compute_dtype(logits.dtype),
             table=table_dtype(logits.device),
         )

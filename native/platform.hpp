@@ -1,0 +1,81 @@
+// What differs between compilers and processors, in one place.
+#pragma once
+#include <stdint.h>
+#include <stdlib.h>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+// OpenMP's vector loops, where the compiler has them: MSVC's OpenMP knows no "simd" and stops at it.
+#if defined(_MSC_VER) && !defined(__clang__)
+#define SEGCRIT_SIMD
+#define SEGCRIT_SIMD_SUM(...)
+#define SEGCRIT_INLINE static __forceinline
+#else
+#define SEGCRIT_PRAGMA(text) _Pragma(#text)
+#define SEGCRIT_SIMD SEGCRIT_PRAGMA(omp simd)
+#define SEGCRIT_SIMD_SUM(...) SEGCRIT_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
+#define SEGCRIT_INLINE static inline __attribute__((always_inline))
+#endif
+
+namespace SEGCRIT_ISA {
+
+// Pixels of a block. The classes of a block form a (classes x BLOCK) tile that stays in cache, and all loops over the
+// pixels of a block have this constant length.
+constexpr int BLOCK = 256;
+
+// Growable aligned storage. Not std::vector: its templates would be compiled once for each instruction set under one name,
+// and the linker would keep any of them, perhaps one that the processor cannot run. It does not throw: a failed request
+// leaves it empty, and the caller asks has().
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { free(raw_); }
+
+  // Room for count elements, with any content.
+  bool reserve(int64_t count) {
+    if (count > capacity_) {
+      free(raw_);
+      raw_ = malloc(static_cast<size_t>(count) * sizeof(T) + 64);
+      data_ = reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(raw_) + 63) & ~static_cast<uintptr_t>(63));
+      capacity_ = raw_ == nullptr ? 0 : count;
+    }
+    size_ = capacity_ < count ? 0 : count;
+    return capacity_ >= count;
+  }
+  bool zeros(int64_t count) {
+    if (!reserve(count)) return false;
+    for (int64_t i = 0; i < count; ++i) data_[i] = T(0);
+    return true;
+  }
+  T& operator[](int64_t i) { return data_[i]; }
+  const T& operator[](int64_t i) const { return data_[i]; }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  int64_t size() const { return size_; }
+
+ private:
+  void* raw_ = nullptr;
+  T* data_ = nullptr;
+  int64_t size_ = 0, capacity_ = 0;
+};
+
+// A new, large result is touched for the first time by the kernels. In pages of 2 MiB instead of 4 KiB that costs a few
+// interrupts instead of ten thousand, which would take longer than the arithmetic.
+static inline void expect_large_pages(void* data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  const uintptr_t page = 4096;
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
+  const uintptr_t last = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) & ~(page - 1);
+  if (bytes >= (int64_t(4) << 20) && last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
+
+}  // namespace SEGCRIT_ISA

@@ -1,0 +1,637 @@
+// Softmax with one label a pixel: a block forward, a block backward.
+#pragma once
+#include "gradient.hpp"
+#include "logits.hpp"
+#include "losses.hpp"
+#include "sums.hpp"
+
+namespace SEGCRIT_ISA {
+
+// The largest logit of each pixel; a NaN must reach the result: it does not reach the maximum, but the sum of exponentials.
+template <class L, class T>
+static inline void find_maximum(const typename L::Storage* rows, int64_t stride, int classes, T* maximum) {
+  for (int b = 0; b < BLOCK; ++b) maximum[b] = -static_cast<T>(INFINITY);
+  for (int c = 0; c < classes; ++c) {
+    const typename L::Storage* row = rows + c * stride;
+    SEGCRIT_SIMD
+    for (int b = 0; b < BLOCK; ++b) {
+      const T z = L::load(row[b]);
+      maximum[b] = z > maximum[b] ? z : maximum[b];
+    }
+  }
+}
+
+// exp(z - maximum) and their sum; kept in the tile where it is needed again.
+template <class L, class T>
+static inline void exponentials(const typename L::Storage* rows, int64_t stride, int classes, const T* maximum, bool keep, T* tile,
+                                T* total) {
+  for (int b = 0; b < BLOCK; ++b) total[b] = 0;
+  for (int c = 0; c < classes; ++c) {
+    const typename L::Storage* row = rows + c * stride;
+    if (keep) {
+      T* out = tile + static_cast<int64_t>(c) * BLOCK;
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) {
+        const T e = exp_negative(L::load(row[b]) - maximum[b]);
+        out[b] = e;
+        total[b] += e;
+      }
+    } else {
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) total[b] += exp_negative(L::load(row[b]) - maximum[b]);
+    }
+  }
+}
+
+// The pixels' logits, maxima and sums: what hard and soft targets have in common.
+template <class F>
+class SoftmaxBlock {
+ public:
+  using T = typename F::Arithmetic;
+  using Storage = typename F::Storage;
+  using Plain = typename PlainOf<T>::Type;
+
+  SoftmaxBlock(const segcrit_job& j, const Axes<T>& axes) : job(j), classes(static_cast<int>(j.classes)), logits(j, axes) {}
+
+  bool prepare() { return logits.prepare() && tile.zeros(static_cast<int64_t>(classes) * BLOCK); }
+
+ protected:
+  const segcrit_job& job;
+  const int classes;
+  Logits<F> logits;
+  Buffer<T> tile;
+  // Where the logits of the block lie: in memory, or in the tile.
+  const Storage* source = nullptr;
+  T maximum[BLOCK], total[BLOCK], inverse[BLOCK];
+
+  void locate(const Span& span, const int32_t* label, bool all) {
+    source = logits.direct(span, all);
+    if (source != nullptr) return;
+    for (int c = 0; c < classes; ++c) logits.fill(span, c, label, all, row(c));
+  }
+  T* row(int64_t c) { return tile.data() + c * BLOCK; }
+  const T* row(int64_t c) const { return tile.data() + c * BLOCK; }
+
+  // The logit of one class at one pixel, before exponentials() or probabilities() have replaced those in the tile.
+  T logit(int64_t c, int b) const { return source ? F::load(source[c * job.class_stride + b]) : tile[c * BLOCK + b]; }
+
+  void find_largest() {
+    if (source != nullptr) {
+      find_maximum<F>(source, job.class_stride, classes, maximum);
+    } else {
+      find_maximum<Plain>(tile.data(), BLOCK, classes, maximum);
+    }
+  }
+
+  // Sums of exponentials, after find_largest(); "keep": the exponentials replace the tile's content.
+  void normalize(const Span& span, bool keep) {
+    if (source != nullptr) {
+      exponentials<F>(source, job.class_stride, classes, maximum, keep, tile.data(), total);
+    } else {
+      exponentials<Plain>(tile.data(), BLOCK, classes, maximum, keep, tile.data(), total);
+    }
+    for (int b = 0; b < BLOCK; ++b) inverse[b] = T(1) / total[b];
+    write_normalizers(span);
+  }
+
+  void write_normalizers(const Span& span) const {
+    if (!job.normalizers) return;
+    T *first = normalizer(span), *second = first + job.images * job.pixels;
+    for (int b = 0; b < span.count; ++b) { first[b] = maximum[b]; second[b] = total[b]; }
+  }
+
+  // Backward: the maxima and sums of the forward pass.
+  void recall(const Span& span) {
+    const T *first = normalizer(span), *second = first + job.images * job.pixels;
+    for (int b = 0; b < span.count; ++b) { maximum[b] = first[b]; total[b] = second[b]; }
+    for (int b = span.count; b < BLOCK; ++b) { maximum[b] = 0; total[b] = 1; }
+    for (int b = 0; b < BLOCK; ++b) inverse[b] = T(1) / total[b];
+  }
+
+  // Probabilities of one class, from the logits, into out (which may be the tile's own row).
+  void probability(int64_t c, T* out) const {
+    if (source != nullptr) {
+      probability_of<F>(source + c * job.class_stride, out);
+    } else {
+      probability_of<Plain>(row(c), out);
+    }
+  }
+
+ private:
+  T* normalizer(const Span& span) const { return static_cast<T*>(job.normalizers) + span.image * job.pixels + span.first; }
+
+  template <class L>
+  void probability_of(const typename L::Storage* z, T* out) const {
+    SEGCRIT_SIMD
+    for (int b = 0; b < BLOCK; ++b) out[b] = exp_negative(L::load(z[b]) - maximum[b]) * inverse[b];
+  }
+};
+
+template <class F>
+class HardSoftmax : public SoftmaxBlock<F> {
+ public:
+  using Base = SoftmaxBlock<F>;
+  using T = typename F::Arithmetic;
+  using Storage = typename F::Storage;
+  using Plain = typename PlainOf<T>::Type;
+  static constexpr bool is_softmax = true;
+
+  HardSoftmax(const segcrit_job& j, const Axes<T>& axes) : Base(j, axes) {}
+
+  bool prepare() {
+    if (!Base::prepare()) return false;
+    const int64_t table = job.losses * static_cast<int64_t>(classes);
+    if (!weights.reserve(table) || !weight_total.zeros(job.losses)) return false;
+    for (int64_t j = 0; j < job.losses; ++j)
+      for (int c = 0; c < classes; ++c) {
+        const double w = job.coefficients[j * 2 * classes + c];
+        weights[j * classes + c] = static_cast<T>(w);
+        weight_total[j] += w;
+      }
+    for (int64_t j = 0; j < job.losses; ++j) smooth = smooth || job.smoothing[j] != 0.0;
+    regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q)) != 0;
+    if (!label_lanes.zeros(8 * static_cast<int64_t>(classes))) return false;
+    if (smooth && !smooth_values.zeros(job.losses * BLOCK)) return false;
+    if (job.moment_gradient && job.errors) {
+      if (!slopes.zeros(static_cast<int64_t>(classes) * BLOCK) || !flat.zeros(classes)) return false;
+    }
+    return true;
+  }
+
+  // Sums that a worker keeps for itself go to those of its chunk.
+  void close_chunk(const ChunkSums& sums) {
+    if (!job.fields) return;
+    double *I = sums.tables, *Tt = I + 3 * classes, *V = I + 5 * classes;
+    for (int lane = 0; lane < 4; ++lane)
+      for (int c = 0; c < classes; ++c) {
+        double* own = label_lanes.data() + (lane * classes + c) * 2;
+        Tt[c] += own[0];
+        I[c] += own[1];
+        own[0] = own[1] = 0;
+      }
+    for (int c = 0; c < classes; ++c) V[c] += valid;
+    valid = 0;
+  }
+
+  bool forward(const Span& span, const ChunkSums& sums, ThreadCounts& counts) {
+    Pixels<T> px;
+    if (!read_pixels(job, span, px)) return false;
+    if (!px.any) { clear_maps(span); return true; }
+    this->locate(span, px.label, px.all);
+    T target_logit[BLOCK], log_p[BLOCK];
+    gather_logits(px, target_logit);
+    if (job.confusion) find_best();
+    this->find_largest();
+    if (smooth) smoothed_sums();
+    this->normalize(span, job.errors || regional);
+    for (int b = 0; b < BLOCK; ++b) log_total[b] = log_positive(total[b]);
+    for (int b = 0; b < BLOCK; ++b) log_p[b] = (target_logit[b] - maximum[b]) - log_total[b];
+    pixel_values(px, log_p, span, sums);
+    if (job.fields) class_sums(px, sums);
+    if (job.errors) count_errors(px, log_p, sums, counts);
+    if (job.confusion)
+      for (int b = 0; b < span.count; ++b)
+        if (px.label[b] >= 0 && px.weight[b] == px.weight[b]) ++counts.counted[static_cast<int64_t>(px.label[b]) * classes + best[b]];
+    return true;
+  }
+
+  template <class Sink>
+  bool backward(const Span& span, Sink& sink) {
+    Pixels<T> px;
+    if (!read_pixels(job, span, px)) return false;
+    if (!px.any) { sink.zero(span); return true; }
+    this->locate(span, px.label, px.all);
+    this->recall(span);
+    T target_logit[BLOCK], log_p[BLOCK], own_p[BLOCK];
+    gather_logits(px, target_logit);
+    for (int b = 0; b < BLOCK; ++b) log_p[b] = (target_logit[b] - maximum[b]) - log_positive(total[b]);
+    for (int b = 0; b < BLOCK; ++b) own_p[b] = exp_negative(target_logit[b] - maximum[b]) * inverse[b];
+    // dz_k = p_k (G_k - sum_c p_c G_c + H) - [k = t] H_t - spread_k: the pixel losses only scale p. At the label, p H_t - H_t is
+    // formed as -(1 - p) H_t, because p near 1 has lost the digits of 1 - p.
+    T pull[BLOCK], pull_target[BLOCK];
+    pixel_slopes(px, log_p, span, pull, pull_target);
+    T* out = sink.direct(span, px.all);
+    const int64_t stride = out ? sink.class_stride() : BLOCK;
+    T* base = out ? out : this->tile.data();
+    T own[BLOCK];
+    if (regional || job.errors) {
+      region(px, log_p, own_p, span.image, pull, pull_target, base, stride, own);
+    } else {
+      scaled_probabilities(pull, base, stride);
+      const T scale = static_cast<T>(job.logit_scale);
+      for (int b = 0; b < BLOCK; ++b) own[b] = (own_p[b] * (pull[b] - pull_target[b]) - one_minus_exp(log_p[b]) * pull_target[b]) * scale;
+    }
+    if (smooth) subtract_spread(px, base, stride, own);
+    for (int b = 0; b < BLOCK; ++b)
+      if (px.label[b] >= 0) base[px.label[b] * stride + b] = own[b];
+    if (!out) {
+      if (!px.all) clear_ignored(px);
+      sink.take(span, base);
+    }
+    return true;
+  }
+
+ private:
+  using Base::classes;
+  using Base::inverse;
+  using Base::job;
+  using Base::maximum;
+  using Base::source;
+  using Base::tile;
+  using Base::total;
+  Buffer<T> weights, slopes, smooth_values, spread_rows;
+  Buffer<double> weight_total, label_lanes;
+  double valid = 0;
+  Buffer<uint8_t> flat;  // whether all probabilities of a class of the block lie in the lowest bin
+  T log_total[BLOCK];
+  int32_t best[BLOCK];
+  bool regional = false, smooth = false;
+
+  const double* row_gradient(int64_t field, int64_t image) const {
+    const int64_t rows = job.per_image ? job.images : 1;
+    return job.table_gradient + (field * rows + (job.per_image ? image : 0)) * classes;
+  }
+
+  // The logit of each pixel's label (of class 0 where the pixel does not count).
+  void gather_logits(const Pixels<T>& px, T* values) const {
+    if (source != nullptr) {
+      for (int b = 0; b < BLOCK; ++b) values[b] = F::load(source[px.label[b] * job.class_stride + b]);
+    } else {
+      const T* rows = tile.data();
+      for (int b = 0; b < BLOCK; ++b) values[b] = rows[(px.label[b] < 0 ? 0 : px.label[b]) * BLOCK + b];
+    }
+  }
+
+  // The class of the largest logit, the lowest one on a tie.
+  void find_best() {
+    T highest[BLOCK];
+    for (int b = 0; b < BLOCK; ++b) { highest[b] = -static_cast<T>(INFINITY); best[b] = 0; }
+    for (int c = 0; c < classes; ++c)
+      for (int b = 0; b < BLOCK; ++b) {
+        const T z = this->logit(c, b);
+        best[b] = z > highest[b] ? c : best[b];
+        highest[b] = z > highest[b] ? z : highest[b];
+      }
+  }
+
+  // The coefficient of each pixel's label in one loss, 0 where the pixel does not count.
+  void label_weights(const Pixels<T>& px, int64_t j, T* values) const {
+    const T* of_class = weights.data() + j * classes;
+    for (int b = 0; b < BLOCK; ++b) {
+      const T weight = of_class[px.label[b] < 0 ? 0 : px.label[b]];
+      values[b] = px.label[b] < 0 ? T(0) : weight;
+    }
+  }
+
+  // sum_c w_c (z_c - maximum) of each loss with label smoothing, while the tile still holds logits.
+  void smoothed_sums() {
+    for (int64_t j = 0; j < job.losses; ++j) {
+      if (job.smoothing[j] == 0.0) continue;
+      T* sum = smooth_values.data() + j * BLOCK;
+      for (int b = 0; b < BLOCK; ++b) sum[b] = 0;
+      for (int c = 0; c < classes; ++c) {
+        const T w = weights[j * classes + c];
+        if (w == T(0)) continue;
+        for (int b = 0; b < BLOCK; ++b) sum[b] += w * (this->logit(c, b) - maximum[b]);
+      }
+    }
+  }
+
+  void pixel_values(const Pixels<T>& px, const T* log_p, const Span& span, const ChunkSums& sums) {
+    for (int64_t j = 0; j < job.losses; ++j) {
+      const T gamma = static_cast<T>(job.gamma[j]), share = static_cast<T>(job.smoothing[j]);
+      T values[BLOCK], coefficient[BLOCK];
+      label_weights(px, j, coefficient);
+      pair_values(log_p, gamma, values);
+      for (int b = 0; b < BLOCK; ++b) values[b] = coefficient[b] == T(0) ? T(0) : (T(1) - share) * values[b] * coefficient[b];
+      if (share != T(0)) {
+        const T* sum = smooth_values.data() + j * BLOCK;
+        const T whole = static_cast<T>(weight_total[j]), part = share / static_cast<T>(classes);
+        for (int b = 0; b < BLOCK; ++b) values[b] += part * (whole * log_total[b] - sum[b]);
+      }
+      for (int b = 0; b < BLOCK; ++b) values[b] = px.label[b] < 0 ? T(0) : values[b] * px.weight[b];
+      sums.pixel[j] += block_sum(values);
+      if (job.maps) {
+        T* map = static_cast<T*>(job.map) + (j * job.images + span.image) * job.pixels + span.first;
+        for (int b = 0; b < span.count; ++b) map[b] = values[b];
+      }
+    }
+  }
+
+  void clear_maps(const Span& span) {
+    if (!job.maps) return;
+    for (int64_t j = 0; j < job.losses; ++j) {
+      T* map = static_cast<T*>(job.map) + (j * job.images + span.image) * job.pixels + span.first;
+      for (int b = 0; b < span.count; ++b) map[b] = 0;
+    }
+  }
+
+  void class_sums(const Pixels<T>& px, const ChunkSums& sums) {
+    double *I = sums.tables, *P = I + classes, *Q = P + classes, *Tt = Q + classes;
+    valid += block_sum(px.weight);
+    label_sums(px, I, Tt);
+    if (!(job.fields & (SEGCRIT_P | SEGCRIT_Q))) return;
+    T scaled[BLOCK];
+    for (int b = 0; b < BLOCK; ++b) scaled[b] = px.weight[b] * inverse[b];
+    for (int c = 0; c < classes; ++c) {
+      const T* e = this->row(c);
+      T sum = 0;
+      SEGCRIT_SIMD_SUM(sum)
+      for (int b = 0; b < BLOCK; ++b) sum += e[b] * scaled[b];
+      P[c] += sum;
+      if (job.fields & SEGCRIT_Q) {
+        T square = 0;
+        SEGCRIT_SIMD_SUM(square)
+        for (int b = 0; b < BLOCK; ++b) square += e[b] * e[b] * scaled[b] * inverse[b];
+        Q[c] += square;
+      }
+    }
+  }
+
+  // T and I. Masks have long runs of one label: a block of a single label is summed at once; the pixels of others go to four
+  // rows of sums in turn, so that additions to one class do not wait for each other.
+  void label_sums(const Pixels<T>& px, double* I, double* Tt) {
+    const bool overlaps = (job.fields & SEGCRIT_I) != 0;
+    T overlap[BLOCK];
+    if (overlaps) {
+      const T* rows = tile.data();
+      for (int b = 0; b < BLOCK; ++b) overlap[b] = rows[(px.label[b] < 0 ? 0 : px.label[b]) * BLOCK + b];
+      for (int b = 0; b < BLOCK; ++b) overlap[b] *= px.weight[b] * inverse[b];
+    }
+    if (px.same) {
+      Tt[px.label[0]] += block_sum(px.weight);
+      if (overlaps) I[px.label[0]] += block_sum(overlap);
+      return;
+    }
+    double* lanes = label_lanes.data();
+    for (int b = 0; b < BLOCK; ++b) {
+      if (px.label[b] < 0) continue;
+      double* sums = lanes + ((b & 3) * classes + px.label[b]) * 2;
+      sums[0] += px.weight[b];
+      if (overlaps) sums[1] += overlap[b];
+    }
+  }
+
+  void count_errors(const Pixels<T>& px, const T* log_p, const ChunkSums& sums, ThreadCounts& counts) {
+    if (!counts.is_packed) { weigh_errors(px, log_p, sums, counts); return; }
+    if (!counts.packed.has_room()) {
+#pragma omp critical(segcrit_flush)
+      counts.packed.flush(job.counts, job.moments);
+    }
+    counts.packed.expect(BLOCK);
+    const int bins = job.bins;
+    const T number = static_cast<T>(bins);
+    int broken = 0;
+    for (int b = 0; b < BLOCK; ++b) broken |= total[b] == total[b] ? 0 : 1;
+    for (int c = 0; c < classes; ++c) {
+      const T* e = this->row(c);
+      int32_t bin[BLOCK], units[BLOCK];
+      uint8_t flag[BLOCK];
+      // Most errors of most classes lie in the lowest bin: those are summed in registers, the others are scattered.
+      T low_number = 0, low_sum = 0;
+      int some = 0;
+      SEGCRIT_SIMD_SUM(low_number, low_sum)
+      for (int b = 0; b < BLOCK; ++b) {
+        const T p = e[b] * inverse[b];
+        const T position = p * number;
+        const bool counted = px.label[b] >= 0 && px.label[b] != c;
+        const bool low = position < T(1);
+        low_number += counted && low ? T(1) : T(0);
+        low_sum += counted && low ? p : T(0);
+        const T capped = position < number - T(1) ? position : number - T(1);
+        bin[b] = static_cast<int32_t>(capped);
+        units[b] = units_of(position - static_cast<T>(bin[b]));
+      }
+      for (int b = 0; b < BLOCK; ++b) {
+        flag[b] = (bin[b] != 0) & (px.label[b] >= 0) & (px.label[b] != c);
+        some |= flag[b];
+      }
+      if (broken) some |= set_broken_aside(px, c, flag, sums);
+      sums.lowest[c] += low_number;
+      sums.lowest[classes + c] += low_sum;
+      if (!some) continue;
+      uint64_t* words = counts.packed.at(static_cast<int64_t>(c) * 2 * bins);
+      for_each_flag(flag, [&](int b) { words[bin[b]] += PackedBins::word(units[b]); });
+    }
+    uint64_t* words = counts.packed.at(0);
+    int64_t cell[BLOCK];
+    int32_t units[BLOCK];
+    for (int b = 0; b < BLOCK; ++b) {
+      const T position = one_minus_exp(log_p[b]) * number;
+      const T capped = position < number - T(1) ? position : number - T(1);
+      const int32_t bin = static_cast<int32_t>(capped);
+      cell[b] = (static_cast<int64_t>(px.label[b]) * 2 + 1) * bins + bin;
+      units[b] = units_of(position - static_cast<T>(bin));
+    }
+    for (int b = 0; b < BLOCK; ++b) {
+      if (px.label[b] < 0) continue;
+      if (broken && total[b] != total[b]) {
+        sums.broken[classes + px.label[b]] += 1;
+        continue;
+      }
+      words[cell[b]] += PackedBins::word(units[b]);
+    }
+  }
+
+  // Errors that are NaN have no place among whole numbers: they are counted by themselves. Returns whether flags are left.
+  int set_broken_aside(const Pixels<T>& px, int c, uint8_t* flag, const ChunkSums& sums) {
+    int left = 0;
+    for (int b = 0; b < BLOCK; ++b) {
+      if (total[b] != total[b]) {
+        if (px.label[b] >= 0 && px.label[b] != c) sums.broken[c] += 1;
+        flag[b] = 0;
+      }
+      left |= flag[b];
+    }
+    return left;
+  }
+
+  void weigh_errors(const Pixels<T>& px, const T* log_p, const ChunkSums& sums, ThreadCounts& counts) {
+    const int bins = job.bins;
+    const T number = static_cast<T>(bins);
+    for (int c = 0; c < classes; ++c) {
+      const T* e = this->row(c);
+      double* count = counts.counts.data() + static_cast<int64_t>(c) * 2 * bins;
+      double* moment = counts.moments.data() + static_cast<int64_t>(c) * 2 * bins;
+      T p[BLOCK], low_weight = 0, low_sum = 0;
+      uint8_t flag[BLOCK];
+      SEGCRIT_SIMD_SUM(low_weight, low_sum)
+      for (int b = 0; b < BLOCK; ++b) {
+        p[b] = e[b] * inverse[b];
+        const bool low = p[b] * number < T(1) && px.label[b] != c;
+        low_weight += low ? px.weight[b] : T(0);
+        low_sum += low ? px.weight[b] * p[b] : T(0);
+      }
+      for (int b = 0; b < BLOCK; ++b) flag[b] = !(p[b] * number < T(1)) & (px.label[b] >= 0) & (px.label[b] != c);
+      sums.lowest[c] += low_weight;
+      sums.lowest[classes + c] += low_sum;
+      for_each_flag(flag, [&](int b) {
+        const int bin = bin_at(p[b] * number, bins);
+        count[bin] += px.weight[b];
+        moment[bin] += static_cast<double>(px.weight[b]) * p[b];
+      });
+    }
+    for (int b = 0; b < BLOCK; ++b) {
+      if (px.label[b] < 0) continue;
+      const T error = one_minus_exp(log_p[b]);
+      const int64_t at = (static_cast<int64_t>(px.label[b]) * 2 + 1) * bins + bin_at(error * number, bins);
+      counts.counts[at] += px.weight[b];
+      counts.moments[at] += static_cast<double>(px.weight[b]) * error;
+    }
+  }
+
+  void pixel_slopes(const Pixels<T>& px, const T* log_p, const Span& span, T* pull, T* pull_target) {
+    // Not simply 0: the weight of a label that is not allowed is NaN, and must reach the gradient of every loss.
+    for (int b = 0; b < BLOCK; ++b) pull[b] = pull_target[b] = px.weight[b] * T(0);
+    if (smooth) spread_rows.zeros(static_cast<int64_t>(job.losses) * BLOCK);
+    for (int64_t j = 0; j < job.losses; ++j) {
+      const T gamma = static_cast<T>(job.gamma[j]), share = static_cast<T>(job.smoothing[j]);
+      const T* map = job.map_gradient ? static_cast<const T*>(job.map_gradient) + (j * job.images + span.image) * job.pixels + span.first : nullptr;
+      T upstream[BLOCK], slope[BLOCK], coefficient[BLOCK];
+      upstream_of(job, j, map, span.count, upstream);
+      label_weights(px, j, coefficient);
+      pair_slopes(log_p, gamma, slope);
+      const T whole = static_cast<T>(weight_total[j]), part = share / static_cast<T>(classes);
+      for (int b = 0; b < BLOCK; ++b) {
+        const T scaled = upstream[b] * px.weight[b];
+        const T h = coefficient[b] == T(0) ? T(0) : (share - T(1)) * slope[b] * scaled * coefficient[b];
+        pull_target[b] += h;
+        pull[b] += h + scaled * part * whole;
+      }
+      if (share != T(0)) {
+        T* spread = spread_rows.data() + j * BLOCK;
+        for (int b = 0; b < BLOCK; ++b) spread[b] = upstream[b] * px.weight[b] * part * static_cast<T>(job.logit_scale);
+      }
+    }
+  }
+
+  // out = p pull: all that pixel losses need.
+  void scaled_probabilities(const T* pull, T* base, int64_t stride) {
+    T factor[BLOCK];
+    const T scale = static_cast<T>(job.logit_scale);
+    for (int b = 0; b < BLOCK; ++b) factor[b] = inverse[b] * pull[b] * scale;
+    if (source != nullptr) {
+      scale_rows<F>(source, job.class_stride, factor, base, stride);
+    } else {
+      scale_rows<Plain>(tile.data(), BLOCK, factor, base, stride);
+    }
+  }
+  template <class L>
+  void scale_rows(const typename L::Storage* rows, int64_t row_stride, const T* factor, T* base, int64_t stride) const {
+    for (int c = 0; c < classes; ++c) {
+      const typename L::Storage* z = rows + c * row_stride;
+      T* out = base + c * stride;
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) out[b] = exp_negative(L::load(z[b]) - maximum[b]) * factor[b];
+    }
+  }
+
+  // out_k = p_k (u G_k + pull - u sum_c p_c G_c), with G the derivative by the probabilities, and in own that of the label.
+  void region(const Pixels<T>& px, const T* log_p, const T* own_p, int64_t image, const T* pull, const T* pull_target, T* base,
+              int64_t stride, T* own) {
+    const double *linear = row_gradient(1, image), *square = row_gradient(2, image), *overlap = row_gradient(0, image);
+    const bool squares = (job.fields & SEGCRIT_Q) != 0;
+    const T scale = static_cast<T>(job.logit_scale);
+    T dot[BLOCK], own_slope[BLOCK], common[BLOCK], weight[BLOCK];
+    for (int b = 0; b < BLOCK; ++b) dot[b] = 0;
+    for (int c = 0; c < classes; ++c) {
+      T* p = tile.data() + static_cast<int64_t>(c) * BLOCK;
+      const T g = regional ? static_cast<T>(linear[c]) : T(0), g2 = squares ? static_cast<T>(2 * square[c]) : T(0);
+      this->probability(c, p);
+      if (job.errors) {
+        error_slopes(c, p, g, g2);
+        const T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
+        for (int b = 0; b < BLOCK; ++b) dot[b] += p[b] * slope[b];
+      } else if (squares) {
+        for (int b = 0; b < BLOCK; ++b) dot[b] += p[b] * (g + g2 * p[b]);
+      } else {
+        for (int b = 0; b < BLOCK; ++b) dot[b] += p[b] * g;
+      }
+    }
+    // The label's own slope: that of every class, plus what only the label has.
+    for (int b = 0; b < BLOCK; ++b) {
+      const int label = px.label[b] < 0 ? 0 : px.label[b];
+      T general = regional ? static_cast<T>(linear[label]) : T(0);
+      if (squares) general += static_cast<T>(2 * square[label]) * own_p[b];
+      T extra = regional ? static_cast<T>(overlap[label]) : T(0);
+      if (job.errors) {
+        const double* bin_slopes = job.moment_gradient + static_cast<int64_t>(label) * 2 * job.bins;
+        const T number = static_cast<T>(job.bins);
+        general = slopes[static_cast<int64_t>(label) * BLOCK + b];
+        extra -= static_cast<T>(bin_slopes[job.bins + bin_at(one_minus_exp(log_p[b]) * number, job.bins)]);
+        extra -= static_cast<T>(bin_slopes[bin_at(own_p[b] * number, job.bins)]);
+      }
+      dot[b] += own_p[b] * extra;
+      own_slope[b] = general + extra;
+    }
+    for (int b = 0; b < BLOCK; ++b) {
+      weight[b] = px.weight[b] * scale;
+      common[b] = (pull[b] - dot[b] * px.weight[b]) * scale;
+      const T spare = pull[b] - pull_target[b] + px.weight[b] * (own_slope[b] - dot[b]);
+      own[b] = (own_p[b] * spare - one_minus_exp(log_p[b]) * pull_target[b]) * scale;
+    }
+    for (int c = 0; c < classes; ++c) {
+      const T* p = tile.data() + static_cast<int64_t>(c) * BLOCK;
+      T* out = base + c * stride;
+      const T g = regional ? static_cast<T>(linear[c]) : T(0), g2 = squares ? static_cast<T>(2 * square[c]) : T(0);
+      if (job.errors) {
+        const T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
+        SEGCRIT_SIMD
+        for (int b = 0; b < BLOCK; ++b) out[b] = p[b] * (weight[b] * slope[b] + common[b]);
+      } else if (squares) {
+        SEGCRIT_SIMD
+        for (int b = 0; b < BLOCK; ++b) out[b] = p[b] * (weight[b] * (g + g2 * p[b]) + common[b]);
+      } else {
+        SEGCRIT_SIMD
+        for (int b = 0; b < BLOCK; ++b) out[b] = p[b] * (weight[b] * g + common[b]);
+      }
+    }
+  }
+
+  // G of one class at each pixel where errors are counted: a look into the class's table of bins. The label's pixels are
+  // treated as the others here and corrected afterwards.
+  void error_slopes(int c, const T* p, T g, T g2) {
+    T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
+    const T* table = bin_table(c);
+    const T number = static_cast<T>(job.bins);
+    T highest = 0;
+    for (int b = 0; b < BLOCK; ++b) highest = p[b] > highest ? p[b] : highest;
+    if (highest * number < T(1)) {
+      for (int b = 0; b < BLOCK; ++b) slope[b] = g + g2 * p[b] + table[0];
+      return;
+    }
+    int32_t bin[BLOCK];
+    for (int b = 0; b < BLOCK; ++b) bin[b] = bin_at(p[b] * number, job.bins);
+    for (int b = 0; b < BLOCK; ++b) slope[b] = g + g2 * p[b] + table[bin[b]];
+  }
+
+ public:
+  // Slopes of the negatives' bins, (classes, bins), in the arithmetic's type; shared by all threads.
+  const T* bin_tables = nullptr;
+
+ private:
+  const T* bin_table(int64_t c) const { return bin_tables + c * job.bins; }
+
+  // Label smoothing: the share of every class, and in own that of the label.
+  void subtract_spread(const Pixels<T>& px, T* base, int64_t stride, T* own) {
+    for (int64_t j = 0; j < job.losses; ++j) {
+      if (job.smoothing[j] == 0.0) continue;
+      const T* spread = spread_rows.data() + j * BLOCK;
+      for (int c = 0; c < classes; ++c) {
+        const T w = weights[j * classes + c];
+        T* out = base + c * stride;
+        for (int b = 0; b < BLOCK; ++b) out[b] -= w * spread[b];
+      }
+      for (int b = 0; b < BLOCK; ++b) own[b] -= weights[j * classes + (px.label[b] < 0 ? 0 : px.label[b])] * spread[b];
+    }
+  }
+
+  void clear_ignored(const Pixels<T>& px) {
+    for (int c = 0; c < classes; ++c) {
+      T* out = tile.data() + static_cast<int64_t>(c) * BLOCK;
+      for (int b = 0; b < BLOCK; ++b) out[b] = px.label[b] < 0 ? T(0) : out[b];
+    }
+  }
+};
+
+}  // namespace SEGCRIT_ISA
