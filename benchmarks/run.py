@@ -1,7 +1,7 @@
 """The project's own measurement: every loss, several shapes, beside a copy, torch eager and compiled, and the peers.
 
     python benchmarks/run.py                              everything
-    python benchmarks/run.py --only "21 classes" binary   some panels; not for the documentation
+    python benchmarks/run.py --only "21 classes" binary   some panels, into runs/bench: not for the documentation
     python benchmarks/run.py --from FILE                  judge and draw a measurement again, without measuring
 
 Writes benchmarks/results/DATE-MACHINE.json and the picture beside it, and prints tables and targets. Then
@@ -24,12 +24,12 @@ from segcrit.bench.progress import Progress
 from segcrit.bench.records import Result
 from segcrit.bench.session import Options, PanelPlan, measure, new_result
 from segcrit.bench.suite import SHOWN, plans
-from segcrit.bench.targets import judge
+from segcrit.bench.targets import TARGETS, judge
 from segcrit.cli._bench_text import print_machine, print_panel, print_targets
 from segcrit.errors import SegcritError
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
+RESULTS, PARTS = HERE / "results", HERE.parent / "runs" / "bench"
 ERROR, INTERRUPTED = 2, 130
 
 
@@ -50,8 +50,11 @@ def _run(options: argparse.Namespace) -> int:
         settings = Options(seconds=options.seconds, memory=not options.no_memory, show=print_panel)
         chosen = _chosen(options.only)
         result = measure(chosen, settings, Progress(), new_result(settings, _commit()))
-        path = options.out or RESULTS / f"{_slug(result)}.json"
-    result = replace(result, verdicts=judge(result))
+        # What the documentation is made of is complete; parts lie where git does not look.
+        folder = PARTS if options.only or result.interrupted else RESULTS
+        path = options.out or folder / f"{_slug(result)}.json"
+    asked = [target for target in TARGETS if not options.only or target.top.panel in options.only]
+    result = replace(result, verdicts=judge(result, asked))
     result.save(path)
     print_targets(result)
     print_machine(result)
