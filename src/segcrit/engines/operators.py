@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segcrit._dtypes import table_dtype
 from segcrit.engines import pick
 from segcrit.engines.reference import Sweep
 from segcrit.engines.request import Request, Shapes, gradient_like
@@ -114,23 +115,29 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     logits, target, pixel_weight, coefficients, logit_bias, request = inputs
     ctx.save_for_backward(logits, target, pixel_weight, coefficients, logit_bias, output[6])
     ctx.request = request
-    ctx.has_maps = output[5].numel() > 0
+    ctx.shapes = [output[place].shape for place in (0, 1, 3)]
     ctx.mark_non_differentiable(output[2], output[4], output[6])
-    ctx.set_materialize_grads(True)
+    # Zeros of the size of every output would cost more than some losses.
+    ctx.set_materialize_grads(False)
 
 
 def _differentiate_with(
     step: Callable[..., Tensor],
     ctx: Any,
-    pixel_gradient: Tensor,
-    table_gradient: Tensor,
+    pixel_gradient: Tensor | None,
+    table_gradient: Tensor | None,
     _counts: Any,
-    moment_gradient: Tensor,
+    moment_gradient: Tensor | None,
     _confusion: Any,
-    map_gradient: Tensor,
+    map_gradient: Tensor | None,
     _normalizers: Any,
 ) -> tuple[Tensor | None, ...]:
     logits, target, pixel_weight, coefficients, logit_bias, normalizers = ctx.saved_tensors
+    given = (pixel_gradient, table_gradient, moment_gradient)
+    dense = [
+        logits.new_zeros(shape, dtype=table_dtype(logits.device)) if gradient is None else gradient
+        for gradient, shape in zip(given, ctx.shapes, strict=True)
+    ]
     gradient = step(
         logits,
         target,
@@ -138,10 +145,8 @@ def _differentiate_with(
         coefficients,
         logit_bias,
         normalizers,
-        pixel_gradient,
-        table_gradient,
-        moment_gradient,
-        map_gradient if ctx.has_maps else None,
+        *dense,
+        map_gradient,
         ctx.request,
     )
     return gradient, None, None, None, None, None

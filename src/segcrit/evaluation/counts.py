@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX
+from segcrit._dtypes import compute_dtype
+from segcrit.engines.counting import count_pairs
+from segcrit.engines.interpolation import interpolate
 from segcrit.errors import DataError, LabelError
 from segcrit.evaluation.inputs import Batch, read_batch
 from segcrit.evaluation.ratios import Integers
@@ -82,6 +84,9 @@ def count_batch(batch: Batch, settings: Settings) -> CountTable:
     channels = settings.classes if settings.task == "multilabel" else 1
     target = batch.target
     prediction = batch.prediction
+    counted = _count_natively(batch, settings)
+    if counted is not None:
+        return counted
     if batch.is_logits:
         size = tuple(target.shape[2:] if settings.task == "multilabel" else target.shape[1:])
         prediction = predict_labels(prediction, settings, size)
@@ -92,6 +97,29 @@ def count_batch(batch: Batch, settings: Settings) -> CountTable:
     row, truth, guess, count = _only_classes(pairs, classes, batch, channels)
     cell = (row % channels) * classes * classes + truth * classes + guess
     return CountTable.from_entries(batch.images, settings.matrix, row // channels, cell, count)
+
+
+def _count_natively(batch: Batch, settings: Settings) -> CountTable | None:
+    """The counts from the compiled kernels; None where they do not run or met something that is no class."""
+    elements = settings.task != "multiclass"
+    target, prediction = batch.target, batch.prediction
+    if elements and settings.task == "binary":
+        target = target[:, None]
+        prediction = prediction if batch.is_logits else prediction[:, None]
+    counts = count_pairs(
+        prediction,
+        target,
+        classes=settings.channels,
+        elements=elements,
+        ignored=batch.ignored,
+        threshold=settings.logit_threshold,
+        align_corners=settings.align_corners,
+    )
+    if counts is None:
+        return None
+    table = counts.numpy().reshape(batch.images, -1)
+    image, cell = np.nonzero(table)
+    return CountTable.from_entries(batch.images, settings.matrix, image, cell, table[image, cell])
 
 
 def _count_pairs(prediction: Tensor, target: Tensor) -> Integers:
@@ -225,7 +253,7 @@ def predict_labels(logits: Tensor, settings: Settings, size: tuple[int, ...] | N
         logits: (N, C, \\*S).
         settings: of the evaluation.
         size: spatial size of the result; logits of another size are interpolated linearly (bi- or
-            trilinearly, the pixel corners are not aligned), a few channels of one image at a time.
+            trilinearly), a few channels of one image at a time.
 
     Returns:
         (N, \\*size), in a multilabel task (N, C, \\*size).
@@ -240,11 +268,11 @@ def predict_labels(logits: Tensor, settings: Settings, size: tuple[int, ...] | N
         for image in range(images):
             if sigmoid:
                 for channel in range(channels):
-                    dense = _resize(logits[image, channel : channel + 1], size)[0]
+                    dense = _resize(logits[image, channel : channel + 1], size, settings)[0]
                     place = (image, channel) if settings.task == "multilabel" else image
                     labels[place] = _threshold(dense, settings)
             else:
-                labels[image] = _argmax_upsampled(logits[image], size, dtype)
+                labels[image] = _argmax_upsampled(logits[image], size, dtype, settings)
         return labels
     pixels = int(np.prod(size))
     flat = logits.reshape(images, channels, pixels)
@@ -279,13 +307,13 @@ def _argmax(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return largest, labels
 
 
-def _argmax_upsampled(logits: Tensor, size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def _argmax_upsampled(logits: Tensor, size: tuple[int, ...], dtype: torch.dtype, settings: Settings) -> Tensor:
     """Labels of one image (C, \\*S) interpolated to ``size``; equal to interpolating all channels first."""
     channels = logits.shape[0]
     step = max(1, _UPSAMPLED // max(1, int(np.prod(size))))
     best = labels = torch.empty(0)
     for first in range(0, channels, step):
-        dense = _resize(logits[first : first + step], size)
+        dense = _resize(logits[first : first + step], size, settings)
         largest, here = (values[0] for values in _argmax(dense[None], torch.int32))
         if first == 0:
             best, labels = largest, here
@@ -295,11 +323,9 @@ def _argmax_upsampled(logits: Tensor, size: tuple[int, ...], dtype: torch.dtype)
     return labels.masked_fill(best.isnan(), channels).to(dtype)
 
 
-def _resize(logits: Tensor, size: tuple[int, ...]) -> Tensor:
+def _resize(logits: Tensor, size: tuple[int, ...], settings: Settings) -> Tensor:
     """(C, \\*S) to (C, \\*size)."""
-    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
-    wide = logits.to(torch.float64 if logits.dtype == torch.float64 else torch.float32).contiguous()
-    return interpolate(wide[None], size=list(size), mode=mode, align_corners=False)[0]
+    return interpolate(logits.to(compute_dtype(logits.dtype)), size, settings.align_corners)
 
 
 def _threshold(logits: Tensor, settings: Settings) -> Tensor:

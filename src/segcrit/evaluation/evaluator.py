@@ -62,8 +62,8 @@ class Evaluator:
         policy: what classes count that are absent. ``"segcrit"``: a class neither in the truth nor in the
             prediction is NaN and skipped in means; one that was only predicted counts 0.
         upsample: ``"linear"`` interpolates logits (linearly, bi- or trilinearly) to the size of the target
-            before the decision, a few channels of one image at a time, so that full-resolution logits never
-            exist.
+            before the decision, pixels by pixels, so that full-resolution logits never exist.
+        align_corners: as in ``torch.nn.functional.interpolate``.
 
     Raises:
         ParameterError: a value is not allowed.
@@ -90,6 +90,7 @@ class Evaluator:
         class_names: Sequence[str] | None = None,
         policy: str = "segcrit",
         upsample: str | None = None,
+        align_corners: bool = False,
     ) -> None:
         self._settings = make_settings(
             num_classes,
@@ -99,6 +100,7 @@ class Evaluator:
             class_names=class_names,
             policy=policy,
             upsample=upsample,
+            align_corners=align_corners,
         )
         self._rows: dict[str, _Row] = {}
         self._repeated: set[str] = set()

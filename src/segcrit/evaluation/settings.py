@@ -23,7 +23,7 @@ class Settings:
     Attributes:
         classes: number of columns of every class figure: the classes, the channels of a multilabel task, or 2
             (background, foreground) of a binary one.
-        task, threshold, ignore_index, policy, upsample: as in :class:`segcrit.evaluation.Evaluator`.
+        task, threshold, ignore_index, policy, upsample, align_corners: as in :class:`segcrit.evaluation.Evaluator`.
         class_names: one name a class.
     """
 
@@ -34,6 +34,7 @@ class Settings:
     class_names: tuple[str, ...]
     policy: str
     upsample: Upsample
+    align_corners: bool
 
     @property
     def channels(self) -> int:
@@ -52,7 +53,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for state dictionaries and results."""
-        names = ("classes", "task", "threshold", "ignore_index", "policy", "upsample")
+        names = ("classes", "task", "threshold", "ignore_index", "policy", "upsample", "align_corners")
         return {name: getattr(self, name) for name in names} | {"class_names": list(self.class_names)}
 
 
@@ -65,6 +66,7 @@ def make_settings(
     class_names: Sequence[str] | None = None,
     policy: str = "segcrit",
     upsample: str | None = None,
+    align_corners: bool = False,
 ) -> Settings:
     """Check the arguments of an evaluator.
 
@@ -104,6 +106,7 @@ def make_settings(
         class_names=_check_names(class_names, classes, task),
         policy=get_policy(policy).name,
         upsample="linear" if upsample else None,
+        align_corners=bool(align_corners),
     )
 
 
