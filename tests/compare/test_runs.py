@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import segcrit
 from segcrit.comparison import context as context_module
-from segcrit.comparison import module as module_module
 from segcrit.comparison import evaluation_images, runner, session
+from segcrit.comparison import module as module_module
 from segcrit.comparison.batches import read_batch
 from segcrit.comparison.records import Results
 from segcrit.comparison.results import read_results
@@ -427,6 +428,15 @@ def test_figures_of_the_foreground_leave_out_what_is_the_background(folder: Path
     assert same.figures.foreground_iou == pytest.approx(np.nanmean(same.figures.iou[1:]))
     assert same.best_validation == max(same.validation.foreground_iou)
     assert same.validation.miou == every.losses[0].seeds[0].validation.miou
+
+
+def test_data_without_a_labelled_pixel_is_refused(folder: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(folder, tmp_path / "data")
+    for name in (data / "splits" / "train.txt").read_text().split():
+        Image.fromarray(np.full((40, 48), 255, dtype=np.uint8)).save(data / "masks" / f"{name}.png")
+    with pytest.raises(DataError, match="the ignored label 255 everywhere"):
+        segcrit.compare(tiny, data, ["ce"], out=tmp_path / "a", **STEPS)
+    assert not (tmp_path / "a").exists()
 
 
 def test_images_of_one_size_are_judged_together_and_counted_alone(

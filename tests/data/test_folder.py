@@ -87,8 +87,8 @@ def test_missing_split_files_are_completed(
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        ({"train": ["case00", "nobody"], "val": ["case01"], "test": ["case02"]}, r"1 names without an image: nobody"),
-        ({"train": ["case00", "case01"], "val": ["case01"], "test": ["case02"]}, r"1 images in train and val: case01"),
+        ({"train": ["case00", "nobody"], "val": ["case01"], "test": ["case02"]}, r"1 name without an image: nobody"),
+        ({"train": ["case00", "case01"], "val": ["case01"], "test": ["case02"]}, r"1 image in train and val: case01"),
         ({"train": [], "val": ["case01"], "test": ["case02"]}, "an empty file"),
         ({"train": [f"case{i:02d}" for i in range(20)]}, "lists every image"),
     ],
@@ -185,12 +185,12 @@ def _rotated(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code", "message"),
     [
-        (_no_mask, "image-without-mask", "1 images without a mask: case03"),
-        (_no_image, "mask-without-image", "1 masks without an image: case03"),
+        (_no_mask, "image-without-mask", "1 image without a mask: case03"),
+        (_no_image, "mask-without-image", "1 mask without an image: case03"),
         (_other_size, "sizes-differ", r"case03\.png of the size of its mask, 12×16, got 10×16"),
         (_damaged, "unreadable", r"case03\.png, which is damaged"),
         (_jpeg_mask, "jpeg-masks", r"case03\.jpg"),
-        (_twice, "same-name", "1 names twice"),
+        (_twice, "same-name", "1 name twice"),
         (_five_bands, "channels-differ", "1 images with 5"),
         (_rotated, "exif-rotation", "EXIF orientation"),
     ],
@@ -368,7 +368,7 @@ def test_training_labels_that_are_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Folders there: masks, scribbles"):
         load_folder(root, train_labels="points")
     (root / "scribbles" / "case05.png").unlink()
-    with pytest.raises(DataError, match="1 images without one: case05"):
+    with pytest.raises(DataError, match="1 image without one: case05"):
         load_folder(root, train_labels="scribbles")
 
 

@@ -87,7 +87,7 @@ def test_every_reason_of_an_unusable_folder(tmp_path: Path, capsys: pytest.Captu
     _spoil_twice(root)
     assert main(["inspect", str(root)]) == 2
     printed = " ".join(capsys.readouterr().out.split())
-    assert "images without a mask: i05" in printed
+    assert "image without a mask: i05" in printed
     assert "i06.png, which is damaged" in printed
     assert main(["inspect", str(root), "--json"]) == 2
     content: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -13,6 +13,7 @@ import torch
 from segcrit.comparison.assembly import assemble, loss_results
 from segcrit.comparison.context import Context, is_first_process
 from segcrit.comparison.examples import make_examples
+from segcrit.comparison.folder_source import FolderSource
 from segcrit.comparison.memory import Measured, is_out_of_memory, measure, out_of_memory
 from segcrit.comparison.module import DivergedError
 from segcrit.comparison.prepare import Prepared, announce_folder
@@ -22,6 +23,7 @@ from segcrit.comparison.results import read_results, write_results
 from segcrit.comparison.run_directory import LossPlan
 from segcrit.comparison.training import predict_again, train
 from segcrit.comparison.tuning import FACTORS, find_learning_rate
+from segcrit.errors import DataError
 
 __all__ = ["CostEstimate", "Session", "estimate_cost"]
 
@@ -52,6 +54,7 @@ class Session:
         jobs = self._pending()
         self._look_ahead(jobs)
         if first:
+            self._require_labels()
             announce_folder(context.directory)
             context.directory.write(self.state)
             context.store_initial_weights()
@@ -100,6 +103,16 @@ class Session:
         for position, plan in enumerate(plans):
             self.context.reporter.preparing("trying one step of every loss", position, len(plans))
             _measure(self.context, plan, steps=_PREFLIGHT_STEPS)
+
+    def _require_labels(self) -> None:
+        """Training on nothing would end in figures that look like figures."""
+        source = self.context.source
+        if isinstance(source, FolderSource) and source.frequencies(self.context.settings.task).total == 0:
+            raise DataError(
+                f"labelled pixels in the training split of {source.info.name}",
+                f"the ignored label {source.info.ignore_index} everywhere",
+                "Check the masks, and ignore_index in classes.json.",
+            )
 
     def _train(self, plan: LossPlan, seed: int) -> None:
         context = self.context

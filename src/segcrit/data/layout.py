@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segcrit.data.formats import file_format, stem
 from segcrit.data.model import Case
-from segcrit.data.problems import FolderError, Problem, named
+from segcrit.data.problems import FolderError, Problem, named, several
 from segcrit.errors import DataError
 
 __all__ = ["Layout", "check_root", "files_by_stem", "find_files", "pair_up", "train_label_files"]
@@ -129,7 +129,7 @@ def files_by_stem(folder: Path, layout: Layout) -> dict[str, Path]:
             Problem.error(
                 "same-name",
                 f"one file a name in {folder}",
-                f"{len(twice)} names twice: {named(twice)}",
+                f"{several(twice, 'name')} twice: {named(twice)}",
                 "Rename or remove one of the two.",
                 twice,
             )
@@ -146,8 +146,8 @@ def pair_up(images: dict[str, Path], masks: dict[str, Path], layout: Layout) -> 
     if not set(images) & set(masks):
         images, masks = _without_common_ending(images, masks, layout)
     for one, other, code, kind in (
-        (images, masks, "image-without-mask", ("mask for every image", "images without a mask")),
-        (masks, images, "mask-without-image", ("image for every mask", "masks without an image")),
+        (images, masks, "image-without-mask", ("mask for every image", "image", "without a mask")),
+        (masks, images, "mask-without-image", ("image for every mask", "mask", "without an image")),
     ):
         alone = sorted(set(one) - set(other))
         if alone:
@@ -155,7 +155,7 @@ def pair_up(images: dict[str, Path], masks: dict[str, Path], layout: Layout) -> 
                 Problem.error(
                     code,
                     f"a {kind[0]}, of the same name",
-                    f"{len(alone)} {kind[1]}: {named(alone)}",
+                    f"{several(alone, kind[1])} {kind[2]}: {named(alone)}",
                     "Bring the missing files, or move these out of the folder.",
                     alone,
                 )

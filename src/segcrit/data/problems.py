@@ -8,7 +8,7 @@ from typing import Literal
 
 from segcrit.errors import DataError
 
-__all__ = ["FolderError", "Problem", "named"]
+__all__ = ["FolderError", "Problem", "named", "several"]
 
 Severity = Literal["error", "warning", "note"]
 
@@ -98,3 +98,13 @@ def named(names: Sequence[str], most: int = 4) -> str:
     """
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def several(names: Sequence[str], noun: str) -> str:
+    """How many there are of a kind.
+
+    Example:
+        >>> several(["a"], "image"), several(["a", "b"], "image")
+        ('1 image', '2 images')
+    """
+    return f"{len(names)} {noun}" if len(names) == 1 else f"{len(names)} {noun}s"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from segcrit.data.formats import file_format, stem
 from segcrit.data.model import SPLITS, Split
-from segcrit.data.problems import named
+from segcrit.data.problems import named, several
 from segcrit.errors import DataError, ParameterError
 
 __all__ = ["SHARES", "make_split", "read_groups", "read_splits"]
@@ -50,7 +50,7 @@ def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]
         if unknown:
             raise DataError(
                 f"names of images in {file}",
-                f"{len(unknown)} names without an image: {named(unknown)}",
+                f"{several(unknown, 'name')} without an image: {named(unknown)}",
                 f"Names look like {named(sorted(known), 2)}; correct the file or bring the images.",
             )
         splits[split] = tuple(name for name in found if name is not None)
@@ -61,7 +61,7 @@ def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]
         if both:
             raise DataError(
                 f"every image in one split of {folder}",
-                f"{len(both)} images in {first} and {second}: {named(both)}",
+                f"{several(both, 'image')} in {first} and {second}: {named(both)}",
                 "Remove them from one of the two: a network is not judged on what it was trained on.",
             )
     return splits
@@ -114,7 +114,7 @@ def read_groups(root: Path, ids: Sequence[str], group_by: str | None) -> tuple[d
         if missing:
             raise DataError(
                 f"an expression that matches every image name ({group_by!r})",
-                f"{len(missing)} names that it does not match: {named(missing)}",
+                f"{several(missing, 'name')} that it does not match: {named(missing)}",
                 "Widen it; 'patient\\d+' groups patient001_slice_3 by patient001.",
             )
         groups = {
@@ -150,7 +150,9 @@ def _groups_file(file: Path, known: set[str]) -> dict[str, str]:
     missing = sorted(known - set(groups))
     if missing:
         raise DataError(
-            f"a group for every image in {file}", f"{len(missing)} images without one: {named(missing)}", "Add them."
+            f"a group for every image in {file}",
+            f"{several(missing, 'image')} without one: {named(missing)}",
+            "Add them.",
         )
     return groups
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from segcrit.data.formats import Header
 from segcrit.data.layout import most_common
 from segcrit.data.model import Case
-from segcrit.data.problems import Problem, named
+from segcrit.data.problems import Problem, named, several
 from segcrit.data.reading import header_channels, mask_shape, shown_size
 from segcrit.data.scanning import Scanner
 from segcrit.errors import DataError
@@ -55,7 +55,8 @@ def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
             Problem.error(
                 "jpeg-masks",
                 "masks in a format that keeps every value (png, tif, npy, nii)",
-                f"{len(lossy)} masks saved as JPEG, which blurs labels at every border: {named([p.name for p in lossy])}",
+                f"{several(lossy, 'mask')} saved as JPEG, which blurs labels at every border: "
+                f"{named([path.name for path in lossy])}",
                 "Export them again as PNG; converting the files cannot bring the labels back.",
                 [path.name for path in lossy],
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from segcrit.data.classes import free_void
 from segcrit.data.counting import decoded_counts
 from segcrit.data.model import SegmentationData
-from segcrit.data.problems import FolderError, named
+from segcrit.data.problems import FolderError, named, several
 from segcrit.data.scanning import Scanner
 from segcrit.data.survey import damaged
 from segcrit.errors import DataError
@@ -22,7 +22,7 @@ def add_training_labels(data: SegmentationData, folder: Path, scanner: Scanner) 
     if without:
         raise DataError(
             f"a training label in {folder} for every image of the training split",
-            f"{len(without)} images without one: {named(without)}",
+            f"{several(without, 'image')} without one: {named(without)}",
             "Bring them, or take these images out of splits/train.txt.",
         )
     paths = [path for name in data.splits["train"] if (path := data.cases[name].train_label) is not None]
