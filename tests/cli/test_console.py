@@ -28,6 +28,17 @@ def test_plain_table_snapshot() -> None:
     ]
 
 
+def test_titles_of_numbers_are_wrapped_before_names_are_broken() -> None:
+    rows = [["ce(unlabelled=True)", "0.125"], ["dice", "0.5"]]
+    assert console.plain_table(["name", "foreground IoU"], rows, [False, True], 33) == [
+        "  name                 foreground",
+        "                              IoU",
+        "  -------------------  ----------",
+        "  ce(unlabelled=True)       0.125",
+        "  dice                        0.5",
+    ]
+
+
 @given(st.lists(st.lists(WORD, min_size=3, max_size=3), min_size=1, max_size=5), st.integers(50, 120))
 def test_no_word_is_lost_and_no_line_is_too_long(rows: list[list[str]], width: int) -> None:
     lines = console.plain_table(["a", "b", "c"], rows, [False, False, False], width)

@@ -7,16 +7,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from segcrit.comparison.batches import main_logits, read_batch, read_output, resize_logits
+from segcrit.comparison.examples import choose_images
 from segcrit.comparison.folder_source import default_crop
 from segcrit.comparison.inference import Predictor, describe_inference, make_predictor
 from segcrit.comparison.memory import is_out_of_memory
 from segcrit.comparison.progress import duration
-from segcrit.comparison.records import ClassEntry
+from segcrit.comparison.records import ClassEntry, ImageCounts
 from segcrit.comparison.run_directory import RunDirectory, folder_name
 from segcrit.comparison.settings import Settings, require_same
 from segcrit.comparison.source import SourceInfo
@@ -296,3 +298,18 @@ def test_crops_fit_the_network() -> None:
 def test_durations_for_people() -> None:
     assert duration(float("nan")) == "unknown"
     assert duration(59.7) == "1 min 0 s"
+
+
+# ------------------------------------------------------------------------------------------------- the pictures
+
+
+def test_pictures_come_from_as_many_groups_as_there_are() -> None:
+    names = ("a1", "a2", "a3", "b1", "c1")
+    truth = np.array([[10, 10]] * 5)
+    missed = np.array([[9, 0], [8, 0], [7, 0], [2, 0], [1, 0]])  # how much the second loss gets wrong
+    counts = [
+        ImageCounts(names, truth - wrong, np.zeros_like(truth), wrong) for wrong in (np.zeros_like(truth), missed)
+    ]
+    losses: Any = [SimpleNamespace(seeds=[SimpleNamespace(counts=entry)]) for entry in counts]
+    assert choose_images(losses, number=3) == ["a1", "a2", "a3"]
+    assert choose_images(losses, {name: name[0] for name in names}, number=4) == ["a1", "b1", "c1", "a2"]

@@ -102,22 +102,27 @@ def plain_table(
     """
     gap = 2
     natural = [max(len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
-    widths = _fit(natural, right, width - indent - gap * (len(headers) - 1))
+    # A column of numbers may be as narrow as its numbers, its title wrapped between words.
+    narrow = [
+        max(len(part) for part in (*title.split(), *cells, "")) for title, *cells in zip(headers, *rows, strict=True)
+    ]
+    widths = _fit(natural, narrow, right, width - indent - gap * (len(headers) - 1))
     lines = [*_row(headers, widths, right, gap), (" " * gap).join("-" * size for size in widths)]
     for row in rows:
         lines += _row(row, widths, right, gap)
     return [(" " * indent + line).rstrip() for line in lines]
 
 
-def _fit(natural: list[int], right: Sequence[bool], available: int) -> list[int]:
-    """Narrow the widest columns of text, a character at a time, until the table fits; never numbers."""
+def _fit(natural: list[int], narrow: list[int], right: Sequence[bool], available: int) -> list[int]:
+    """Narrow the columns, a character at a time, until the table fits: titles of numbers first, then the widest text."""
     widths = list(natural)
     shortest = 12
     while sum(widths) > available:
+        titles = [index for index, size in enumerate(widths) if right[index] and size > narrow[index]]
         wide = [index for index, size in enumerate(widths) if not right[index] and size > shortest]
-        if not wide:
+        if not titles and not wide:
             break
-        widest = max(wide, key=lambda index: widths[index])
+        widest = max(titles or wide, key=lambda index: widths[index])
         widths[widest] -= 1
     return widths
 

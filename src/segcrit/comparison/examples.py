@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,10 +30,13 @@ _IGNORED: Final = 255
 Labels = npt.NDArray[np.int64]
 
 
-def choose_images(losses: Sequence[LossResult], number: int = _EXAMPLES) -> list[str]:
+def choose_images(
+    losses: Sequence[LossResult], groups: Mapping[str, str] | None = None, number: int = _EXAMPLES
+) -> list[str]:
     """Names of the test images on which the counts of the losses differ most, in shares of the image's pixels.
 
-    Counts are known for every image and loss; where they differ, so do the predictions.
+    Counts are known for every image and loss; where they differ, so do the predictions. Of a group (a patient, a scene)
+    the second image comes after the first ones of all groups: its neighbours show the same over again.
     """
     tested = [next((seed.counts for seed in loss.seeds if seed.counts is not None), None) for loss in losses]
     counts = [entry for entry in tested if entry is not None]
@@ -42,8 +46,14 @@ def choose_images(losses: Sequence[LossResult], number: int = _EXAMPLES) -> list
     predicted = right + np.stack([entry.fp for entry in counts])
     spread = np.ptp(right, axis=0).sum(1) + np.ptp(predicted, axis=0).sum(1)
     pixels = np.maximum((counts[0].tp + counts[0].fn).sum(1), 1)
-    order = np.argsort(-(spread / pixels), kind="stable")
-    return [counts[0].ids[int(row)] for row in order[:number]]
+    names = [counts[0].ids[int(row)] for row in np.argsort(-(spread / pixels), kind="stable")]
+    seen: Counter[str] = Counter()
+    turns = []
+    for name in names:
+        group = (groups or {}).get(name, name)
+        turns.append(seen[group])
+        seen[group] += 1
+    return [name for _, name in sorted(zip(turns, names, strict=True), key=lambda pair: pair[0])][:number]
 
 
 def make_examples(
@@ -55,7 +65,7 @@ def make_examples(
     """
     if context.settings.task == "multilabel":
         return ()
-    ids = choose_images(losses)
+    ids = choose_images(losses, context.source.info.groups)
     images = {image.id: image for image in context.source.test_images(ids)}
     predictions: dict[str, list[tuple[LossResult, int, Labels]]] = {id: [] for id in images}
     for plan, loss in zip(plans, losses, strict=True):
