@@ -187,6 +187,12 @@ def test_images_of_own_loaders_are_not_padded() -> None:
 
 
 def test_low_resolution_logits_are_interpolated() -> None:
+    sizes = []
+    for multiple in (32, 16):
+        predictor = make_predictor("auto", (), (32, 32, 32), 3, False, False, multiple)
+        logits = predictor(lambda part: sizes.append(tuple(part.shape[2:])) or part, torch.ones(1, 1, 35, 51, 36))
+        assert logits.shape == (1, 1, 35, 51, 36)
+    assert sizes == [(64, 64, 64), (48, 64, 48)]
     logits = Predictor("whole", (), True)(Pointwise(4), torch.ones(1, 1, 40, 41))
     assert logits.shape == (1, 2, 40, 41)
     assert resize_logits(torch.zeros(1, 2, 4, 4, 4), (8, 9, 10)).shape == (1, 2, 8, 9, 10)

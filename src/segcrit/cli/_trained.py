@@ -102,7 +102,7 @@ def load_trained(path: str | Path, model: str | None = None) -> Trained:
             "Give the network that was trained with --model.",
         ) from error
     network.eval()
-    predictor = make_predictor("auto", (), crop, passport["spatial_dims"], recipe.fixed_size, own_loaders=False)
+    predictor = make_predictor("auto", (), crop, passport["spatial_dims"], recipe.fixed_size, False, recipe.multiple)
     return Trained(
         path=file,
         predict=lambda image: predictor(network, image),

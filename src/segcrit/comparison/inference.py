@@ -16,7 +16,7 @@ __all__ = ["Predictor", "describe_inference", "make_predictor"]
 
 # Images up to this many pixels or voxels (1448 x 1448, 128 x 128 x 128) are predicted in one piece.
 _WHOLE_LIMIT: Final = 2**21
-# Most encoders halve the size four or five times.
+# Most encoders halve the size four or five times; a network that is known to halve it less often says so.
 _MULTIPLE: Final = 32
 _OVERLAP: Final = 0.25
 _WINDOWS_AT_ONCE: Final = 4
@@ -29,12 +29,14 @@ class Predictor:
     Attributes:
         mode: ``"whole"``, ``"sliding"`` or ``"auto"``: by size.
         window: size of the sliding window.
-        padded: whether sizes are filled up to a multiple of 32 (images of the user's own loaders are left alone).
+        padded: whether sizes are filled up to a multiple (images of the user's own loaders are left alone).
+        multiple: of what.
     """
 
     mode: str
     window: tuple[int, ...]
     padded: bool
+    multiple: int = _MULTIPLE
 
     def __call__(self, network: Callable[[Tensor], Any], image: Tensor) -> Tensor:
         """Logits of the image's size."""
@@ -46,7 +48,7 @@ class Predictor:
         if self.mode == "whole" or (self.mode == "auto" and size.numel() <= _WHOLE_LIMIT):
             if not self.padded:
                 return predict(image)
-            filled = _fill(image, [-(-length // _MULTIPLE) * _MULTIPLE for length in size])
+            filled = _fill(image, [-(-length // self.multiple) * self.multiple for length in size])
             inside = (slice(None), slice(None), *(slice(0, length) for length in size))
             return predict(filled)[inside]
         from monai.inferers.utils import sliding_window_inference
@@ -66,7 +68,13 @@ def _fill(image: Tensor, size: list[int]) -> Tensor:
 
 
 def make_predictor(
-    mode: str, window: tuple[int, ...], crop: tuple[int, ...], spatial_dims: int, fixed_size: bool, own_loaders: bool
+    mode: str,
+    window: tuple[int, ...],
+    crop: tuple[int, ...],
+    spatial_dims: int,
+    fixed_size: bool,
+    own_loaders: bool,
+    multiple: int = _MULTIPLE,
 ) -> Predictor:
     """The predictor for these settings.
 
@@ -77,11 +85,12 @@ def make_predictor(
         spatial_dims: 2 or 3.
         fixed_size: the network takes nothing but crops of the training size.
         own_loaders: images come from the user's loaders as the network wants them.
+        multiple: what the network wants the sizes of its input to be multiples of.
     """
     if fixed_size and crop:
         return Predictor("sliding", crop, True)
     size = window or (512 if spatial_dims == 2 else 128,) * spatial_dims
-    return Predictor("whole" if own_loaders and mode == "auto" else mode, size, not own_loaders)
+    return Predictor("whole" if own_loaders and mode == "auto" else mode, size, not own_loaders, multiple)
 
 
 def describe_inference(predictor: Predictor) -> str:

@@ -64,6 +64,7 @@ class Network:
             are normalised as for ImageNet, because the pretrained weights expect it.
         fixed_size: its input must have the size of the training crop.
         channels_last: whether that memory layout is known to suit it.
+        multiple: images are filled up to multiples of this size; the encoder halves them so often.
     """
 
     spec: str
@@ -73,6 +74,7 @@ class Network:
     intensities: Literal["data", "imagenet"] = "data"
     fixed_size: bool = False
     channels_last: bool = False
+    multiple: int = 32
 
     def build(self, seed: int) -> nn.Module:
         """A new network; its random weights depend on the seed alone, and no global generator is disturbed.
@@ -168,6 +170,7 @@ def _unet(spec: str, options: dict[str, Any], purpose: Purpose) -> Network:
         f"U-Net (MONAI BasicUNet), encoder widths {widths}{more}",
         learning_rate=3e-3,
         channels_last=purpose.spatial_dims == 2,
+        multiple=16,  # four halvings; to fill 35 x 51 x 36 voxels up to 64 x 64 x 64 would quadruple the work
     )
 
 

@@ -100,6 +100,7 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
         source.info.spatial_dims,
         network.fixed_size,
         isinstance(source, LoaderSource),
+        network.multiple,
     )
     context = Context(
         source, network, settings, request.compute, directory, reporter, predictor, request.save_predictions
