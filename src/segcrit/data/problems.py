@@ -100,11 +100,11 @@ def named(names: Sequence[str], most: int = 4) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def several(names: Sequence[str], noun: str) -> str:
+def several(items: Sequence[object], noun: str) -> str:
     """How many there are of a kind.
 
     Example:
         >>> several(["a"], "image"), several(["a", "b"], "image")
         ('1 image', '2 images')
     """
-    return f"{len(names)} {noun}" if len(names) == 1 else f"{len(names)} {noun}s"
+    return f"{len(items)} {noun}" if len(items) == 1 else f"{len(items)} {noun}s"
