@@ -7,30 +7,46 @@
 
 namespace SEGCRIT_ISA {
 
-// exp(x) for x <= 0: x = n log 2 + r, and a polynomial of degree 6 in r with relative error 3e-9 (fitted by minimax over
-// |r| <= log(2)/2 with the first two coefficients 1, so that exp(0) is 1). Adding 1.5 * 2^23 + 127 rounds n to an integer and
-// leaves n + 127, the exponent of 2^n, in the low bits, without a conversion that would be undefined for NaN. exp(-inf) is 0,
-// because the exponent of n = -127 is the exponent of 0; NaN stays.
-SEGCRIT_INLINE float exp_negative(float x) {
+// 2^n and r with x = n log 2 + r, |r| <= log(2)/2. Adding 1.5 * 2^23 + 127 rounds n to an integer and leaves n + 127, the
+// exponent of 2^n, in the low bits, without a conversion that would be undefined for NaN.
+SEGCRIT_INLINE float reduce(float x, float* power) {
   const float magic = 12582912.0f + 127.0f;
-  const float clipped = x < -88.0f ? -88.0f : x;
-  const float shifted = clipped * 1.44269504088896341f + magic;
+  const float shifted = x * 1.44269504088896341f + magic;
   const float n = shifted - magic;
   uint32_t bits;
   memcpy(&bits, &shifted, 4);
   bits <<= 23;
-  float power;
-  memcpy(&power, &bits, 4);
-  const float r = (clipped - n * 0.693145751953125f) - n * 1.42860677e-6f;
+  memcpy(power, &bits, 4);
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  // The product is not rounded: what remains is n times the rounding of log 2, 2e-9.
+  return x - n * 0.693147180559945f;
+#else
+  return (x - n * 0.693145751953125f) - n * 1.42860677e-6f;
+#endif
+}
+
+// exp(r) for |r| <= log(2)/2 with relative error 3e-9: a polynomial of degree 6, fitted by minimax with the first two
+// coefficients 1, so that exp(0) is 1.
+SEGCRIT_INLINE float exp_reduced(float r) {
   float y = 0.0013814466f;
   y = y * r + 0.008368781f;
   y = y * r + 0.041668393f;
   y = y * r + 0.1666652f;
   y = y * r + 0.49999994f;
   y = y * r + 1.0f;
-  y = y * r + 1.0f;
-  return y * power;
+  return y * r + 1.0f;
 }
+
+// exp(x) for |x| <= 80; other numbers give garbage.
+SEGCRIT_INLINE float exp_moderate(float x) {
+  float power;
+  const float r = reduce(x, &power);
+  return exp_reduced(r) * power;
+}
+SEGCRIT_INLINE double exp_moderate(double x) { return exp(x); }
+
+// exp(x) for x <= 80. exp(-inf) is 0, because the exponent of n = -127 is that of 0; NaN stays.
+SEGCRIT_INLINE float exp_negative(float x) { return exp_moderate(x < -88.0f ? -88.0f : x); }
 SEGCRIT_INLINE double exp_negative(double x) { return exp(x); }
 
 // log(x) for finite x >= 2^-126 (Cephes logf): relative error below 2e-7.

@@ -20,6 +20,9 @@ class DenseGradient {
     return nullptr;
   }
   int64_t class_stride() const { return job.gradient_class_stride; }
+  // Whether rows are better written past the caches: a large gradient does not stay there, and its lines need not be read
+  // before they are overwritten.
+  bool streams() const { return job.gradient_bytes >= STREAMED_BYTES && can_stream(job.gradient, job.gradient_class_stride * static_cast<int64_t>(sizeof(Storage))); }
 
   // A block: class c in tile[c * BLOCK ...].
   void take(const Span& span, const T* tile) {
@@ -84,6 +87,7 @@ class SlabGradient {
   void end_strip() { flush_all(); }
 
   T* direct(const Span&, bool) const { return nullptr; }
+  bool streams() const { return false; }
   int64_t class_stride() const { return 0; }
 
   void take(const Span& span, const T* tile) {

@@ -4,19 +4,30 @@
 
 namespace SEGCRIT_ISA {
 
+// x >= 1 as mantissa * 2^octave with the mantissa in [1, 2).
+SEGCRIT_INLINE int32_t octave_of(float x, float* mantissa) {
+  int32_t bits;
+  memcpy(&bits, &x, 4);
+  const int32_t fraction = (bits & 0x007fffff) | 0x3f800000;
+  memcpy(mantissa, &fraction, 4);
+  return (bits >> 23) - 127;
+}
+SEGCRIT_INLINE int32_t octave_of(double x, double* mantissa) {
+  int64_t bits;
+  memcpy(&bits, &x, 8);
+  const int64_t fraction = (bits & 0x000fffffffffffff) | 0x3ff0000000000000;
+  memcpy(mantissa, &fraction, 8);
+  return static_cast<int32_t>(bits >> 52) - 1023;
+}
+
 // Position of an error among the bins, from which bin and distance to its lower edge follow; the rule of engines/binning.py.
 template <class T>
 SEGCRIT_INLINE T bin_position(T error, int errors, T bins) {
   if (errors == SEGCRIT_PROBABILITY) return error * bins;
   // Margins: in x = 1 + error, each of 8 octaves has bins / 8 uniform bins.
-  const float x = static_cast<float>(error) + 1.0f;
-  int32_t bits;
-  memcpy(&bits, &x, 4);
-  const int32_t octave = (bits >> 23) - 127;
-  const int32_t fraction = (bits & 0x007fffff) | 0x3f800000;
-  float mantissa;
-  memcpy(&mantissa, &fraction, 4);
-  const T position = (static_cast<T>(octave) + static_cast<T>(mantissa) - T(1)) * (bins / T(8));
+  T mantissa;
+  const int32_t octave = octave_of(error + T(1), &mantissa);
+  const T position = (static_cast<T>(octave) + mantissa - T(1)) * (bins / T(8));
   return error == error ? position : error;
 }
 

@@ -3,10 +3,6 @@
 #pragma once
 #include "target.hpp"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 namespace SEGCRIT_ISA {
 
 // One axis in the arithmetic's type, shared by all threads. A position that falls on a sample reads that sample twice with

@@ -193,6 +193,7 @@ static int32_t run_backward(const segcrit_job& job, const Axes<T>& axes) {
       const Chunk chunk = chunks.at(index);
       for (int64_t block = chunk.first; block < chunk.last && !bad; ++block)
         bad |= worker.backward(Chunks::span(job, chunk.image, block), sink) ? 0 : 1;
+      end_stream();
     }
   }
   return bad ? 1 : 0;

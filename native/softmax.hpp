@@ -8,39 +8,78 @@
 namespace SEGCRIT_ISA {
 
 // The largest logit of each pixel; a NaN must reach the result: it does not reach the maximum, but the sum of exponentials.
-template <class L, class T>
-static inline void find_maximum(const typename L::Storage* rows, int64_t stride, int classes, T* maximum) {
+template <class T>
+static inline void find_maximum(const T* tile, int classes, T* maximum) {
   for (int b = 0; b < BLOCK; ++b) maximum[b] = -static_cast<T>(INFINITY);
   for (int c = 0; c < classes; ++c) {
-    const typename L::Storage* row = rows + c * stride;
+    const T* row = tile + static_cast<int64_t>(c) * BLOCK;
+    SEGCRIT_SIMD
+    for (int b = 0; b < BLOCK; ++b) maximum[b] = row[b] > maximum[b] ? row[b] : maximum[b];
+  }
+}
+
+// The same while the logits are brought into the tile. They are read once only: the classes' planes often lie a power of two
+// apart, where a block's rows compete for the same few places of the caches and a second read would find none of them.
+template <class F, class T>
+static inline void load_maximum(const typename F::Storage* source, int64_t stride, int classes, T* tile, T* maximum) {
+  for (int b = 0; b < BLOCK; ++b) maximum[b] = -static_cast<T>(INFINITY);
+  for (int c = 0; c < classes; ++c) {
+    const typename F::Storage* row = source + c * stride;
+    T* out = tile + static_cast<int64_t>(c) * BLOCK;
+    prefetch_row(source, stride, classes, c);
     SEGCRIT_SIMD
     for (int b = 0; b < BLOCK; ++b) {
-      const T z = L::load(row[b]);
+      const T z = F::load(row[b]);
+      out[b] = z;
       maximum[b] = z > maximum[b] ? z : maximum[b];
     }
   }
 }
 
-// exp(z - maximum) and their sum; kept in the tile where it is needed again.
-template <class L, class T>
-static inline void exponentials(const typename L::Storage* rows, int64_t stride, int classes, const T* maximum, bool keep, T* tile,
-                                T* total) {
+// exp(z - maximum) and their sum; the exponentials replace the logits in the tile where they are needed again.
+template <class T>
+static inline void exponentials(T* tile, int classes, const T* maximum, bool keep, T* total) {
   for (int b = 0; b < BLOCK; ++b) total[b] = 0;
   for (int c = 0; c < classes; ++c) {
-    const typename L::Storage* row = rows + c * stride;
+    T* row = tile + static_cast<int64_t>(c) * BLOCK;
     if (keep) {
-      T* out = tile + static_cast<int64_t>(c) * BLOCK;
       SEGCRIT_SIMD
       for (int b = 0; b < BLOCK; ++b) {
-        const T e = exp_negative(L::load(row[b]) - maximum[b]);
-        out[b] = e;
+        const T e = exp_negative(row[b] - maximum[b]);
+        row[b] = e;
         total[b] += e;
       }
     } else {
       SEGCRIT_SIMD
-      for (int b = 0; b < BLOCK; ++b) total[b] += exp_negative(L::load(row[b]) - maximum[b]);
+      for (int b = 0; b < BLOCK; ++b) total[b] += exp_negative(row[b] - maximum[b]);
     }
   }
+}
+
+// Logits between these bounds need no maximum: neither exp(z) nor its sums and quotients leave the range of float32.
+constexpr float MODERATE = 30.0f;
+
+// exp(z) into the tile and their sum, in one pass that computes while it waits for memory; the largest |z|. NaN, which
+// reaches the sum, is not among the largest.
+template <class F, class T>
+static inline T moderate_exponentials(const typename F::Storage* source, int64_t stride, int classes, T* tile, T* total) {
+  T most = 0;
+  for (int b = 0; b < BLOCK; ++b) total[b] = 0;
+  for (int c = 0; c < classes; ++c) {
+    const typename F::Storage* row = source + c * stride;
+    T* out = tile + static_cast<int64_t>(c) * BLOCK;
+    prefetch_row(source, stride, classes, c);
+    SEGCRIT_SIMD_MAX(most)
+    for (int b = 0; b < BLOCK; ++b) {
+      const T z = F::load(row[b]);
+      const T size = z < T(0) ? -z : z;
+      most = size > most ? size : most;
+      const T e = exp_moderate(z);
+      out[b] = e;
+      total[b] += e;
+    }
+  }
+  return most;
 }
 
 // The pixels' logits, maxima and sums: what hard and soft targets have in common.
@@ -75,21 +114,29 @@ class SoftmaxBlock {
   // The logit of one class at one pixel, before exponentials() or probabilities() have replaced those in the tile.
   T logit(int64_t c, int b) const { return source ? F::load(source[c * job.class_stride + b]) : tile[c * BLOCK + b]; }
 
+  // Forward, where the logits are moderate: exponentials in the tile, with maximum 0. False where they are not.
+  bool exponentiate(const Span& span) {
+    if (source == nullptr) return false;
+    const T most = moderate_exponentials<F>(source, job.class_stride, classes, tile.data(), total);
+    if (!(most <= T(MODERATE))) return false;
+    for (int b = 0; b < BLOCK; ++b) { maximum[b] = 0; inverse[b] = T(1) / total[b]; }
+    write_normalizers(span);
+    return true;
+  }
+
+  // Forward: the largest logits; the logits are in the tile afterwards.
   void find_largest() {
     if (source != nullptr) {
-      find_maximum<F>(source, job.class_stride, classes, maximum);
+      load_maximum<F>(source, job.class_stride, classes, tile.data(), maximum);
+      source = nullptr;
     } else {
-      find_maximum<Plain>(tile.data(), BLOCK, classes, maximum);
+      find_maximum(tile.data(), classes, maximum);
     }
   }
 
   // Sums of exponentials, after find_largest(); "keep": the exponentials replace the tile's content.
   void normalize(const Span& span, bool keep) {
-    if (source != nullptr) {
-      exponentials<F>(source, job.class_stride, classes, maximum, keep, tile.data(), total);
-    } else {
-      exponentials<Plain>(tile.data(), BLOCK, classes, maximum, keep, tile.data(), total);
-    }
+    exponentials(tile.data(), classes, maximum, keep, total);
     for (int b = 0; b < BLOCK; ++b) inverse[b] = T(1) / total[b];
     write_normalizers(span);
   }
@@ -108,23 +155,8 @@ class SoftmaxBlock {
     for (int b = 0; b < BLOCK; ++b) inverse[b] = T(1) / total[b];
   }
 
-  // Probabilities of one class, from the logits, into out (which may be the tile's own row).
-  void probability(int64_t c, T* out) const {
-    if (source != nullptr) {
-      probability_of<F>(source + c * job.class_stride, out);
-    } else {
-      probability_of<Plain>(row(c), out);
-    }
-  }
-
  private:
   T* normalizer(const Span& span) const { return static_cast<T*>(job.normalizers) + span.image * job.pixels + span.first; }
-
-  template <class L>
-  void probability_of(const typename L::Storage* z, T* out) const {
-    SEGCRIT_SIMD
-    for (int b = 0; b < BLOCK; ++b) out[b] = exp_negative(L::load(z[b]) - maximum[b]) * inverse[b];
-  }
 };
 
 template <class F>
@@ -150,6 +182,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
       }
     for (int64_t j = 0; j < job.losses; ++j) smooth = smooth || job.smoothing[j] != 0.0;
     regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q)) != 0;
+    if (!row_buffer.zeros(BLOCK)) return false;
     if (!label_lanes.zeros(8 * static_cast<int64_t>(classes))) return false;
     if (smooth && !smooth_values.zeros(job.losses * BLOCK)) return false;
     if (job.moment_gradient && job.errors) {
@@ -178,14 +211,21 @@ class HardSoftmax : public SoftmaxBlock<F> {
     if (!read_pixels(job, span, px)) return false;
     if (!px.any) { clear_maps(span); return true; }
     this->locate(span, px.label, px.all);
-    T target_logit[BLOCK], log_p[BLOCK];
-    gather_logits(px, target_logit);
-    if (job.confusion) find_best();
-    this->find_largest();
-    if (smooth) smoothed_sums();
-    this->normalize(span, job.errors || regional);
-    for (int b = 0; b < BLOCK; ++b) log_total[b] = log_positive(total[b]);
-    for (int b = 0; b < BLOCK; ++b) log_p[b] = (target_logit[b] - maximum[b]) - log_total[b];
+    T own[BLOCK], log_p[BLOCK];
+    // The prediction and label smoothing need the logits themselves.
+    if (!job.confusion && !smooth && this->exponentiate(span)) {
+      source = nullptr;
+      gather(px, own);
+      for (int b = 0; b < BLOCK; ++b) log_p[b] = log_positive(own[b] * inverse[b]);
+    } else {
+      this->find_largest();
+      gather(px, own);
+      if (job.confusion) find_best();
+      if (smooth) smoothed_sums();
+      this->normalize(span, job.errors || regional);
+      for (int b = 0; b < BLOCK; ++b) log_total[b] = log_positive(total[b]);
+      for (int b = 0; b < BLOCK; ++b) log_p[b] = (own[b] - maximum[b]) - log_total[b];
+    }
     pixel_values(px, log_p, span, sums);
     if (job.fields) class_sums(px, sums);
     if (job.errors) count_errors(px, log_p, sums, counts);
@@ -203,9 +243,15 @@ class HardSoftmax : public SoftmaxBlock<F> {
     this->locate(span, px.label, px.all);
     this->recall(span);
     T target_logit[BLOCK], log_p[BLOCK], own_p[BLOCK];
-    gather_logits(px, target_logit);
-    for (int b = 0; b < BLOCK; ++b) log_p[b] = (target_logit[b] - maximum[b]) - log_positive(total[b]);
+    gather(px, target_logit);
     for (int b = 0; b < BLOCK; ++b) own_p[b] = exp_negative(target_logit[b] - maximum[b]) * inverse[b];
+    // The difference of two logarithms keeps probabilities that are no float32; the logarithm of the quotient keeps the digits
+    // of the others where the logits have a common offset.
+    for (int b = 0; b < BLOCK; ++b) {
+      const T quotient = log_positive(own_p[b] > T(1e-30) ? own_p[b] : T(1));
+      const T difference = (target_logit[b] - maximum[b]) - log_positive(total[b]);
+      log_p[b] = own_p[b] > T(1e-30) ? quotient : difference;
+    }
     // dz_k = p_k (G_k - sum_c p_c G_c + H) - [k = t] H_t - spread_k: the pixel losses only scale p. At the label, p H_t - H_t is
     // formed as -(1 - p) H_t, because p near 1 has lost the digits of 1 - p.
     T pull[BLOCK], pull_target[BLOCK];
@@ -213,17 +259,16 @@ class HardSoftmax : public SoftmaxBlock<F> {
     T* out = sink.direct(span, px.all);
     const int64_t stride = out ? sink.class_stride() : BLOCK;
     T* base = out ? out : this->tile.data();
+    streamed = out && sink.streams() && !smooth ? row_buffer.data() : nullptr;
     T own[BLOCK];
     if (regional || job.errors) {
       region(px, log_p, own_p, span.image, pull, pull_target, base, stride, own);
     } else {
-      scaled_probabilities(pull, base, stride);
       const T scale = static_cast<T>(job.logit_scale);
       for (int b = 0; b < BLOCK; ++b) own[b] = (own_p[b] * (pull[b] - pull_target[b]) - one_minus_exp(log_p[b]) * pull_target[b]) * scale;
+      scaled_probabilities(px, pull, own, base, stride);
     }
-    if (smooth) subtract_spread(px, base, stride, own);
-    for (int b = 0; b < BLOCK; ++b)
-      if (px.label[b] >= 0) base[px.label[b] * stride + b] = own[b];
+    if (smooth) subtract_spread(base, stride);
     if (!out) {
       if (!px.all) clear_ignored(px);
       sink.take(span, base);
@@ -241,6 +286,8 @@ class HardSoftmax : public SoftmaxBlock<F> {
   using Base::total;
   Buffer<T> weights, slopes, smooth_values, spread_rows;
   Buffer<double> weight_total, label_lanes;
+  Buffer<T> row_buffer;
+  T* streamed = nullptr;  // where a row is computed that is then written past the caches, or null
   double valid = 0;
   Buffer<uint8_t> flat;  // whether all probabilities of a class of the block lie in the lowest bin
   T log_total[BLOCK];
@@ -252,8 +299,8 @@ class HardSoftmax : public SoftmaxBlock<F> {
     return job.table_gradient + (field * rows + (job.per_image ? image : 0)) * classes;
   }
 
-  // The logit of each pixel's label (of class 0 where the pixel does not count).
-  void gather_logits(const Pixels<T>& px, T* values) const {
+  // What the block holds for each pixel's label: logits or exponentials (of class 0 where the pixel does not count).
+  void gather(const Pixels<T>& px, T* values) const {
     if (source != nullptr) {
       for (int b = 0; b < BLOCK; ++b) values[b] = F::load(source[px.label[b] * job.class_stride + b]);
     } else {
@@ -354,8 +401,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
     const bool overlaps = (job.fields & SEGCRIT_I) != 0;
     T overlap[BLOCK];
     if (overlaps) {
-      const T* rows = tile.data();
-      for (int b = 0; b < BLOCK; ++b) overlap[b] = rows[(px.label[b] < 0 ? 0 : px.label[b]) * BLOCK + b];
+      gather(px, overlap);
       for (int b = 0; b < BLOCK; ++b) overlap[b] *= px.weight[b] * inverse[b];
     }
     if (px.same) {
@@ -505,24 +551,30 @@ class HardSoftmax : public SoftmaxBlock<F> {
     }
   }
 
-  // out = p pull: all that pixel losses need.
-  void scaled_probabilities(const T* pull, T* base, int64_t stride) {
+  // out = p pull, and own at the label: all that pixel losses need.
+  void scaled_probabilities(const Pixels<T>& px, const T* pull, const T* own, T* base, int64_t stride) {
     T factor[BLOCK];
     const T scale = static_cast<T>(job.logit_scale);
     for (int b = 0; b < BLOCK; ++b) factor[b] = inverse[b] * pull[b] * scale;
     if (source != nullptr) {
-      scale_rows<F>(source, job.class_stride, factor, base, stride);
+      scale_rows<F>(source, job.class_stride, px, factor, own, base, stride);
     } else {
-      scale_rows<Plain>(tile.data(), BLOCK, factor, base, stride);
+      scale_rows<Plain>(tile.data(), BLOCK, px, factor, own, base, stride);
     }
   }
   template <class L>
-  void scale_rows(const typename L::Storage* rows, int64_t row_stride, const T* factor, T* base, int64_t stride) const {
+  void scale_rows(const typename L::Storage* rows, int64_t row_stride, const Pixels<T>& px, const T* factor, const T* own, T* base,
+                  int64_t stride) const {
     for (int c = 0; c < classes; ++c) {
       const typename L::Storage* z = rows + c * row_stride;
-      T* out = base + c * stride;
+      T* out = streamed ? streamed : base + c * stride;
+      prefetch_row(rows, row_stride, classes, c);
       SEGCRIT_SIMD
-      for (int b = 0; b < BLOCK; ++b) out[b] = exp_negative(L::load(z[b]) - maximum[b]) * factor[b];
+      for (int b = 0; b < BLOCK; ++b) {
+        const T value = exp_negative(L::load(z[b]) - maximum[b]) * factor[b];
+        out[b] = px.label[b] == c ? own[b] : value;
+      }
+      if (streamed) stream_row(streamed, base + c * stride);
     }
   }
 
@@ -535,17 +587,12 @@ class HardSoftmax : public SoftmaxBlock<F> {
     T dot[BLOCK], own_slope[BLOCK], common[BLOCK], weight[BLOCK];
     for (int b = 0; b < BLOCK; ++b) dot[b] = 0;
     for (int c = 0; c < classes; ++c) {
-      T* p = tile.data() + static_cast<int64_t>(c) * BLOCK;
       const T g = regional ? static_cast<T>(linear[c]) : T(0), g2 = squares ? static_cast<T>(2 * square[c]) : T(0);
-      this->probability(c, p);
-      if (job.errors) {
-        error_slopes(c, p, g, g2);
-        const T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
-        for (int b = 0; b < BLOCK; ++b) dot[b] += p[b] * slope[b];
-      } else if (squares) {
-        for (int b = 0; b < BLOCK; ++b) dot[b] += p[b] * (g + g2 * p[b]);
+      if (source != nullptr) {
+        prefetch_row(source, job.class_stride, classes, c);
+        weigh_class<F>(source + c * job.class_stride, c, g, g2, dot);
       } else {
-        for (int b = 0; b < BLOCK; ++b) dot[b] += p[b] * g;
+        weigh_class<Plain>(this->row(c), c, g, g2, dot);
       }
     }
     // The label's own slope: that of every class, plus what only the label has.
@@ -572,37 +619,72 @@ class HardSoftmax : public SoftmaxBlock<F> {
     }
     for (int c = 0; c < classes; ++c) {
       const T* p = tile.data() + static_cast<int64_t>(c) * BLOCK;
-      T* out = base + c * stride;
+      T* out = streamed ? streamed : base + c * stride;
       const T g = regional ? static_cast<T>(linear[c]) : T(0), g2 = squares ? static_cast<T>(2 * square[c]) : T(0);
       if (job.errors) {
         const T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
         SEGCRIT_SIMD
-        for (int b = 0; b < BLOCK; ++b) out[b] = p[b] * (weight[b] * slope[b] + common[b]);
+        for (int b = 0; b < BLOCK; ++b) out[b] = px.label[b] == c ? own[b] : p[b] * (weight[b] * slope[b] + common[b]);
       } else if (squares) {
         SEGCRIT_SIMD
-        for (int b = 0; b < BLOCK; ++b) out[b] = p[b] * (weight[b] * (g + g2 * p[b]) + common[b]);
+        for (int b = 0; b < BLOCK; ++b) out[b] = px.label[b] == c ? own[b] : p[b] * (weight[b] * (g + g2 * p[b]) + common[b]);
       } else {
         SEGCRIT_SIMD
-        for (int b = 0; b < BLOCK; ++b) out[b] = p[b] * (weight[b] * g + common[b]);
+        for (int b = 0; b < BLOCK; ++b) out[b] = px.label[b] == c ? own[b] : p[b] * (weight[b] * g + common[b]);
+      }
+      if (streamed) stream_row(streamed, base + c * stride);
+    }
+  }
+
+  // Probabilities of one class into the tile, where errors are counted also its G (the label's pixels as the others, corrected
+  // afterwards), and p G added to dot.
+  template <class L>
+  void weigh_class(const typename L::Storage* z, int c, T g, T g2, T* dot) {
+    T* p = this->row(c);
+    if (job.errors) {
+      T highest = 0;
+      SEGCRIT_SIMD_MAX(highest)
+      for (int b = 0; b < BLOCK; ++b) {
+        p[b] = exp_negative(L::load(z[b]) - maximum[b]) * inverse[b];
+        highest = p[b] > highest ? p[b] : highest;
+      }
+      error_slopes(c, p, highest, g, g2, dot);
+    } else if (g2 != T(0)) {
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) {
+        p[b] = exp_negative(L::load(z[b]) - maximum[b]) * inverse[b];
+        dot[b] += p[b] * (g + g2 * p[b]);
+      }
+    } else {
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) {
+        p[b] = exp_negative(L::load(z[b]) - maximum[b]) * inverse[b];
+        dot[b] += p[b] * g;
       }
     }
   }
 
-  // G of one class at each pixel where errors are counted: a look into the class's table of bins. The label's pixels are
-  // treated as the others here and corrected afterwards.
-  void error_slopes(int c, const T* p, T g, T g2) {
+  // G of one class: a look into the class's table of bins.
+  void error_slopes(int c, const T* p, T highest, T g, T g2, T* dot) {
     T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
-    const T* table = bin_table(c);
-    const T number = static_cast<T>(job.bins);
-    T highest = 0;
-    for (int b = 0; b < BLOCK; ++b) highest = p[b] > highest ? p[b] : highest;
+    const T* table = bin_tables + c * static_cast<int64_t>(job.bins);
+    const T number = static_cast<T>(job.bins), top = number - T(1);
     if (highest * number < T(1)) {
-      for (int b = 0; b < BLOCK; ++b) slope[b] = g + g2 * p[b] + table[0];
+      const T lowest = g + table[0];
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) {
+        slope[b] = lowest + g2 * p[b];
+        dot[b] += p[b] * slope[b];
+      }
       return;
     }
-    int32_t bin[BLOCK];
-    for (int b = 0; b < BLOCK; ++b) bin[b] = bin_at(p[b] * number, job.bins);
-    for (int b = 0; b < BLOCK; ++b) slope[b] = g + g2 * p[b] + table[bin[b]];
+    SEGCRIT_SIMD
+    for (int b = 0; b < BLOCK; ++b) {
+      const T position = p[b] * number;
+      const int32_t bin = static_cast<int32_t>(position < top ? position : top);
+      slope[b] = g + g2 * p[b] + table[bin];
+      dot[b] += p[b] * slope[b];
+    }
   }
 
  public:
@@ -610,10 +692,8 @@ class HardSoftmax : public SoftmaxBlock<F> {
   const T* bin_tables = nullptr;
 
  private:
-  const T* bin_table(int64_t c) const { return bin_tables + c * job.bins; }
-
-  // Label smoothing: the share of every class, and in own that of the label.
-  void subtract_spread(const Pixels<T>& px, T* base, int64_t stride, T* own) {
+  // Label smoothing: the share of every class.
+  void subtract_spread(T* base, int64_t stride) {
     for (int64_t j = 0; j < job.losses; ++j) {
       if (job.smoothing[j] == 0.0) continue;
       const T* spread = spread_rows.data() + j * BLOCK;
@@ -622,7 +702,6 @@ class HardSoftmax : public SoftmaxBlock<F> {
         T* out = base + c * stride;
         for (int b = 0; b < BLOCK; ++b) out[b] -= w * spread[b];
       }
-      for (int b = 0; b < BLOCK; ++b) own[b] -= weights[j * classes + (px.label[b] < 0 ? 0 : px.label[b])] * spread[b];
     }
   }
 
