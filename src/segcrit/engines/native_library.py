@@ -137,6 +137,10 @@ class CountJob(ctypes.Structure):
 
 
 def _library_path() -> Path | None:
+    # A build with other options than the installed one: sanitizers, an experiment.
+    chosen = os.environ.get("SEGCRIT_LIBRARY")
+    if chosen:
+        return Path(chosen)
     beside = Path(__file__).with_name(_NAME)
     if beside.exists():
         return beside
