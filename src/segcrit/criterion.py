@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,19 @@ class Criterion(nn.Module):
             for name, value in term.values.items():
                 if isinstance(value, Tensor):
                     self.register_buffer(_buffer(term.index, name), value.clone(), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Criterion:
+        # Weights are float64 numbers, which Apple's MPS does not have: there they become float32, as the arithmetic is.
+        def move(tensor: Tensor) -> Tensor:
+            try:
+                return fn(tensor)
+            except TypeError:
+                if tensor.dtype != torch.float64:
+                    raise
+                return fn(tensor.float())
+
+        moved: Criterion = super()._apply(move, recurse)  # type: ignore[no-untyped-call]
+        return moved
 
     def _lookup(self, index: int, name: str) -> Any:
         value = self._plan.terms[index].values.get(name)

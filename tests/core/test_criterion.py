@@ -305,3 +305,19 @@ def test_no_gradient_is_needed():
     with torch.inference_mode():
         segcrit.Criterion("ce + lovasz + dice")(p.logits, p.target)
     assert isinstance(p, Problem)
+
+
+def test_weights_move_to_a_device_without_float64() -> None:
+    """Apple's MPS raises TypeError for float64 tensors; a criterion with class weights moves there all the same."""
+    criterion = segcrit.Criterion("ce(class_weight=[1, 2, 3]) + dice")
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return tensor.clone()
+
+    moved = criterion._apply(move)
+    assert all(buffer.dtype == torch.float32 for buffer in moved.buffers())
+    assert len(list(moved.buffers())) > 0
+    logits, target = torch.randn(1, 3, 4, 4), torch.randint(3, (1, 4, 4))
+    assert torch.allclose(moved(logits, target), segcrit.Criterion("ce(class_weight=[1, 2, 3]) + dice")(logits, target))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcrit.cli import _console
+from segcrit.cli._allocator import keep_freed_memory
 from segcrit.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def run(arguments: argparse.Namespace) -> int:
     for text in (*(arguments.losses or ()), *arguments.add):
         parse(text)  # a typing error is told before the training library is loaded
     require("lightning.pytorch", extra="compare")
+    keep_freed_memory()
     from segcrit.comparison import runner
     from segcrit.comparison.context import is_first_process
 
