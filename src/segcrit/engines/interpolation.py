@@ -64,14 +64,15 @@ def axis_of(samples: int, outputs: int, align_corners: bool) -> Axis:
         >>> axis_of(2, 4, False).share.tolist()
         [0.0, 0.25, 0.75, 0.0]
     """
-    position = torch.arange(outputs, dtype=torch.float64)
+    # Positions as fractions of whole numbers: one that falls on a sample does so exactly, and reads no neighbour.
+    place = torch.arange(outputs, dtype=torch.int64)
     if align_corners:
-        position = position * ((samples - 1) / (outputs - 1) if outputs > 1 else 0.0)
+        above, below = place * (samples - 1), max(outputs - 1, 1)
     else:
-        position = ((position + 0.5) * (samples / outputs) - 0.5).clamp_min(0.0)
-    first = position.floor().clamp_max(samples - 1)
+        above, below = ((2 * place + 1) * samples - outputs).clamp_min(0), 2 * outputs
+    first = (above // below).clamp_max(samples - 1)
     second = (first + 1).clamp_max(samples - 1)
-    share = torch.where(second > first, (position - first).clamp(0.0, 1.0), 0.0)
+    share = torch.where(second > first, (above - first * below).to(torch.float64) / below, 0.0)
     return Axis(first.to(torch.int32), second.to(torch.int32), share)
 
 
