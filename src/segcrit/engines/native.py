@@ -15,7 +15,7 @@ from segcrit._dtypes import compute_dtype
 from segcrit.engines import reference
 from segcrit.engines.native_library import ELEMENT_TYPES, Job, describe, flat, load, place_logits, threads
 from segcrit.engines.reference import Sweep
-from segcrit.engines.request import Request, Shapes, gradient_like, spatial_size
+from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like, spatial_size
 from segcrit.formulas.region import FIELDS
 
 __all__ = ["backward", "describe", "forward", "is_supported"]
@@ -35,8 +35,16 @@ def is_supported(sweep: Sweep, request: Request) -> bool:
     # The samples of plain classification, (N, C), are taken as the pixels of one image.
     if logits.ndim == 2 and len(logits) > 1 and (request.per_image or (request.maps and request.sigmoid)):
         return False
-    # Fractions are refused by the reference engine, which words the error.
-    return not (request.errors != "none" and request.kind == "soft" and not request.sigmoid)
+    if request.sigmoid or request.errors == "none":
+        return True
+    # Softmax errors are counted where every pixel has one label. Fractions are refused by the reference engine, which words
+    # the error; label smoothing of focal losses spreads the label over the classes.
+    return request.kind != "soft" and not any(item.label_smoothing and _gamma(item) for item in request.pixel)
+
+
+def _gamma(item: PixelRequest) -> float:
+    """Cross-entropy is the focal pair with exponent 0."""
+    return dict(item.scalars).get("gamma", 0.0)
 
 
 def _form(request: Request) -> int:
@@ -78,8 +86,7 @@ class _Call:
             job.logit_bias = self.keep(sweep.logit_bias.to(torch.float64).contiguous())
             job.bias_rows = sweep.logit_bias.shape[0]
         job.losses = len(request.pixel)
-        # Cross-entropy is the focal pair with exponent 0.
-        gamma = [dict(item.scalars).get("gamma", 0.0) for item in request.pixel]
+        gamma = [_gamma(item) for item in request.pixel]
         smoothing = [item.label_smoothing for item in request.pixel]
         job.gamma = self.keep(torch.tensor(gamma, dtype=torch.float64))
         job.smoothing = self.keep(torch.tensor(smoothing, dtype=torch.float64))
