@@ -106,6 +106,23 @@ SEGCRIT_INLINE T power(T base, T exponent) {
   return power_of(base, exponent);
 }
 
+// a b + c, rounded once where the processor can, and always in this way: left to itself the compiler may choose another
+// product where two are added.
+SEGCRIT_INLINE float multiply_add(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+SEGCRIT_INLINE double multiply_add(double a, double b, double c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
 // The position of the first byte that is not 0, on a little-endian processor.
 SEGCRIT_INLINE int first_byte(uint64_t word) {
 #if defined(_MSC_VER) && !defined(__clang__)

@@ -93,7 +93,8 @@ SEGCRIT_INLINE void expand_eight(const float* samples, const int32_t* first, con
 #endif
 
 // samples[x - lowest] for the samples from lowest on; out[k] for the outputs column + k. The samples may be read eight
-// beyond the last one.
+// beyond the last one. An output is the same number wherever in a block it lies: the backward pass, whose blocks begin
+// elsewhere, must meet the logits that the normalizers were made of.
 template <class T>
 static inline void expand(const Axis<T>& axis, const T* samples, int64_t lowest, int column, int count, T* out) {
   const int32_t *first = axis.first + column, *second = axis.second.data() + column;
@@ -108,7 +109,7 @@ static inline void expand(const Axis<T>& axis, const T* samples, int64_t lowest,
     }
   }
 #endif
-  for (; k < count; ++k) out[k] = a[k] * samples[first[k]] + b[k] * samples[second[k]];
+  for (; k < count; ++k) out[k] = multiply_add(b[k], samples[second[k]], a[k] * samples[first[k]]);
 }
 
 template <class F>

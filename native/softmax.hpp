@@ -180,13 +180,17 @@ class HardSoftmax : public SoftmaxBlock<F> {
         weights[j * classes + c] = static_cast<T>(w);
         weight_total[j] += w;
       }
-    for (int64_t j = 0; j < job.losses; ++j) smooth = smooth || job.smoothing[j] != 0.0;
+    for (int64_t j = 0; j < job.losses; ++j) {
+      smooth = smooth || job.smoothing[j] != 0.0;
+      focused = focused || job.gamma[j] != 0.0;
+      for (int c = 0; c < classes; ++c) uniform = uniform && weights[j * classes + c] == T(1);
+    }
     regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q)) != 0;
-    if (!row_buffer.zeros(BLOCK)) return false;
+    if (!row_buffer.zeros(BLOCK) || !of_label.zeros(classes)) return false;
     if (!label_lanes.zeros(8 * static_cast<int64_t>(classes))) return false;
     if (smooth && !smooth_values.zeros(job.losses * BLOCK)) return false;
     if (job.moment_gradient && job.errors) {
-      if (!slopes.zeros(static_cast<int64_t>(classes) * BLOCK) || !flat.zeros(classes)) return false;
+      if (!slopes.zeros(static_cast<int64_t>(classes) * BLOCK)) return false;
     }
     return true;
   }
@@ -209,7 +213,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
   bool forward(const Span& span, const ChunkSums& sums, ThreadCounts& counts) {
     Pixels<T> px;
     if (!read_pixels(job, span, px)) return false;
-    if (!px.any) { clear_maps(span); return true; }
+    if (!px.any) { skip(span); return true; }
     this->locate(span, px.label, px.all);
     T own[BLOCK], log_p[BLOCK];
     // The prediction and label smoothing need the logits themselves.
@@ -223,8 +227,9 @@ class HardSoftmax : public SoftmaxBlock<F> {
       if (job.confusion) find_best();
       if (smooth) smoothed_sums();
       this->normalize(span, job.errors || regional);
-      for (int b = 0; b < BLOCK; ++b) log_total[b] = log_positive(total[b]);
-      for (int b = 0; b < BLOCK; ++b) log_p[b] = (own[b] - maximum[b]) - log_total[b];
+      if (smooth)
+        for (int b = 0; b < BLOCK; ++b) log_total[b] = log_positive(total[b]);
+      log_probability(own, log_p);
     }
     pixel_values(px, log_p, span, sums);
     if (job.fields) class_sums(px, sums);
@@ -242,31 +247,23 @@ class HardSoftmax : public SoftmaxBlock<F> {
     if (!px.any) { sink.zero(span); return true; }
     this->locate(span, px.label, px.all);
     this->recall(span);
-    T target_logit[BLOCK], log_p[BLOCK], own_p[BLOCK];
-    gather(px, target_logit);
-    for (int b = 0; b < BLOCK; ++b) own_p[b] = exp_negative(target_logit[b] - maximum[b]) * inverse[b];
-    // The difference of two logarithms keeps probabilities that are no float32; the logarithm of the quotient keeps the digits
-    // of the others where the logits have a common offset.
-    for (int b = 0; b < BLOCK; ++b) {
-      const T quotient = log_positive(own_p[b] > T(1e-30) ? own_p[b] : T(1));
-      const T difference = (target_logit[b] - maximum[b]) - log_positive(total[b]);
-      log_p[b] = own_p[b] > T(1e-30) ? quotient : difference;
+    T log_p[BLOCK];
+    if (focused || job.errors) {
+      T target_logit[BLOCK];
+      gather(px, target_logit);
+      log_probability(target_logit, log_p);
     }
-    // dz_k = p_k (G_k - sum_c p_c G_c + H) - [k = t] H_t - spread_k: the pixel losses only scale p. At the label, p H_t - H_t is
-    // formed as -(1 - p) H_t, because p near 1 has lost the digits of 1 - p.
+    // dz_k = p_k (G_k - sum_c p_c G_c + H) - [k = t] H_t - spread_k: the pixel losses only scale p.
     T pull[BLOCK], pull_target[BLOCK];
     pixel_slopes(px, log_p, span, pull, pull_target);
     T* out = sink.direct(span, px.all);
     const int64_t stride = out ? sink.class_stride() : BLOCK;
     T* base = out ? out : this->tile.data();
     streamed = out && sink.streams() && !smooth ? row_buffer.data() : nullptr;
-    T own[BLOCK];
     if (regional || job.errors) {
-      region(px, log_p, own_p, span.image, pull, pull_target, base, stride, own);
+      region(px, log_p, span.image, pull, pull_target, base, stride);
     } else {
-      const T scale = static_cast<T>(job.logit_scale);
-      for (int b = 0; b < BLOCK; ++b) own[b] = (own_p[b] * (pull[b] - pull_target[b]) - one_minus_exp(log_p[b]) * pull_target[b]) * scale;
-      scaled_probabilities(px, pull, own, base, stride);
+      scaled_probabilities(px, pull, pull_target, base, stride);
     }
     if (smooth) subtract_spread(base, stride);
     if (!out) {
@@ -284,19 +281,29 @@ class HardSoftmax : public SoftmaxBlock<F> {
   using Base::source;
   using Base::tile;
   using Base::total;
-  Buffer<T> weights, slopes, smooth_values, spread_rows;
+  Buffer<T> weights, slopes, smooth_values, spread_rows, of_label;
   Buffer<double> weight_total, label_lanes;
   Buffer<T> row_buffer;
   T* streamed = nullptr;  // where a row is computed that is then written past the caches, or null
   double valid = 0;
-  Buffer<uint8_t> flat;  // whether all probabilities of a class of the block lie in the lowest bin
   T log_total[BLOCK];
   int32_t best[BLOCK];
-  bool regional = false, smooth = false;
+  bool regional = false, smooth = false, focused = false, uniform = true;
 
   const double* row_gradient(int64_t field, int64_t image) const {
     const int64_t rows = job.per_image ? job.images : 1;
     return job.table_gradient + (field * rows + (job.per_image ? image : 0)) * classes;
+  }
+
+  // log p of the label. The difference of two logarithms keeps probabilities that are no float32; the logarithm of
+  // the quotient keeps the digits of the others where the logits have a common offset.
+  void log_probability(const T* target_logit, T* log_p) const {
+    for (int b = 0; b < BLOCK; ++b) {
+      const T p = exp_negative(target_logit[b] - maximum[b]) * inverse[b];
+      const T quotient = log_positive(p > T(1e-30) ? p : T(1));
+      const T difference = (target_logit[b] - maximum[b]) - log_positive(total[b]);
+      log_p[b] = p > T(1e-30) ? quotient : difference;
+    }
   }
 
   // What the block holds for each pixel's label: logits or exponentials (of class 0 where the pixel does not count).
@@ -348,8 +355,13 @@ class HardSoftmax : public SoftmaxBlock<F> {
     for (int64_t j = 0; j < job.losses; ++j) {
       const T gamma = static_cast<T>(job.gamma[j]), share = static_cast<T>(job.smoothing[j]);
       T values[BLOCK], coefficient[BLOCK];
-      label_weights(px, j, coefficient);
       pair_values(log_p, gamma, values);
+      if (uniform && share == T(0)) {
+        for (int b = 0; b < BLOCK; ++b) values[b] = px.label[b] < 0 ? T(0) : values[b] * px.weight[b];
+        store_values(values, j, span, sums);
+        continue;
+      }
+      label_weights(px, j, coefficient);
       for (int b = 0; b < BLOCK; ++b) values[b] = coefficient[b] == T(0) ? T(0) : (T(1) - share) * values[b] * coefficient[b];
       if (share != T(0)) {
         const T* sum = smooth_values.data() + j * BLOCK;
@@ -357,15 +369,20 @@ class HardSoftmax : public SoftmaxBlock<F> {
         for (int b = 0; b < BLOCK; ++b) values[b] += part * (whole * log_total[b] - sum[b]);
       }
       for (int b = 0; b < BLOCK; ++b) values[b] = px.label[b] < 0 ? T(0) : values[b] * px.weight[b];
-      sums.pixel[j] += block_sum(values);
-      if (job.maps) {
-        T* map = static_cast<T*>(job.map) + (j * job.images + span.image) * job.pixels + span.first;
-        for (int b = 0; b < span.count; ++b) map[b] = values[b];
-      }
+      store_values(values, j, span, sums);
     }
   }
+  void store_values(const T* values, int64_t j, const Span& span, const ChunkSums& sums) const {
+    sums.pixel[j] += block_sum(values);
+    if (!job.maps) return;
+    T* map = static_cast<T*>(job.map) + (j * job.images + span.image) * job.pixels + span.first;
+    for (int b = 0; b < span.count; ++b) map[b] = values[b];
+  }
 
-  void clear_maps(const Span& span) {
+  // A block without a pixel that counts. Its normalizers are read where upsampling cuts the backward pass into other blocks.
+  void skip(const Span& span) {
+    for (int b = 0; b < BLOCK; ++b) { maximum[b] = 0; total[b] = 1; }
+    this->write_normalizers(span);
     if (!job.maps) return;
     for (int64_t j = 0; j < job.losses; ++j) {
       T* map = static_cast<T*>(job.map) + (j * job.images + span.image) * job.pixels + span.first;
@@ -395,8 +412,9 @@ class HardSoftmax : public SoftmaxBlock<F> {
     }
   }
 
-  // T and I. Masks have long runs of one label: a block of a single label is summed at once; the pixels of others go to four
-  // rows of sums in turn, so that additions to one class do not wait for each other.
+  // T and I. Masks have long runs of one label: a block of a single label is summed at once, and a few classes by comparison;
+  // otherwise the pixels go to four rows of sums in turn, so that additions to one class do not wait for each other.
+  static constexpr int FEW_CLASSES = 8;
   void label_sums(const Pixels<T>& px, double* I, double* Tt) {
     const bool overlaps = (job.fields & SEGCRIT_I) != 0;
     T overlap[BLOCK];
@@ -407,6 +425,19 @@ class HardSoftmax : public SoftmaxBlock<F> {
     if (px.same) {
       Tt[px.label[0]] += block_sum(px.weight);
       if (overlaps) I[px.label[0]] += block_sum(overlap);
+      return;
+    }
+    if (classes <= FEW_CLASSES) {
+      for (int c = 0; c < classes; ++c) {
+        T weight = 0, sum = 0;
+        SEGCRIT_SIMD_SUM(weight)
+        for (int b = 0; b < BLOCK; ++b) weight += px.label[b] == c ? px.weight[b] : T(0);
+        Tt[c] += weight;
+        if (!overlaps) continue;
+        SEGCRIT_SIMD_SUM(sum)
+        for (int b = 0; b < BLOCK; ++b) sum += px.label[b] == c ? overlap[b] : T(0);
+        I[c] += sum;
+      }
       return;
     }
     double* lanes = label_lanes.data();
@@ -534,6 +565,11 @@ class HardSoftmax : public SoftmaxBlock<F> {
       const T gamma = static_cast<T>(job.gamma[j]), share = static_cast<T>(job.smoothing[j]);
       const T* map = job.map_gradient ? static_cast<const T*>(job.map_gradient) + (j * job.images + span.image) * job.pixels + span.first : nullptr;
       T upstream[BLOCK], slope[BLOCK], coefficient[BLOCK];
+      if (uniform && gamma == T(0) && share == T(0) && !map) {
+        const T h = static_cast<T>(job.pixel_gradient[j]);
+        for (int b = 0; b < BLOCK; ++b) { pull[b] += h * px.weight[b]; pull_target[b] += h * px.weight[b]; }
+        continue;
+      }
       upstream_of(job, j, map, span.count, upstream);
       label_weights(px, j, coefficient);
       pair_slopes(log_p, gamma, slope);
@@ -551,19 +587,19 @@ class HardSoftmax : public SoftmaxBlock<F> {
     }
   }
 
-  // out = p pull, and own at the label: all that pixel losses need.
-  void scaled_probabilities(const Pixels<T>& px, const T* pull, const T* own, T* base, int64_t stride) {
-    T factor[BLOCK];
+  // out_k = p_k pull - [k = t] pull_target: all that pixel losses need.
+  void scaled_probabilities(const Pixels<T>& px, const T* pull, const T* pull_target, T* base, int64_t stride) {
+    T factor[BLOCK], less[BLOCK];
     const T scale = static_cast<T>(job.logit_scale);
-    for (int b = 0; b < BLOCK; ++b) factor[b] = inverse[b] * pull[b] * scale;
+    for (int b = 0; b < BLOCK; ++b) { factor[b] = inverse[b] * pull[b] * scale; less[b] = pull_target[b] * scale; }
     if (source != nullptr) {
-      scale_rows<F>(source, job.class_stride, px, factor, own, base, stride);
+      scale_rows<F>(source, job.class_stride, px, factor, less, base, stride);
     } else {
-      scale_rows<Plain>(tile.data(), BLOCK, px, factor, own, base, stride);
+      scale_rows<Plain>(tile.data(), BLOCK, px, factor, less, base, stride);
     }
   }
   template <class L>
-  void scale_rows(const typename L::Storage* rows, int64_t row_stride, const Pixels<T>& px, const T* factor, const T* own, T* base,
+  void scale_rows(const typename L::Storage* rows, int64_t row_stride, const Pixels<T>& px, const T* factor, const T* less, T* base,
                   int64_t stride) const {
     for (int c = 0; c < classes; ++c) {
       const typename L::Storage* z = rows + c * row_stride;
@@ -571,20 +607,19 @@ class HardSoftmax : public SoftmaxBlock<F> {
       prefetch_row(rows, row_stride, classes, c);
       SEGCRIT_SIMD
       for (int b = 0; b < BLOCK; ++b) {
-        const T value = exp_negative(L::load(z[b]) - maximum[b]) * factor[b];
-        out[b] = px.label[b] == c ? own[b] : value;
+        const T of_label = px.label[b] == c ? less[b] : T(0);
+        out[b] = exp_negative(L::load(z[b]) - maximum[b]) * factor[b] - of_label;
       }
       if (streamed) stream_row(streamed, base + c * stride);
     }
   }
 
-  // out_k = p_k (u G_k + pull - u sum_c p_c G_c), with G the derivative by the probabilities, and in own that of the label.
-  void region(const Pixels<T>& px, const T* log_p, const T* own_p, int64_t image, const T* pull, const T* pull_target, T* base,
-              int64_t stride, T* own) {
+  // out_k = p_k (u G_k + pull - u sum_c p_c G_c) - [k = t] pull_target, with G the derivative by the probabilities.
+  void region(const Pixels<T>& px, const T* log_p, int64_t image, const T* pull, const T* pull_target, T* base, int64_t stride) {
     const double *linear = row_gradient(1, image), *square = row_gradient(2, image), *overlap = row_gradient(0, image);
     const bool squares = (job.fields & SEGCRIT_Q) != 0;
     const T scale = static_cast<T>(job.logit_scale);
-    T dot[BLOCK], own_slope[BLOCK], common[BLOCK], weight[BLOCK];
+    T dot[BLOCK], common[BLOCK], weight[BLOCK], less[BLOCK];
     for (int b = 0; b < BLOCK; ++b) dot[b] = 0;
     for (int c = 0; c < classes; ++c) {
       const T g = regional ? static_cast<T>(linear[c]) : T(0), g2 = squares ? static_cast<T>(2 * square[c]) : T(0);
@@ -594,45 +629,63 @@ class HardSoftmax : public SoftmaxBlock<F> {
       } else {
         weigh_class<Plain>(this->row(c), c, g, g2, dot);
       }
+      of_label[c] = regional ? static_cast<T>(overlap[c]) : T(0);
     }
-    // The label's own slope: that of every class, plus what only the label has.
-    for (int b = 0; b < BLOCK; ++b) {
-      const int label = px.label[b] < 0 ? 0 : px.label[b];
-      T general = regional ? static_cast<T>(linear[label]) : T(0);
-      if (squares) general += static_cast<T>(2 * square[label]) * own_p[b];
-      T extra = regional ? static_cast<T>(overlap[label]) : T(0);
-      if (job.errors) {
-        const double* bin_slopes = job.moment_gradient + static_cast<int64_t>(label) * 2 * job.bins;
-        const T number = static_cast<T>(job.bins);
-        general = slopes[static_cast<int64_t>(label) * BLOCK + b];
-        extra -= static_cast<T>(bin_slopes[job.bins + bin_at(one_minus_exp(log_p[b]) * number, job.bins)]);
-        extra -= static_cast<T>(bin_slopes[bin_at(own_p[b] * number, job.bins)]);
+    if (job.errors) {
+      add_label_errors(px, log_p, dot);
+    } else {
+      const T* rows = tile.data();
+      for (int b = 0; b < BLOCK; ++b) {
+        const int label = px.label[b] < 0 ? 0 : px.label[b];
+        dot[b] += rows[label * BLOCK + b] * of_label[label];
       }
-      dot[b] += own_p[b] * extra;
-      own_slope[b] = general + extra;
     }
     for (int b = 0; b < BLOCK; ++b) {
       weight[b] = px.weight[b] * scale;
       common[b] = (pull[b] - dot[b] * px.weight[b]) * scale;
-      const T spare = pull[b] - pull_target[b] + px.weight[b] * (own_slope[b] - dot[b]);
-      own[b] = (own_p[b] * spare - one_minus_exp(log_p[b]) * pull_target[b]) * scale;
+      less[b] = pull_target[b] * scale;
     }
     for (int c = 0; c < classes; ++c) {
-      const T* p = tile.data() + static_cast<int64_t>(c) * BLOCK;
+      const T* p = this->row(c);
       T* out = streamed ? streamed : base + c * stride;
       const T g = regional ? static_cast<T>(linear[c]) : T(0), g2 = squares ? static_cast<T>(2 * square[c]) : T(0);
+      const T at_label = g + of_label[c];
       if (job.errors) {
         const T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
         SEGCRIT_SIMD
-        for (int b = 0; b < BLOCK; ++b) out[b] = px.label[b] == c ? own[b] : p[b] * (weight[b] * slope[b] + common[b]);
+        for (int b = 0; b < BLOCK; ++b) {
+          const T subtracted = px.label[b] == c ? less[b] : T(0);
+          out[b] = p[b] * (weight[b] * slope[b] + common[b]) - subtracted;
+        }
       } else if (squares) {
         SEGCRIT_SIMD
-        for (int b = 0; b < BLOCK; ++b) out[b] = px.label[b] == c ? own[b] : p[b] * (weight[b] * (g + g2 * p[b]) + common[b]);
+        for (int b = 0; b < BLOCK; ++b) {
+          const T subtracted = px.label[b] == c ? less[b] : T(0);
+          out[b] = p[b] * (weight[b] * ((px.label[b] == c ? at_label : g) + g2 * p[b]) + common[b]) - subtracted;
+        }
       } else {
         SEGCRIT_SIMD
-        for (int b = 0; b < BLOCK; ++b) out[b] = px.label[b] == c ? own[b] : p[b] * (weight[b] * g + common[b]);
+        for (int b = 0; b < BLOCK; ++b) {
+          const T subtracted = px.label[b] == c ? less[b] : T(0);
+          out[b] = p[b] * (weight[b] * (px.label[b] == c ? at_label : g) + common[b]) - subtracted;
+        }
       }
       if (streamed) stream_row(streamed, base + c * stride);
+    }
+  }
+
+  // At the label, G is that of the other classes, less what the histogram of negatives has given, and that of the positives.
+  void add_label_errors(const Pixels<T>& px, const T* log_p, T* dot) {
+    const T number = static_cast<T>(job.bins);
+    for (int b = 0; b < BLOCK; ++b) {
+      if (px.label[b] < 0) continue;
+      const int64_t label = px.label[b], at = label * BLOCK + b;
+      const double* bin_slopes = job.moment_gradient + label * 2 * job.bins;
+      const T positive = static_cast<T>(bin_slopes[job.bins + bin_at(one_minus_exp(log_p[b]) * number, job.bins)]);
+      const T negative = static_cast<T>(bin_slopes[bin_at(tile[at] * number, job.bins)]);
+      const T extra = of_label[label] - positive - negative;
+      slopes[at] += extra;
+      dot[b] += tile[at] * extra;
     }
   }
 

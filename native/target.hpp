@@ -44,21 +44,27 @@ static inline bool is_weight(T u) {
   return u >= T(0) && u <= T(3e38);
 }
 
-// Integer labels without weights and views, the common case: vectorises. Returns whether all are allowed.
+// Integer labels without weights and views, the common case: vectorises, in 32 bits. Returns whether all are allowed.
 template <class S, class T>
 static inline bool read_plain_labels(const S* source, int64_t classes, int64_t ignored, int count, Pixels<T>& out) {
-  // A label type that cannot hold the ignore label never meets it.
-  const bool meets = static_cast<int64_t>(static_cast<S>(ignored)) == ignored;
-  const S skip = static_cast<S>(ignored);
-  int bad = 0;
+  int32_t narrow[BLOCK];
+  int64_t lost = 0;
+  for (int b = 0; b < count; ++b) narrow[b] = static_cast<int32_t>(source[b]);
+  if constexpr (sizeof(S) > 4)
+    for (int b = 0; b < count; ++b) lost |= static_cast<int64_t>(source[b]) ^ static_cast<int64_t>(narrow[b]);
+  // An ignore label of more bits is a label that is lost, or that never comes.
+  const bool meets = static_cast<int64_t>(static_cast<int32_t>(ignored)) == ignored;
+  const int32_t skip = meets ? static_cast<int32_t>(ignored) : -1;
+  const uint32_t most = static_cast<uint32_t>(classes);
+  int32_t bad = 0;
   for (int b = 0; b < count; ++b) {
-    const S label = source[b];
-    const bool valid = !(meets && label == skip);
-    bad |= valid && (label < S(0) || static_cast<uint64_t>(label) >= static_cast<uint64_t>(classes));
-    out.label[b] = valid ? static_cast<int32_t>(label) : -1;
+    const int32_t label = narrow[b];
+    const bool valid = !meets || label != skip;
+    bad |= valid && static_cast<uint32_t>(label) >= most ? 1 : 0;
+    out.label[b] = valid ? label : -1;
     out.weight[b] = valid ? T(1) : T(0);
   }
-  return bad == 0;
+  return bad == 0 && lost == 0;
 }
 
 // One label, with the views of the target; false where it is not allowed and the job asks to look.
