@@ -85,6 +85,47 @@ class Sigmoid {
     }
   }
 
+  // The selects keep a side that does not count from making 0 times infinity.
+  void cross_entropy_values(int64_t j, int c, T* values) const {
+    const T of_positive = coefficient(j, 0, c), of_negative = coefficient(j, 1, c), share = static_cast<T>(job.smoothing[j]);
+    for (int b = 0; b < BLOCK; ++b) {
+      const T t = elements.target[b] * (T(1) - share) + share / T(2);
+      const T positive = of_positive * t, negative = of_negative * (T(1) - t);
+      const T value = (positive == T(0) ? T(0) : positive * log_p[b]) + (negative == T(0) ? T(0) : negative * log_q[b]);
+      values[b] = elements.valid[b] ? -elements.weight[b] * value : T(0);
+    }
+  }
+  void focal_values(int64_t j, int c, T* values) const {
+    T positive[BLOCK], negative[BLOCK], of_positive[BLOCK], of_negative[BLOCK];
+    sides(j, c, positive, negative);
+    pair_values(log_p, static_cast<T>(job.gamma[j]), of_positive);
+    pair_values(log_q, static_cast<T>(job.gamma[j]), of_negative);
+    for (int b = 0; b < BLOCK; ++b) {
+      const T value = (positive[b] == T(0) ? T(0) : positive[b] * of_positive[b]) + (negative[b] == T(0) ? T(0) : negative[b] * of_negative[b]);
+      values[b] = elements.valid[b] ? elements.weight[b] * value : T(0);
+    }
+  }
+
+  // The same for the slopes: -w t q + w (1 - t) p of cross-entropy.
+  void add_cross_entropy_slopes(int64_t j, int c, const T* upstream, T* result) const {
+    const T of_positive = coefficient(j, 0, c), of_negative = coefficient(j, 1, c), share = static_cast<T>(job.smoothing[j]);
+    for (int b = 0; b < BLOCK; ++b) {
+      const T t = elements.target[b] * (T(1) - share) + share / T(2);
+      result[b] += upstream[b] * (of_negative * (T(1) - t) * p[b] - of_positive * t * q[b]);
+    }
+  }
+  void add_focal_slopes(int64_t j, int c, const T* upstream, T* result) const {
+    T positive[BLOCK], negative[BLOCK], of_positive[BLOCK], of_negative[BLOCK];
+    sides(j, c, positive, negative);
+    pair_slopes(log_p, static_cast<T>(job.gamma[j]), of_positive);
+    pair_slopes(log_q, static_cast<T>(job.gamma[j]), of_negative);
+    for (int b = 0; b < BLOCK; ++b) {
+      const T slope = (positive[b] == T(0) ? T(0) : positive[b] * of_positive[b] * q[b]) -
+                      (negative[b] == T(0) ? T(0) : negative[b] * of_negative[b] * p[b]);
+      result[b] += upstream[b] * slope;
+    }
+  }
+
   const T* map_at(const void* map, int64_t j, const Span& span, int64_t c) const {
     return static_cast<const T*>(map) + ((j * job.images + span.image) * classes + c) * job.pixels + span.first;
   }
@@ -94,14 +135,11 @@ class Sigmoid {
     if (job.losses) log_sigmoid();
     if (regional) probabilities();
     for (int64_t j = 0; j < job.losses; ++j) {
-      const T gamma = static_cast<T>(job.gamma[j]);
-      T positive[BLOCK], negative[BLOCK], values[BLOCK], of_positive[BLOCK], of_negative[BLOCK];
-      sides(j, c, positive, negative);
-      pair_values(log_p, gamma, of_positive);
-      pair_values(log_q, gamma, of_negative);
-      for (int b = 0; b < BLOCK; ++b) {
-        const T value = (positive[b] == T(0) ? T(0) : positive[b] * of_positive[b]) + (negative[b] == T(0) ? T(0) : negative[b] * of_negative[b]);
-        values[b] = elements.valid[b] ? elements.weight[b] * value : T(0);
+      T values[BLOCK];
+      if (job.gamma[j] == 0.0) {
+        cross_entropy_values(j, c, values);
+      } else {
+        focal_values(j, c, values);
       }
       sums.pixel[j] += block_sum(values);
       if (job.maps) {
@@ -167,16 +205,12 @@ class Sigmoid {
     for (int64_t j = 0; j < job.losses; ++j) focused = focused || job.gamma[j] != 0.0;
     if (focused) log_sigmoid();
     for (int64_t j = 0; j < job.losses; ++j) {
-      const T gamma = static_cast<T>(job.gamma[j]);
-      T upstream[BLOCK], positive[BLOCK], negative[BLOCK], of_positive[BLOCK], of_negative[BLOCK];
+      T upstream[BLOCK];
       upstream_of(job, j, job.map_gradient ? map_at(job.map_gradient, j, span, c) : nullptr, span.count, upstream);
-      sides(j, c, positive, negative);
-      pair_slopes(log_p, gamma, of_positive);
-      pair_slopes(log_q, gamma, of_negative);
-      for (int b = 0; b < BLOCK; ++b) {
-        const T slope = (positive[b] == T(0) ? T(0) : positive[b] * of_positive[b] * q[b]) -
-                        (negative[b] == T(0) ? T(0) : negative[b] * of_negative[b] * p[b]);
-        result[b] += upstream[b] * slope;
+      if (job.gamma[j] == 0.0) {
+        add_cross_entropy_slopes(j, c, upstream, result);
+      } else {
+        add_focal_slopes(j, c, upstream, result);
       }
     }
     const T scale = static_cast<T>(job.logit_scale);
