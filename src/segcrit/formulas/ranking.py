@@ -52,20 +52,23 @@ def bin_weights(counts: Tensor) -> Tensor:
     """
     negatives, positives = counts[..., 0, :], counts[..., 1, :]
     total = positives.sum(-1, keepdim=True)
-    negatives_above = negatives.flip(-1).cumsum(-1).flip(-1) - negatives
-    positives_above = positives.flip(-1).cumsum(-1).flip(-1) - positives
-    before = total + negatives_above
-    after = before + negatives
-    present = total > 0
-    safe_before = torch.where(present, before, 1.0)
-    safe_after = torch.where(present, after, 1.0)
-    of_positive = (1 / safe_before + 1 / safe_after) / 2
-    of_negative = (total - positives_above - positives / 2) / (safe_before * safe_after)
-    highest = (negatives_above <= 0) & (negatives > 0)
-    of_negative_alone = torch.where(highest, 1 / torch.where(highest, negatives, 1.0), 0.0)
-    return torch.stack(
-        (torch.where(present, of_negative, of_negative_alone), torch.where(present, of_positive, 0.0)), dim=-2
+    everything = negatives.sum(-1, keepdim=True)
+    present = (total > 0).to(counts.dtype)
+    # B₀ and F₀, what lies above each bin: all but what lies below and in it.
+    negatives_above = everything - negatives.cumsum(-1)
+    positives_above = total - positives.cumsum(-1)
+    inverse_before = (torch.where(total > 0, total, 1.0) + negatives_above).reciprocal_()
+    inverse_after = (torch.where(total > 0, total, 1.0) + negatives_above + negatives).reciprocal_()
+    of_positive = (inverse_before + inverse_after).mul_(present / 2)
+    of_negative = (
+        (total - positives_above).sub_(positives, alpha=0.5).mul_(inverse_before).mul_(inverse_after).mul_(present)
     )
+    # G = 0: the last bin with a negative.
+    filled = negatives > 0
+    highest = filled.shape[-1] - 1 - filled.flip(-1).to(torch.uint8).argmax(-1, keepdim=True)
+    share = torch.where(everything > 0, (1 - present) / negatives.gather(-1, highest).clamp_min(1e-300), 0.0)
+    of_negative.scatter_add_(-1, highest, share)
+    return torch.stack((of_negative, of_positive), dim=-2)
 
 
 def histogram_loss(counts: Tensor, moments: Tensor) -> Tensor:
@@ -75,9 +78,7 @@ def histogram_loss(counts: Tensor, moments: Tensor) -> Tensor:
         counts: (..., 2, K), see ``bin_weights``.
         moments: (..., 2, K): weighted sums of the errors in each bin; the loss is differentiated through these.
     """
-    weights = bin_weights(counts.detach())
-    # An empty bin has moment 0; select, so that an infinite weight of an empty bin cannot make 0·∞.
-    return torch.where(counts.detach() > 0, weights * moments, 0.0).sum((-1, -2))
+    return (bin_weights(counts.detach()) * moments).sum((-1, -2))
 
 
 def exact_loss(errors: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
