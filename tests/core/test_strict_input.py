@@ -152,3 +152,15 @@ def test_looking_for_probabilities_copies_no_image(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.Tensor, "reshape", lambda self, *a: sizes.append(self.numel()) or original(self, *a))
     _gate.warn_if_probabilities(torch.randn(1, 5, 64, 64).contiguous(memory_format=torch.channels_last))
     assert max(sizes) <= 5 * 64
+
+
+@pytest.mark.parametrize("upsample", [None, "linear"])
+@pytest.mark.parametrize("backend", [backend.name for backend in segcrit.backends() if backend.available])
+def test_a_view_whose_memory_holds_the_negatives_is_read_as_its_values(backend: str, upsample: str | None) -> None:
+    logits, target = scene()
+    view = torch.complex(logits, -logits).conj().imag
+    assert view.is_neg()
+    if upsample is not None:
+        target = target.repeat_interleave(2, 1)
+    criterion = segcrit.Criterion("ce + dice", upsample=upsample, backend=backend)
+    torch.testing.assert_close(criterion(view, target), criterion(logits, target))

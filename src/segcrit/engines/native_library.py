@@ -188,7 +188,12 @@ def threads() -> int:
 
 def flat(tensor: Tensor, keep: int) -> Tensor:
     """Spatial dimensions as one: a view for NCHW and channels-last, a copy for other strides."""
-    return tensor.reshape(*tensor.shape[:keep], -1)
+    return in_memory(tensor).reshape(*tensor.shape[:keep], -1)
+
+
+def in_memory(tensor: Tensor) -> Tensor:
+    """A tensor whose memory holds its values: of a view such as ``z.conj().imag`` it holds their negatives."""
+    return tensor.resolve_neg()
 
 
 def place_logits(
@@ -204,6 +209,7 @@ def place_logits(
         job.logits = columns.data_ptr()
         job.image_stride, job.class_stride, job.pixel_stride = columns.stride()
         return [columns]
+    logits = in_memory(logits)
     kept = [logits]
     job.logits = logits.data_ptr()
     job.image_stride, job.class_stride = logits.stride()[:2]
