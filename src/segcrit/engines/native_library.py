@@ -192,8 +192,13 @@ def flat(tensor: Tensor, keep: int) -> Tensor:
 
 
 def in_memory(tensor: Tensor) -> Tensor:
-    """A tensor whose memory holds its values: of a view such as ``z.conj().imag`` it holds their negatives."""
-    return tensor.resolve_neg()
+    """A tensor whose memory holds its values: of a view such as ``z.conj().imag`` it holds their negatives.
+
+    Each at an address that is natural for it, which ``torch.frombuffer`` with an odd offset does not give: compilers may use
+    instructions that stop at others.
+    """
+    tensor = tensor.resolve_neg()
+    return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
 
 
 def place_logits(
