@@ -14,7 +14,6 @@ class HardSoftmax : public SoftmaxBlock<F> {
   using T = typename F::Arithmetic;
   using Storage = typename F::Storage;
   using Plain = typename PlainOf<T>::Type;
-  static constexpr bool is_softmax = true;
 
   HardSoftmax(const segcrit_job& j, const Axes<T>& axes) : Base(j, axes) {}
 
@@ -36,7 +35,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
     regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q)) != 0;
     if (!row_buffer.zeros(BLOCK) || !of_label.zeros(classes)) return false;
     if (!label_lanes.zeros(8 * static_cast<int64_t>(classes))) return false;
-    if (smooth && !smooth_values.zeros(job.losses * BLOCK)) return false;
+    if (smooth && !(smooth_values.reserve(job.losses * BLOCK) && spread_rows.reserve(job.losses * BLOCK))) return false;
     if (job.moment_gradient && job.errors) {
       if (!slopes.zeros(static_cast<int64_t>(classes) * BLOCK)) return false;
     }
@@ -408,7 +407,6 @@ class HardSoftmax : public SoftmaxBlock<F> {
   void pixel_slopes(const Pixels<T>& px, const T* log_p, const Span& span, T* pull, T* pull_target) {
     // Not simply 0: the weight of a label that is not allowed is NaN, and must reach the gradient of every loss.
     for (int b = 0; b < BLOCK; ++b) pull[b] = pull_target[b] = px.weight[b] * T(0);
-    if (smooth) spread_rows.zeros(static_cast<int64_t>(job.losses) * BLOCK);
     for (int64_t j = 0; j < job.losses; ++j) {
       const T gamma = static_cast<T>(job.gamma[j]), share = static_cast<T>(job.smoothing[j]);
       const T* map = job.map_gradient ? static_cast<const T*>(job.map_gradient) + (j * job.images + span.image) * job.pixels + span.first : nullptr;

@@ -1,7 +1,8 @@
 """The native CPU engine: C++ kernels called through ctypes, one read of the logits forward, one read and one write backward.
 
-The kernels take every loss and target. What remains for the reference engine are empty batches and a batch with a label or
-weight that is not allowed: the error is then raised in the one place that words it.
+The kernels take every loss and form of target, with the few exceptions of ``is_supported``. What also remains for the
+reference engine are empty batches and a batch with a label or weight that is not allowed: the error is then raised in the
+one place that words it.
 """
 
 from __future__ import annotations
