@@ -5,7 +5,7 @@
 #                    without an NVIDIA GPU is served by the small wheels:
 #                        make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #   DATA, OUT, ARGS  what `make demo` compares on, where the report goes, further options of `segcrit compare`
-#   TESTS, WORKERS   what `make test` runs, and in how many processes    make test TESTS=tests/losses WORKERS=1
+#   TESTS, WORKERS   what `make test` runs, and in how many processes    make test TESTS=tests/laws WORKERS=1
 #   BENCH_ARGS       options of benchmarks/run.py                        make bench BENCH_ARGS="--only binary"
 
 PYTHON ?= python3
