@@ -44,6 +44,17 @@ static inline bool is_weight(T u) {
   return u >= T(0) && u <= T(3e38);
 }
 
+// Whether a label type holds a number at all: a label that it cannot hold is never met. The first comparison keeps a float that
+// is rounded up to 2^63 from a conversion that would be undefined.
+template <class S>
+static inline bool holds(int64_t label) {
+  const S value = static_cast<S>(label);
+  if constexpr (std::is_floating_point<S>::value) {
+    if (!(value < S(9223372036854775808.0))) return false;
+  }
+  return static_cast<int64_t>(value) == label;
+}
+
 // Integer labels without weights and views, the common case: vectorises, in 32 bits. Returns whether all are allowed.
 template <class S, class T>
 static inline bool read_plain_labels(const S* source, int64_t classes, int64_t ignored, int count, Pixels<T>& out) {
@@ -90,8 +101,7 @@ static inline bool read_labels(const segcrit_job& job, const S* source, const T*
     // A float is a label where it is whole; the comparison also refuses NaN, before the conversion, which would be undefined.
     const bool inside = value >= S(0) && (value <= largest || static_cast<int64_t>(largest) != job.classes - 1);
     const int64_t label = inside ? static_cast<int64_t>(value) : 0;
-    const bool ignored = static_cast<S>(job.ignore_index) == value &&
-                         static_cast<int64_t>(static_cast<S>(job.ignore_index)) == job.ignore_index;
+    const bool ignored = static_cast<S>(job.ignore_index) == value && holds<S>(job.ignore_index);
     const bool bad = !inside || static_cast<S>(label) != value || label >= job.classes;
     good &= set_pixel(job, out, b, label, ignored, bad, weight ? weight[b] : T(1));
   }
@@ -219,7 +229,7 @@ struct Elements {
 
 template <class S, class T>
 static inline bool read_elements_as(const segcrit_job& job, const S* source, const T* weight, int count, Elements<T>& out) {
-  const bool meets = static_cast<int64_t>(static_cast<S>(job.ignore_index)) == job.ignore_index;
+  const bool meets = holds<S>(job.ignore_index);
   const S skip = static_cast<S>(job.ignore_index);
   const int background = job.background, foreground = job.foreground_only, hard = job.errors != SEGCRIT_NO_ERRORS;
   int bad = 0;
