@@ -164,3 +164,18 @@ def test_a_view_whose_memory_holds_the_negatives_is_read_as_its_values(backend: 
         target = target.repeat_interleave(2, 1)
     criterion = segcrit.Criterion("ce + dice", upsample=upsample, backend=backend)
     torch.testing.assert_close(criterion(view, target), criterion(logits, target))
+
+
+@pytest.mark.parametrize("upsample", [None, "linear"])
+@pytest.mark.parametrize("backend", [backend.name for backend in segcrit.backends() if backend.available])
+def test_another_default_device_does_not_move_the_sums(backend: str, upsample: str | None) -> None:
+    logits, target = scene()
+    if upsample is not None:
+        target = target.repeat_interleave(3, 1)
+    criterion = segcrit.Criterion("ce + dice + lovasz", upsample=upsample, backend=backend)
+    wanted = criterion(logits, target)
+    evaluator = segcrit.Evaluator(3, upsample=upsample)
+    with torch.device("meta"):
+        assert torch.equal(criterion(logits.requires_grad_(), target), wanted)
+        evaluator.update(logits, target)
+    assert evaluator.compute().confusion.sum() == target.numel()

@@ -75,6 +75,6 @@ def count_pairs(
     job.target_class_stride = truth.stride(1) if elements else 0
     job.ignore_index, job.logit_scale, job.threads = ignored, 1.0, threads()
     task.threshold = threshold
-    counts = torch.zeros((len(target), classes, *((2, 2) if elements else (classes,))), dtype=torch.int64)
+    counts = torch.zeros((len(target), classes, *((2, 2) if elements else (classes,))), dtype=torch.int64, device="cpu")
     task.counts = counts.data_ptr()
     return counts if library.segcrit_count(ctypes.byref(task)) == 0 else None

@@ -65,7 +65,7 @@ def axis_of(samples: int, outputs: int, align_corners: bool) -> Axis:
         [0.0, 0.25, 0.75, 0.0]
     """
     # Positions as fractions of whole numbers: one that falls on a sample does so exactly, and reads no neighbour.
-    place = torch.arange(outputs, dtype=torch.int64)
+    place = torch.arange(outputs, dtype=torch.int64, device="cpu")
     if align_corners:
         above, below = place * (samples - 1), max(outputs - 1, 1)
     else:

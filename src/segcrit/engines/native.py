@@ -24,6 +24,8 @@ __all__ = ["backward", "describe", "forward", "is_supported"]
 _ERRORS = {"none": 0, "probability": 1, "margin": 2}
 _FORMS = {"index": 0, "onehot": 1, "soft": 2}
 _ELEMENTS = 3
+# Said each time: torch.set_default_device may name another.
+_CPU = torch.device("cpu")
 
 
 def is_supported(sweep: Sweep, request: Request) -> bool:
@@ -89,8 +91,8 @@ class _Call:
         job.losses = len(request.pixel)
         gamma = [_gamma(item) for item in request.pixel]
         smoothing = [item.label_smoothing for item in request.pixel]
-        job.gamma = self.keep(torch.tensor(gamma, dtype=torch.float64))
-        job.smoothing = self.keep(torch.tensor(smoothing, dtype=torch.float64))
+        job.gamma = self.keep(torch.tensor(gamma, dtype=torch.float64, device=_CPU))
+        job.smoothing = self.keep(torch.tensor(smoothing, dtype=torch.float64, device=_CPU))
         job.coefficients = self.keep(sweep.coefficients.to(torch.float64).contiguous())
         job.fields = sum(1 << FIELDS.index(name) for name in request.fields)
         job.per_image, job.errors, job.bins = int(request.per_image), _ERRORS[request.errors], request.bins
@@ -118,13 +120,13 @@ def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Ten
     if request.bins_per_image and len(sweep.logits) > 1:
         return _join([forward(_part(sweep, image), request) for image in range(len(sweep.logits))], request)
     shapes = Shapes.of(sweep.logits, sweep.target, request)
-    pixel = torch.zeros(shapes.pixel, dtype=torch.float64)
-    tables = torch.zeros(shapes.tables, dtype=torch.float64)
-    counts = torch.zeros(shapes.histogram, dtype=torch.float64)
-    moments = torch.zeros(shapes.histogram, dtype=torch.float64)
-    confusion = torch.zeros(shapes.confusion, dtype=torch.int64)
-    maps = torch.empty(shapes.maps, dtype=shapes.compute)
-    normalizers = torch.empty(shapes.normalizers, dtype=shapes.compute)
+    pixel = torch.zeros(shapes.pixel, dtype=torch.float64, device=_CPU)
+    tables = torch.zeros(shapes.tables, dtype=torch.float64, device=_CPU)
+    counts = torch.zeros(shapes.histogram, dtype=torch.float64, device=_CPU)
+    moments = torch.zeros(shapes.histogram, dtype=torch.float64, device=_CPU)
+    confusion = torch.zeros(shapes.confusion, dtype=torch.int64, device=_CPU)
+    maps = torch.empty(shapes.maps, dtype=shapes.compute, device=_CPU)
+    normalizers = torch.empty(shapes.normalizers, dtype=shapes.compute, device=_CPU)
     call = _Call(sweep, request)
     job = call.job
     job.pixel, job.tables, job.counts, job.moments = (item.data_ptr() for item in (pixel, tables, counts, moments))

@@ -301,7 +301,7 @@ def _argmax(logits: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     # On a CPU this is four times as fast as argmax over a dimension that is not the last: one vectorised
     # maximum, then comparisons from the highest class down. NaN spreads to the maximum and equals nothing.
     largest = logits.amax(dim=1)
-    labels = torch.full(largest.shape, channels, dtype=dtype)
+    labels = torch.full_like(largest, channels, dtype=dtype)
     for channel in range(channels - 1, -1, -1):
         labels.masked_fill_(logits[:, channel] == largest, channel)
     return largest, labels
