@@ -8,8 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import segcrit
+from segcrit.engines.interpolation import axis_of
 from segcrit.engines.operators import sweep
 from segcrit.engines.request import Request, call_suffix
 
@@ -80,3 +82,9 @@ def test_threads_do_not_change_a_digit(engine: str):
     for value, gradient in results[1:]:
         assert torch.equal(value, results[0][0])
         assert torch.equal(gradient, results[0][1])
+
+
+def test_tensors_of_a_trace_are_not_kept():
+    with FakeTensorMode():
+        axis_of(7, 29, False)
+    assert type(axis_of(7, 29, False).first) is Tensor

@@ -56,7 +56,6 @@ class Axis:
         return matrix
 
 
-@lru_cache(maxsize=64)
 def axis_of(samples: int, outputs: int, align_corners: bool) -> Axis:
     """Interpolation from ``samples`` to ``outputs`` positions along one axis.
 
@@ -64,6 +63,14 @@ def axis_of(samples: int, outputs: int, align_corners: bool) -> Axis:
         >>> axis_of(2, 4, False).share.tolist()
         [0.0, 0.25, 0.75, 0.0]
     """
+    # Tensors of a trace, as torch.export makes them, mean nothing after it: they are not kept.
+    traced = type(torch.empty(0, device="cpu")) is not Tensor
+    make = _kept_axis.__wrapped__ if traced else _kept_axis
+    return make(samples, outputs, align_corners)
+
+
+@lru_cache(maxsize=64)
+def _kept_axis(samples: int, outputs: int, align_corners: bool) -> Axis:
     # Positions as fractions of whole numbers: one that falls on a sample does so exactly, and reads no neighbour.
     place = torch.arange(outputs, dtype=torch.int64, device="cpu")
     if align_corners:
