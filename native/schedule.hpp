@@ -1,5 +1,5 @@
 // How the work is divided. Chunks of blocks go to whichever thread is free, and their sums are merged in order: results do
-// not depend on the number of threads, except where weighted histograms are kept for each thread.
+// not depend on the number of threads, except where histograms of fractions are kept for each thread.
 #pragma once
 #include <new>
 

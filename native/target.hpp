@@ -85,7 +85,7 @@ static inline bool set_pixel(const segcrit_job& job, Pixels<T>& out, int b, int6
   if (ignored && job.background) { label = 0; valid = true; }
   const bool wrong = valid && !ignored && bad;
   if (job.check && (wrong || !is_weight(u))) return false;
-  if ((job.foreground_only && label == 0 && !wrong) || u == T(0)) valid = false;
+  if ((job.foreground_only && label == 0 && !wrong) || u <= T(0)) valid = false;
   if (wrong && valid) { u = static_cast<T>(NAN); label = 0; }
   out.label[b] = valid ? static_cast<int32_t>(label) : -1;
   out.weight[b] = valid ? u : T(0);
@@ -240,7 +240,7 @@ static inline bool read_elements_as(const segcrit_job& job, const S* source, con
     const T t = wrong || ignored ? T(0) : static_cast<T>(value);
     T u = weight ? weight[b] : T(1);
     bad |= wrong || !is_weight(u) || (hard && t != T(0) && t != T(1)) ? 1 : 0;
-    const bool valid = (!ignored || background) && u != T(0) && (!foreground || t > T(0) || wrong);
+    const bool valid = (!ignored || background) && !(u <= T(0)) && (!foreground || t > T(0) || wrong);
     u = wrong ? static_cast<T>(NAN) : u;
     out.valid[b] = valid ? 1 : 0;
     out.target[b] = valid ? t : T(0);

@@ -179,3 +179,12 @@ def test_another_default_device_does_not_move_the_sums(backend: str, upsample: s
         assert torch.equal(criterion(logits.requires_grad_(), target), wanted)
         evaluator.update(logits, target)
     assert evaluator.compute().confusion.sum() == target.numel()
+
+
+@pytest.mark.parametrize("backend", [backend.name for backend in segcrit.backends() if backend.available])
+def test_a_negative_weight_that_nobody_looks_at_counts_nothing(backend: str) -> None:
+    logits, target = scene()
+    weight = torch.ones(target.shape)
+    weight[:, :3] = -1
+    criterion = segcrit.Criterion("ce + dice", validate="never", backend=backend)
+    torch.testing.assert_close(criterion(logits, target, weight), criterion(logits, target, weight.clamp_min(0)))
