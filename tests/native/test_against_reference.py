@@ -19,6 +19,8 @@ pytestmark = [
 ]
 
 CASES = 300
+# Cases that once disagreed: margins of float64 rounded to float32; logits interpolated otherwise backward than forward.
+ONCE_WRONG = (832, 154_382)
 
 
 @pytest.mark.parametrize("block", range(6))
@@ -26,6 +28,11 @@ def test_random_cases_agree_with_the_reference_engine(block: int) -> None:
     size = CASES // 6
     wrong = [message for seed in range(size * block, size * (block + 1)) if (message := check(seed))]
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("seed", ONCE_WRONG)
+def test_a_case_that_once_disagreed(seed: int) -> None:
+    assert not check(seed)
 
 
 @pytest.mark.parametrize("instructions", ["baseline", "avx2"])

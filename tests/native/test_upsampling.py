@@ -154,6 +154,16 @@ def test_a_class_masked_by_minus_infinity() -> None:
     assert not gradient[:, 3].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("width", [13, 37, 300])
+def test_powers_of_what_is_left_stay_real_where_p_is_one(width: int, dtype: torch.dtype) -> None:
+    # Interpolated otherwise backward than forward, a logit might exceed the maximum that was kept, and 1 - p be negative.
+    logits, target, _ = scene((9, width), (31, 3 * width + 1), seed=10)
+    value, gradient = run("focal(gamma=0.5) + focal(gamma=3.3)", (15 * logits).to(dtype), target)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
     ("low", "high"), [((33, 21), (131, 83)), ((40, 70), (101, 290)), ((17, 9, 8), (33, 20, 31))], ids=str
