@@ -99,8 +99,10 @@ int32_t segcrit_backward(const segcrit_job* job);
 int32_t segcrit_count(const segcrit_count_job* job);
 // The instruction set in use: "baseline" (on arm64 it has NEON), "avx2" or "avx512".
 const char* segcrit_instruction_set(void);
-// Version of this interface.
+// Version of this interface, and the bytes of its two structures: a caller whose structures differ must not call.
 int32_t segcrit_abi(void);
+int64_t segcrit_job_bytes(void);
+int64_t segcrit_count_job_bytes(void);
 
 #ifdef __cplusplus
 }

@@ -18,7 +18,7 @@ from segcrit.engines.interpolation import axis_of
 __all__ = ["ELEMENT_TYPES", "CountJob", "Job", "describe", "flat", "load", "place_logits", "threads"]
 
 # Version of the C interface, native/segcrit.h; a library of another version is not used.
-_ABI = 2
+_ABI = 3
 _NAME = "segcrit_cpu.dll" if sys.platform == "win32" else "segcrit_cpu.so"
 
 ELEMENT_TYPES = {
@@ -152,6 +152,18 @@ def _library_path() -> Path | None:
     return installed if installed.exists() else None
 
 
+def _has_our_structures(library: ctypes.CDLL) -> bool:
+    """Whether version and sizes agree: a field that is missing on one side would be read or written out of bounds."""
+    if library.segcrit_abi() != _ABI:
+        return False
+    sizes = (library.segcrit_job_bytes, Job), (library.segcrit_count_job_bytes, CountJob)
+    for size, structure in sizes:
+        size.restype = ctypes.c_int64
+        if size() != ctypes.sizeof(structure):
+            return False
+    return True
+
+
 @lru_cache(maxsize=1)
 def load() -> tuple[ctypes.CDLL | None, str]:
     """The library or None, and why."""
@@ -162,7 +174,7 @@ def load() -> tuple[ctypes.CDLL | None, str]:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         return None, f"the compiled kernels do not load: {error}"
-    if library.segcrit_abi() != _ABI:
+    if not _has_our_structures(library):
         return None, "the compiled kernels belong to another version of segcrit: reinstall it"
     library.segcrit_instruction_set.restype = ctypes.c_char_p
     for function, job in (
