@@ -157,6 +157,15 @@ class HardSoftmax : public SoftmaxBlock<F> {
   void gather(const Pixels<T>& px, T* values) const {
     if (source != nullptr) {
       for (int b = 0; b < BLOCK; ++b) values[b] = F::load(source[px.label[b] * job.class_stride + b]);
+    } else if (px.same) {
+      const T* row = tile.data() + px.label[0] * static_cast<int64_t>(BLOCK);
+      for (int b = 0; b < BLOCK; ++b) values[b] = row[b];
+    } else if (classes <= FEW_CLASSES) {
+      for (int b = 0; b < BLOCK; ++b) values[b] = tile[b];
+      for (int c = 1; c < classes; ++c) {
+        const T* row = this->row(c);
+        for (int b = 0; b < BLOCK; ++b) values[b] = px.label[b] == c ? row[b] : values[b];
+      }
     } else {
       const T* rows = tile.data();
       for (int b = 0; b < BLOCK; ++b) values[b] = rows[(px.label[b] < 0 ? 0 : px.label[b]) * BLOCK + b];
@@ -477,14 +486,13 @@ class HardSoftmax : public SoftmaxBlock<F> {
       }
       of_label[c] = regional ? static_cast<T>(overlap[c]) : T(0);
     }
+    source = nullptr;  // the tile holds probabilities now
     if (job.errors) {
       add_label_errors(px, log_p, dot);
     } else {
-      const T* rows = tile.data();
-      for (int b = 0; b < BLOCK; ++b) {
-        const int label = px.label[b] < 0 ? 0 : px.label[b];
-        dot[b] += rows[label * BLOCK + b] * of_label[label];
-      }
+      T own[BLOCK];
+      gather(px, own);
+      for (int b = 0; b < BLOCK; ++b) dot[b] += own[b] * of_label[px.label[b] < 0 ? 0 : px.label[b]];
     }
     for (int b = 0; b < BLOCK; ++b) {
       weight[b] = px.weight[b] * scale;

@@ -227,26 +227,65 @@ struct Elements {
   bool any, all;
 };
 
+// Values and weights of a block in the arithmetic's type: weight 0 beyond the last pixel.
 template <class S, class T>
-static inline bool read_elements_as(const segcrit_job& job, const S* source, const T* weight, int count, Elements<T>& out) {
-  const bool meets = holds<S>(job.ignore_index);
-  const S skip = static_cast<S>(job.ignore_index);
-  const int background = job.background, foreground = job.foreground_only, hard = job.errors != SEGCRIT_NO_ERRORS;
-  int bad = 0;
-  for (int b = 0; b < count; ++b) {
-    const S value = source[b * job.target_pixel_stride];
-    const bool ignored = meets && value == skip;
-    const bool wrong = !ignored && !(value >= S(0) && value <= S(1));
-    const T t = wrong || ignored ? T(0) : static_cast<T>(value);
-    T u = weight ? weight[b] : T(1);
-    bad |= wrong || !is_weight(u) || (hard && t != T(0) && t != T(1)) ? 1 : 0;
-    const bool valid = (!ignored || background) && !(u <= T(0)) && (!foreground || t > T(0) || wrong);
-    u = wrong ? static_cast<T>(NAN) : u;
-    out.valid[b] = valid ? 1 : 0;
-    out.target[b] = valid ? t : T(0);
-    out.weight[b] = valid ? u : T(0);
+static inline void load_elements(const segcrit_job& job, const S* source, const T* weight, int count, T* value, T* u) {
+  const int64_t step = job.target_pixel_stride;
+  if (step == 1) {
+    for (int b = 0; b < count; ++b) value[b] = static_cast<T>(source[b]);
+  } else {
+    for (int b = 0; b < count; ++b) value[b] = static_cast<T>(source[b * step]);
+  }
+  if (weight) {
+    for (int b = 0; b < count; ++b) u[b] = weight[b];
+  } else {
+    for (int b = 0; b < count; ++b) u[b] = T(1);
+  }
+  for (int b = count; b < BLOCK; ++b) value[b] = u[b] = 0;
+}
+
+// Loops of few steps each, with 32-bit flags: so that they vectorise.
+template <class T>
+static inline bool classify_elements(const segcrit_job& job, const T* value, const T* weight, const int32_t* ignored, Elements<T>& out) {
+  const int32_t background = job.background ? 1 : 0, everything = job.foreground_only ? 0 : 1, fractions = job.errors ? 0 : 1;
+  int32_t wrong[BLOCK], counted[BLOCK], bad = 0;
+  for (int b = 0; b < BLOCK; ++b) {
+    const int32_t inside = (value[b] >= T(0) ? 1 : 0) & (value[b] <= T(1) ? 1 : 0) & (1 - ignored[b]);
+    out.target[b] = inside ? value[b] : T(0);
+    wrong[b] = 1 - (inside | ignored[b]);
+    counted[b] = (1 - ignored[b]) | background;
+  }
+  for (int b = 0; b < BLOCK; ++b) {
+    const int32_t hard = (out.target[b] == T(0) ? 1 : 0) | (out.target[b] == T(1) ? 1 : 0) | fractions;
+    const int32_t weighed = (weight[b] >= T(0) ? 1 : 0) & (weight[b] <= T(3e38) ? 1 : 0);
+    bad |= wrong[b] | (1 - hard) | (1 - weighed);
+  }
+  for (int b = 0; b < BLOCK; ++b) {
+    const int32_t foreground = everything | wrong[b] | (out.target[b] > T(0) ? 1 : 0);
+    out.valid[b] = counted[b] & foreground & (weight[b] <= T(0) ? 0 : 1);
+  }
+  for (int b = 0; b < BLOCK; ++b) {
+    const T u = wrong[b] ? static_cast<T>(NAN) : weight[b];
+    out.target[b] = out.valid[b] ? out.target[b] : T(0);
+    out.weight[b] = out.valid[b] ? u : T(0);
   }
   return bad == 0 || !job.check;
+}
+
+template <class S, class T>
+static inline bool read_elements_as(const segcrit_job& job, const S* source, const T* weight, int count, Elements<T>& out) {
+  T value[BLOCK], u[BLOCK];
+  load_elements(job, source, weight, count, value, u);
+  // A float holds whole numbers below 2^24; a larger ignore label is compared before the conversion.
+  int32_t ignored[BLOCK];
+  if (job.ignore_index > -(1 << 24) && job.ignore_index < (1 << 24)) {
+    const T skip = static_cast<T>(job.ignore_index);
+    for (int b = 0; b < BLOCK; ++b) ignored[b] = value[b] == skip ? 1 : 0;
+  } else {
+    for (int b = 0; b < BLOCK; ++b)
+      ignored[b] = b < count && holds<S>(job.ignore_index) && source[b * job.target_pixel_stride] == static_cast<S>(job.ignore_index);
+  }
+  return classify_elements<T>(job, value, u, ignored, out);
 }
 
 template <class T>
@@ -256,7 +295,6 @@ static inline bool read_elements(const segcrit_job& job, const Span& span, int c
   bool good = false;
   with_type(job.target_type, job.target, offset,
             [&](const auto* source) { good = read_elements_as(job, source, weights_of<T>(job, span), span.count, out); });
-  for (int b = span.count; b < BLOCK; ++b) { out.valid[b] = 0; out.target[b] = out.weight[b] = 0; }
   int all = 1, any = 0;
   for (int b = 0; b < BLOCK; ++b) { all &= out.valid[b]; any |= out.valid[b]; }
   out.all = all != 0;
