@@ -812,6 +812,20 @@ def test_the_estimate_writes_nothing(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_weak_labels_get_a_longer_training(scribbles: Path, tmp_path: Path) -> None:
+    from segcrit.comparison.prepare import Request
+    from segcrit.comparison.settings import Compute
+
+    def steps(**options: Any) -> int:
+        request = Request(
+            model=tiny, data=scribbles, losses=["partial_ce"], out=tmp_path / "a", resume=False, add=(),
+            options={"crop": 32}, compute=Compute(), **options,
+        )  # fmt: skip
+        return runner.estimate(request, progress=False).steps
+
+    assert steps(train_labels="scribbles") > 2 * steps()
+
+
 def test_a_pretrained_network_with_low_resolution_logits(folder: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.SegformerConfig(

@@ -99,7 +99,9 @@ def _add_run(group: Any) -> None:
 
 
 def _add_training(group: Any) -> None:
-    group.add_argument("--steps", type=int, metavar="N", help="steps of each training (default 280)")
+    group.add_argument(
+        "--steps", type=int, metavar="N", help="steps of each training (default 280; 640 with --train-labels)"
+    )
     group.add_argument(
         "--epochs",
         type=int,

@@ -32,6 +32,8 @@ __all__ = ["Prepared", "Request", "prepare"]
 _OUT_VARIABLE: Final = "SEGCRIT_COMPARE_OUT"
 # nnU-Net's; the rates of the networks are for Adam.
 _SGD_RATE: Final = 0.01
+# Scribbles and points teach slowly: each step sees a hundredth of the pixels that full masks would show it.
+_WEAK_LABEL_STEPS: Final = 640
 
 
 @dataclass(frozen=True)
@@ -305,6 +307,8 @@ def _settings(
         require_same(stored, plain, directory.path)
         return Settings.from_dict(stored)
     defaults = source.default_settings()
+    if request.train_labels is not None:
+        defaults.setdefault("steps", _WEAK_LABEL_STEPS)
     epoch_steps = defaults.pop("epoch_steps", None)
     rate = _SGD_RATE if given.get("optimizer") == "sgd" else network.learning_rate
     settings = Settings(**(defaults | {"learning_rate": rate} | given))
