@@ -40,7 +40,7 @@ class SoftSoftmax : public SoftmaxBlock<F> {
     T pixel_total[BLOCK], dot[BLOCK];
     for (int b = 0; b < BLOCK; ++b) pixel_total[b] = dot[b] = 0;
     pixel_slopes(span, pixel_total);
-    const double* base = gradient_row(0, span.image);
+    const double* base = this->row_gradient(0, span.image);
     const int64_t step = (job.per_image ? job.images : 1) * job.classes;
     const T scale = static_cast<T>(job.logit_scale);
     // G in the tile's place: u (F_I t + F_P + 2 p F_Q + F_D sign(p - t)).
@@ -78,11 +78,6 @@ class SoftSoftmax : public SoftmaxBlock<F> {
   Buffer<T> shares, slopes, log_p;
   Pixels<T> px;
   bool regional = false;
-
-  const double* gradient_row(int64_t field, int64_t image) const {
-    const int64_t rows = job.per_image ? job.images : 1;
-    return job.table_gradient + (field * rows + (job.per_image ? image : 0)) * job.classes;
-  }
 
   // Target and logits of a block; the logits are brought into the tile.
   bool read(const Span& span) {

@@ -137,11 +137,6 @@ class HardSoftmax : public SoftmaxBlock<F> {
   int32_t best[BLOCK];
   bool regional = false, smooth = false, focused = false, uniform = true;
 
-  const double* row_gradient(int64_t field, int64_t image) const {
-    const int64_t rows = job.per_image ? job.images : 1;
-    return job.table_gradient + (field * rows + (job.per_image ? image : 0)) * classes;
-  }
-
   // log p of the label. The difference of two logarithms keeps probabilities that are no float32; the logarithm of
   // the quotient keeps the digits of the others where the logits have a common offset.
   void log_probability(const T* target_logit, T* log_p) const {
@@ -471,7 +466,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
 
   // out_k = p_k (u G_k + pull - u sum_c p_c G_c) - [k = t] pull_target, with G the derivative by the probabilities.
   void region(const Pixels<T>& px, const T* log_p, int64_t image, const T* pull, const T* pull_target, T* base, int64_t stride) {
-    const double *linear = row_gradient(1, image), *square = row_gradient(2, image), *overlap = row_gradient(0, image);
+    const double *linear = this->row_gradient(1, image), *square = this->row_gradient(2, image), *overlap = this->row_gradient(0, image);
     const bool squares = (job.fields & SEGCRIT_Q) != 0;
     const T scale = static_cast<T>(job.logit_scale);
     T dot[BLOCK], common[BLOCK], weight[BLOCK], less[BLOCK];

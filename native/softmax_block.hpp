@@ -108,7 +108,7 @@ class SoftmaxBlock {
   T* row(int64_t c) { return tile.data() + c * BLOCK; }
   const T* row(int64_t c) const { return tile.data() + c * BLOCK; }
 
-  // The logit of one class at one pixel, before exponentials() or probabilities() have replaced those in the tile.
+  // The logit of one class at one pixel, before exponentials() have replaced those in the tile.
   T logit(int64_t c, int b) const { return source ? F::load(source[c * job.class_stride + b]) : tile[c * BLOCK + b]; }
 
   // Forward, where the logits are moderate: exponentials in the tile, with maximum 0. False where they are not.
@@ -150,6 +150,12 @@ class SoftmaxBlock {
     for (int b = 0; b < span.count; ++b) { maximum[b] = first[b]; total[b] = second[b]; }
     for (int b = span.count; b < BLOCK; ++b) { maximum[b] = 0; total[b] = 1; }
     for (int b = 0; b < BLOCK; ++b) inverse[b] = T(1) / total[b];
+  }
+
+  // Backward: dL/d(one class sum) of every class, of the image where sums are kept for each.
+  const double* row_gradient(int64_t field, int64_t image) const {
+    const int64_t rows = job.per_image ? job.images : 1;
+    return job.table_gradient + (field * rows + (job.per_image ? image : 0)) * classes;
   }
 
  private:
