@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from segcrit.custom import pixel_loss, region_loss
     from segcrit.encodings import Palette, from_one_hot, one_hot
     from segcrit.engines import backends, use_backend
-    from segcrit.evaluation import Evaluator, Report
+    from segcrit.evaluation import Evaluator, ObjectSizes, Report
     from segcrit.modules import (
         BinaryCrossEntropyLoss,
         CrossEntropyLoss,
@@ -46,6 +46,7 @@ __all__ = [
     "JaccardLoss",
     "LovaszHingeLoss",
     "LovaszSoftmaxLoss",
+    "ObjectSizes",
     "Palette",
     "PartialCrossEntropyLoss",
     "Report",
@@ -82,6 +83,7 @@ _HOMES = {
     "JaccardLoss": "segcrit.modules",
     "LovaszHingeLoss": "segcrit.modules",
     "LovaszSoftmaxLoss": "segcrit.modules",
+    "ObjectSizes": "segcrit.evaluation",
     "Palette": "segcrit.encodings",
     "PartialCrossEntropyLoss": "segcrit.modules",
     "Report": "segcrit.evaluation",

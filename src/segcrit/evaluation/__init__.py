@@ -5,7 +5,9 @@ from __future__ import annotations
 from segcrit.evaluation.counts import confusion_matrix
 from segcrit.evaluation.evaluator import Evaluator
 from segcrit.evaluation.figures import FIGURES
+from segcrit.evaluation.objects import ObjectCounts, ObjectSizes
 from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.policy import POLICIES, Policy
 from segcrit.evaluation.report import Report
 from segcrit.evaluation.statistics import (
     Interval,
@@ -19,10 +21,14 @@ from segcrit.evaluation.statistics import (
 
 __all__ = [
     "FIGURES",
+    "POLICIES",
     "Evaluator",
     "Interval",
+    "ObjectCounts",
+    "ObjectSizes",
     "PairedComparison",
     "PerImage",
+    "Policy",
     "Report",
     "bootstrap",
     "bootstrap_many",
