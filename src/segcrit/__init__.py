@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from segcrit.custom import pixel_loss, region_loss
     from segcrit.encodings import Palette, from_one_hot, one_hot
     from segcrit.engines import backends, use_backend
-    from segcrit.evaluation import Evaluator, ObjectSizes, Report
+    from segcrit.evaluation import Boundary, Evaluator, ObjectSizes, Report
     from segcrit.modules import (
         BinaryCrossEntropyLoss,
         CrossEntropyLoss,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BinaryCrossEntropyLoss",
+    "Boundary",
     "Criterion",
     "CrossEntropyLoss",
     "DiceLoss",
@@ -75,6 +76,7 @@ __version__ = "0.1.0"
 # `import segcrit` not for the training library.
 _HOMES = {
     "BinaryCrossEntropyLoss": "segcrit.modules",
+    "Boundary": "segcrit.evaluation",
     "Criterion": "segcrit.criterion",
     "CrossEntropyLoss": "segcrit.modules",
     "DiceLoss": "segcrit.modules",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segcrit.evaluation.boundary import Boundary, BoundaryScores
 from segcrit.evaluation.counts import confusion_matrix
 from segcrit.evaluation.evaluator import Evaluator
 from segcrit.evaluation.figures import FIGURES
@@ -22,6 +23,8 @@ from segcrit.evaluation.statistics import (
 __all__ = [
     "FIGURES",
     "POLICIES",
+    "Boundary",
+    "BoundaryScores",
     "Evaluator",
     "Interval",
     "ObjectCounts",

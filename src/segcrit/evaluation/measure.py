@@ -36,6 +36,7 @@ Values = Mapping[str, npt.NDArray[Any]]
 
 # word -> where the measure lives. Imported when asked for: some need optional packages.
 _HOMES: Final = {
+    "boundary": ("segcrit.evaluation.boundary", "Boundary"),
     "objects": ("segcrit.evaluation.objects", "ObjectSizes"),
 }
 

@@ -14,6 +14,7 @@ import numpy as np
 from segcrit import _extras
 from segcrit._constants import Task
 from segcrit.errors import DataError, ParameterError
+from segcrit.evaluation.boundary import BoundaryScores
 from segcrit.evaluation.figures import columns_of, figures_of, get_figure
 from segcrit.evaluation.merging import merge_reports
 from segcrit.evaluation.objects import ObjectCounts
@@ -209,6 +210,12 @@ class Report:
     def objects(self) -> ObjectCounts | None:
         """Counts by object size, where :class:`segcrit.ObjectSizes` measured them."""
         found: ObjectCounts | None = self._result("objects")
+        return found
+
+    @property
+    def boundary(self) -> BoundaryScores | None:
+        """Boundary and distance figures, where :class:`segcrit.Boundary` measured them."""
+        found: BoundaryScores | None = self._result("boundary")
         return found
 
     def _result(self, kind: str) -> Any:
