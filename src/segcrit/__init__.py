@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from segcrit.custom import pixel_loss, region_loss
     from segcrit.encodings import Palette, from_one_hot, one_hot
     from segcrit.engines import backends, use_backend
-    from segcrit.evaluation import Boundary, Evaluator, ObjectSizes, Report
+    from segcrit.evaluation import (
+        Boundary,
+        Calibration,
+        Evaluator,
+        ObjectSizes,
+        Report,
+        ThresholdCurves,
+        as_torchmetric,
+    )
     from segcrit.modules import (
         BinaryCrossEntropyLoss,
         CrossEntropyLoss,
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BinaryCrossEntropyLoss",
     "Boundary",
+    "Calibration",
     "Criterion",
     "CrossEntropyLoss",
     "DiceLoss",
@@ -52,7 +61,9 @@ __all__ = [
     "PartialCrossEntropyLoss",
     "Report",
     "Sums",
+    "ThresholdCurves",
     "TverskyLoss",
+    "as_torchmetric",
     "backends",
     "border_weight_map",
     "class_frequencies",
@@ -77,6 +88,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BinaryCrossEntropyLoss": "segcrit.modules",
     "Boundary": "segcrit.evaluation",
+    "Calibration": "segcrit.evaluation",
     "Criterion": "segcrit.criterion",
     "CrossEntropyLoss": "segcrit.modules",
     "DiceLoss": "segcrit.modules",
@@ -90,7 +102,9 @@ _HOMES = {
     "PartialCrossEntropyLoss": "segcrit.modules",
     "Report": "segcrit.evaluation",
     "Sums": "segcrit.sums",
+    "ThresholdCurves": "segcrit.evaluation",
     "TverskyLoss": "segcrit.modules",
+    "as_torchmetric": "segcrit.evaluation",
     "backends": "segcrit.engines",
     "border_weight_map": "segcrit.weights",
     "class_frequencies": "segcrit.weights",

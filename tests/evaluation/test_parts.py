@@ -367,3 +367,20 @@ def test_measures_in_states_copies_and_repetitions() -> None:
         assert np.array_equal(one.tp, two.tp)
         assert np.array_equal(one.fp, two.fp)
     assert math.isnan(Evaluator(3, **options).compute().figures["objects_miou_1"])
+
+
+def test_measures_in_tables_text_and_pairs() -> None:
+    guess, truth, ids = _image_data()
+    report = Evaluator(3, measures=["boundary", "objects"]).update(guess, truth, ids).compute()
+    assert "HD95" in str(report)
+    frame = report.to_dataframe("images")
+    for name in ("hd95", "boundary_iou", "objects_miou_1"):
+        for image in ids:
+            assert frame.loc[image, name] == pytest.approx(report.select([image]).figures[name], nan_ok=True)
+    plain = Evaluator(3).update(guess, truth, ids).compute()
+    assert compare_pair(report.per_image, plain.per_image, "miou", resamples=100).difference == 0
+    with pytest.raises(DataError, match="nothing"):
+        compare_pair(report.per_image, plain.per_image, "hd95", resamples=100)
+    other = Evaluator(3, measures=[segcrit.Boundary(frame=True)]).update(guess, truth, ids).compute()
+    with pytest.raises(DataError, match="frame=True"):
+        compare_pair(report.per_image, other.per_image, "hd95", resamples=100)

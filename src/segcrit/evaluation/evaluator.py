@@ -76,7 +76,8 @@ class Evaluator:
             before the decision, pixels by pixels, so that full-resolution logits never exist.
         align_corners: as in ``torch.nn.functional.interpolate``.
         measures: what to measure beside the counts: measures with their options, or words for the defaults:
-            ``"boundary"`` (:class:`segcrit.Boundary`), ``"objects"`` (:class:`segcrit.ObjectSizes`).
+            ``"boundary"`` (:class:`segcrit.Boundary`), ``"calibration"`` (:class:`segcrit.Calibration`), ``"curves"``
+            (:class:`segcrit.ThresholdCurves`), ``"objects"`` (:class:`segcrit.ObjectSizes`).
 
     Raises:
         ParameterError: a value is not allowed.

@@ -37,6 +37,8 @@ Values = Mapping[str, npt.NDArray[Any]]
 # word -> where the measure lives. Imported when asked for: some need optional packages.
 _HOMES: Final = {
     "boundary": ("segcrit.evaluation.boundary", "Boundary"),
+    "calibration": ("segcrit.evaluation.probability", "Calibration"),
+    "curves": ("segcrit.evaluation.probability", "ThresholdCurves"),
     "objects": ("segcrit.evaluation.objects", "ObjectSizes"),
 }
 

@@ -15,12 +15,13 @@ from segcrit import _extras
 from segcrit._constants import Task
 from segcrit.errors import DataError, ParameterError
 from segcrit.evaluation.boundary import BoundaryScores
-from segcrit.evaluation.figures import columns_of, figures_of, get_figure
+from segcrit.evaluation.figures import columns_of, figures_of, get_figure, measured_figures
 from segcrit.evaluation.merging import merge_reports
 from segcrit.evaluation.objects import ObjectCounts
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.plain import plain
 from segcrit.evaluation.policy import get_policy
+from segcrit.evaluation.probability import CalibrationScores, Curves
 from segcrit.evaluation.ratios import CLASS_RATIOS, Floats, Integers, class_ratio
 from segcrit.evaluation.resampling import Groups, group_labels
 from segcrit.evaluation.statistics import DEFAULT_RESAMPLES, Interval, bootstrap
@@ -218,6 +219,18 @@ class Report:
         found: BoundaryScores | None = self._result("boundary")
         return found
 
+    @property
+    def calibration(self) -> CalibrationScores | None:
+        """Calibration, where :class:`segcrit.Calibration` measured it."""
+        found: CalibrationScores | None = self._result("calibration")
+        return found
+
+    @property
+    def curves(self) -> Curves | None:
+        """Curves over the threshold, where :class:`segcrit.ThresholdCurves` measured them."""
+        found: Curves | None = self._result("curves")
+        return found
+
     def _result(self, kind: str) -> Any:
         table = self.per_image.measures.get(kind)
         return None if table is None else table.measure.result(self.per_image, self.class_names)
@@ -413,7 +426,8 @@ class Report:
 
         Args:
             rows: ``"classes"``: share, IoU, Dice, precision, recall and counts of each class; ``"images"``:
-                the pixels of each image, its mean IoU and Dice, and its IoU in each class.
+                the pixels of each image, its mean IoU and Dice, what was measured beside, and its IoU in each
+                class.
 
         Raises:
             ParameterError: another word.
@@ -430,6 +444,9 @@ class Report:
         table = {"pixels": pixels}
         for basis, columns in values.items():
             table[f"mean_{basis}"] = np.where(columns[:, 1] > 0, columns[:, 0], np.nan)
+        policy = get_policy(self.policy)
+        for name, figure in measured_figures(images).items():
+            table[name] = np.asarray(figure.combine(figure.columns_of(images), self.task, policy))
         table |= {f"iou[{name}]": images.iou[:, index] for index, name in enumerate(self.class_names)}
         return pandas.DataFrame(table, index=pandas.Index(images.ids, name="id"))
 

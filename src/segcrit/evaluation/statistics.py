@@ -17,7 +17,7 @@ import numpy as np
 
 from segcrit.errors import ParameterError
 from segcrit.evaluation.figures import get_figure
-from segcrit.evaluation.pairing import align, check_pairs
+from segcrit.evaluation.pairing import align, check_measure, check_pairs
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.ratios import Floats
 from segcrit.evaluation.resampling import Groups, draw, permutation_tests, units
@@ -268,6 +268,7 @@ def compare_all(
     aligned = align(models)
     first = aligned[0]
     figure = get_figure(statistic, first.num_classes, None, first)
+    check_measure(models, figure.basis.partition(":")[0])
     unit, number = units(first, groups)
     column = {name: place for place, name in enumerate(names)}
     values = [figure.of(counts) for counts in aligned]
