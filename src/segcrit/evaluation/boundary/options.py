@@ -44,7 +44,7 @@ _TOLERANCE: Final = 0.0075
 class Boundary(Measure):
     """Boundary and distance metrics of each class: a measure of an evaluator.
 
-    The **edge** of a mask is the set of its pixels that touch, along an axis, a valid pixel outside it. Distances are those
+    The edge of a mask is the set of its pixels that touch, along an axis, a valid pixel outside it. Distances are those
     between the centres of pixels, exact, in the unit of the spacing. From one distance transform a mask come:
 
     - ``boundary_iou``: IoU of the two bands, the pixels of each mask nearer than ``band`` to its edge (Cheng et al. 2021;
@@ -61,7 +61,7 @@ class Boundary(Measure):
     All but the trimap are means over the images of a class, then over classes; ``dataset_boundary_iou``,
     ``dataset_boundary_f1`` and ``dataset_nsd`` add up pixels over the data set first.
 
-    **Ignored pixels** belong to no mask, and a border towards them is no edge. **Empty masks**: a class in neither
+    Ignored pixels belong to no mask, and a border towards them is no edge. Empty masks: a class in neither
     truth nor prediction is NaN and skipped. Where only one of the two has the class, or an edge, the scores are 0 and
     the distances ``missing``, so that a missed object never improves a figure. A class that fills all that is valid in
     both has no edge to judge: NaN.
