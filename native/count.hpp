@@ -1,11 +1,13 @@
 // Pairs of true and predicted label, from logits or from labels, for each image.
 #pragma once
+#include <limits>
+
 #include "logits.hpp"
 
 namespace SEGCRIT_ISA {
 
-// Counts of one image and thread. Runs of one pair are common: four counters a cell in turn, so that additions to one cell
-// do not wait for each other.
+// Counts of one image and thread. Runs of one pair are common: whole groups of one cell are added at once, and elsewhere
+// four counters a cell take turns, so that additions to one cell do not wait for each other.
 class PairCounter {
  public:
   bool prepare(int64_t number) {
@@ -14,9 +16,16 @@ class PairCounter {
   }
   void add(const int32_t* cell, int count) {
     int b = 0;
-    for (; b + 4 <= count; b += 4)
-      for (int lane = 0; lane < 4; ++lane)
-        if (cell[b + lane] >= 0) ++lanes[lane * cells + cell[b + lane]];
+    for (; b + GROUP <= count; b += GROUP) {
+      int different = 0;
+      for (int i = 0; i < GROUP; ++i) different |= cell[b + i] ^ cell[b];
+      if (different == 0) {
+        if (cell[b] >= 0) lanes[cell[b]] += GROUP;
+        continue;
+      }
+      for (int i = 0; i < GROUP; ++i)
+        if (cell[b + i] >= 0) ++lanes[(i & 3) * cells + cell[b + i]];
+    }
     for (; b < count; ++b)
       if (cell[b] >= 0) ++lanes[cell[b]];
   }
@@ -29,6 +38,8 @@ class PairCounter {
   }
 
  private:
+  static constexpr int GROUP = 16;
+
   Buffer<int64_t> lanes;
   int64_t cells = 0;
 };
@@ -85,10 +96,13 @@ class Predictor {
       if constexpr (std::is_integral<S>::value) {
         const bool meets = truth && static_cast<int64_t>(static_cast<S>(job.ignore_index)) == job.ignore_index;
         const S skip = static_cast<S>(job.ignore_index);
+        // Compared in its own type: 64 bytes at a time, not 8.
+        const S largest_of_type = std::numeric_limits<S>::max();
+        const S last = static_cast<uint64_t>(largest_of_type) < static_cast<uint64_t>(side - 1) ? largest_of_type : static_cast<S>(side - 1);
         int bad = 0;
         const auto each = [&](int b, S value) {
           const bool ignored = meets && value == skip;
-          const bool inside = value >= S(0) && static_cast<uint64_t>(value) < static_cast<uint64_t>(side);
+          const bool inside = value >= S(0) && value <= last;
           bad |= !ignored && !inside ? 1 : 0;
           out[b] = inside && !ignored ? static_cast<int32_t>(value) : -1;
         };

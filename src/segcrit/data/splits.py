@@ -17,7 +17,7 @@ from segcrit.data.model import SPLITS, Split
 from segcrit.data.problems import named, several
 from segcrit.errors import DataError, ParameterError
 
-__all__ = ["SHARES", "make_split", "read_groups", "read_splits"]
+__all__ = ["SHARES", "groups_by_pattern", "make_split", "read_groups", "read_groups_file", "read_splits"]
 
 SHARES: dict[Split, float] = {"train": 0.70, "val": 0.15, "test": 0.15}
 _FILES: dict[Split, tuple[str, ...]] = {
@@ -103,34 +103,53 @@ def read_groups(root: Path, ids: Sequence[str], group_by: str | None) -> tuple[d
         DataError: an id has no group.
     """
     if group_by is not None:
-        try:
-            pattern = re.compile(group_by)
-        except re.error as error:
-            raise ParameterError(
-                "a regular expression as group_by", f"{group_by!r} ({error})", "Correct it."
-            ) from error
-        matches = {name: pattern.search(name) for name in ids}
-        missing = [name for name, match in matches.items() if match is None]
-        if missing:
-            raise DataError(
-                f"an expression that matches every image name ({group_by!r})",
-                f"{several(missing, 'name')} that it does not match: {named(missing)}",
-                "Widen it; 'patient\\d+' groups patient001_slice_3 by patient001.",
-            )
-        groups = {
-            name: str(match.group(1) if pattern.groups and match.group(1) is not None else match.group(0))
-            for name, match in matches.items()
-            if match is not None
-        }
+        groups = groups_by_pattern(ids, group_by)
         return groups, f"Images are grouped by {group_by!r}: {len(set(groups.values()))} groups of {len(ids)} images."
     file = root / "groups.csv"
     if not file.is_file():
         return None, ""
-    groups = _groups_file(file, set(ids))
+    groups = read_groups_file(file, set(ids))
     return groups, f"Images are grouped by groups.csv: {len(set(groups.values()))} groups of {len(ids)} images."
 
 
-def _groups_file(file: Path, known: set[str]) -> dict[str, str]:
+def groups_by_pattern(ids: Sequence[str], group_by: str) -> dict[str, str]:
+    """For every id what a regular expression finds in it: its first bracket, or the whole match.
+
+    Raises:
+        ParameterError: the expression cannot be read.
+        DataError: it does not match every id.
+
+    Example:
+        >>> groups_by_pattern(["patient1_a", "patient2_b"], r"patient\\d+")
+        {'patient1_a': 'patient1', 'patient2_b': 'patient2'}
+    """
+    try:
+        pattern = re.compile(group_by)
+    except re.error as error:
+        raise ParameterError("a regular expression as group_by", f"{group_by!r} ({error})", "Correct it.") from error
+    matches = {name: pattern.search(name) for name in ids}
+    missing = [name for name, match in matches.items() if match is None]
+    if missing:
+        raise DataError(
+            f"an expression that matches every image name ({group_by!r})",
+            f"{several(missing, 'name')} that it does not match: {named(missing)}",
+            "Widen it; 'patient\\d+' groups patient001_slice_3 by patient001.",
+        )
+    return {
+        name: str(match.group(1) if pattern.groups and match.group(1) is not None else match.group(0))
+        for name, match in matches.items()
+        if match is not None
+    }
+
+
+def read_groups_file(file: Path, known: set[str]) -> dict[str, str]:
+    """For every known id its group, from a table of two columns, image and group.
+
+    Rows of other images are passed over.
+
+    Raises:
+        DataError: the file cannot be read, or an id has no group.
+    """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
