@@ -14,9 +14,10 @@ from torch import Tensor
 
 from segcrit._dtypes import compute_dtype
 from segcrit.engines import reference
+from segcrit.engines.gradient_memory import new_gradient
 from segcrit.engines.native_library import ELEMENT_TYPES, Job, describe, flat, load, place_logits, threads
 from segcrit.engines.reference import Sweep
-from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like, spatial_size
+from segcrit.engines.request import PixelRequest, Request, Shapes, spatial_size
 from segcrit.formulas.region import FIELDS
 
 __all__ = ["backward", "describe", "forward", "is_supported"]
@@ -168,7 +169,7 @@ def backward(
     needed = request.sigmoid or normalizers.numel() > 0
     if library is None or not needed or not is_supported(sweep, request):
         return reference.backward(sweep, request, normalizers, *gradients)
-    gradient = gradient_like(sweep.logits)
+    gradient = new_gradient(sweep.logits)
     if request.bins_per_image and len(sweep.logits) > 1:
         for image in range(len(sweep.logits)):
             one = slice(image, image + 1)
