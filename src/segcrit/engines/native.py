@@ -55,6 +55,10 @@ def _form(request: Request) -> int:
     return _ELEMENTS if request.sigmoid else _FORMS[request.kind]
 
 
+def _doubles(values: list[float]) -> ctypes.Array[ctypes.c_double]:
+    return (ctypes.c_double * len(values))(*values)
+
+
 class _Call:
     """A job and the tensors that must live as long as it."""
 
@@ -92,8 +96,8 @@ class _Call:
         job.losses = len(request.pixel)
         gamma = [_gamma(item) for item in request.pixel]
         smoothing = [item.label_smoothing for item in request.pixel]
-        job.gamma = self.keep(torch.tensor(gamma, dtype=torch.float64, device=_CPU))
-        job.smoothing = self.keep(torch.tensor(smoothing, dtype=torch.float64, device=_CPU))
+        self.scalars = _doubles(gamma), _doubles(smoothing)
+        job.gamma, job.smoothing = (ctypes.addressof(item) for item in self.scalars)
         job.coefficients = self.keep(sweep.coefficients.to(torch.float64).contiguous())
         job.fields = sum(1 << FIELDS.index(name) for name in request.fields)
         job.per_image, job.errors, job.bins = int(request.per_image), _ERRORS[request.errors], request.bins
