@@ -69,6 +69,18 @@ def check_task(task: Any) -> Task:
     return checked
 
 
+def check_upsample(upsample: Any) -> str | None:
+    """Return how logits are brought to the size of the target, or raise with what to write."""
+    if upsample is None or (isinstance(upsample, str) and upsample == "linear"):
+        checked: str | None = upsample
+        return checked
+    raise ParameterError(
+        "upsample to be None or 'linear'",
+        f"upsample={describe_value(upsample)}",
+        "Write upsample='linear', which is bilinear for images and trilinear for volumes; the size is the target's.",
+    )
+
+
 def check_ignore_index(ignore_index: Any) -> int:
     """Return the ignore label or raise."""
     whole = isinstance(ignore_index, numbers.Integral) and not isinstance(ignore_index, bool)

@@ -232,3 +232,15 @@ def test_the_advice_about_the_class_axis_is_right() -> None:
         segcrit.Criterion("ce")(logits.movedim(1, -1), labels)
     with pytest.raises(ShapeError, match=r"logits\.movedim"):
         segcrit.Criterion("ce", num_classes=3)(logits.movedim(1, -1), labels)
+
+
+@pytest.mark.parametrize("upsample", ["bilinear", "trilinear", "nearest", True, 4])
+def test_another_interpolation_is_refused_with_what_linear_means(upsample: object) -> None:
+    logits, target = scene()
+    for call in (
+        lambda: segcrit.Criterion("ce", upsample=upsample),
+        lambda: segcrit.DiceLoss(upsample=upsample),
+        lambda: segcrit.functional.dice(logits, target, upsample=upsample),
+    ):
+        with pytest.raises(ParameterError, match=r"Write upsample='linear', which is bilinear for images"):
+            call()
