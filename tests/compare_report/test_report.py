@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -19,7 +20,7 @@ from segcrit.comparison.summary import mean_figures
 from segcrit.comparison.verdict import judge
 from segcrit.comparison.wording import number, percent, signed
 from segcrit.errors import DataError
-from tests.compare_report.factory import LAND, Recipe, make, many_classes
+from tests.compare_report.factory import LAND, Recipe, from_counts, make, many_classes, two_class_counts
 from tests.compare_report.page_reader import Element, read_page, table_rows
 
 TWELVE = (
@@ -198,6 +199,33 @@ def test_table_of_losses_has_the_figures_of_the_results(run: Run) -> None:
     assert [row[0] for row in rows[1:] if row is named["baseline"]] == [rows[-1][0]]
     order = [name for name in named if name in standings]
     assert order == [standing.loss for standing in verdict.standings]
+
+
+def test_the_table_says_where_the_interval_does_not_decide(run: Run) -> None:
+    """Whoever reads an interval without 0 beside "cannot be told" finds the reason in the same cell."""
+    results, _, _, page = run
+    verdict = judge(results)
+    section = _section(page, "losses")
+    pairs = [pair for pair in verdict.pairs if pair.first == verdict.best]
+    if not pairs:
+        return
+    text = " ".join(section.text.split())
+    assert "a loss is told apart from the first where that interval leaves out 0" in text
+    assert ("and a permutation test agrees (p ≤ 0.05" in text) is (verdict.seeds == 1)
+    cells = [row[3] for row in table_rows(section.find("table")[0])[2 : 2 + len(pairs)]]
+    for cell, pair in zip(cells, pairs, strict=True):
+        assert cell.startswith(signed(-pair.difference))
+        assert ("not told apart" in cell) is not pair.distinguishable
+        assert (f"p = {number(pair.p_value)}" in cell) is pair.unconfirmed
+
+
+def test_an_unconfirmed_interval_in_the_table(tmp_path: Path) -> None:
+    tables = {
+        name: [two_class_counts(np.full(6, level))] for name, level in (("dice", 50), ("focal", 150), ("ce", 250))
+    }
+    _, page = _make(tmp_path, from_counts(tables))
+    rows = table_rows(_section(page, "losses").find("table")[0])
+    assert [row[3].endswith("not told apart, p = 0.094") for row in rows[1:4]] == [False, True, True]
 
 
 def _rest(text: str, name: str) -> bool:
