@@ -158,6 +158,8 @@ def _differentiate_with(
         logits.new_zeros(shape, dtype=table_dtype(logits.device)) if gradient is None else gradient
         for gradient, shape in zip(given, ctx.shapes, strict=True)
     ]
+    if map_gradient is not None and not map_gradient.numel():
+        map_gradient = None  # traces make zeros of the maps that nobody asked for
     gradient = step(
         logits,
         target,
