@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,8 @@ from segcrit._constraints import describe_value
 from segcrit._dtypes import compute_dtype
 from segcrit._evaluate import Measured, measure, term_values
 from segcrit._gate import Batch
+from segcrit._keywords import checked_keywords
+from segcrit._notice import warn
 from segcrit.distributed import check_process_group, resolve_group, world_size
 from segcrit.engines import check_name
 from segcrit.errors import ExpressionError, ParameterError, ShapeError
@@ -94,6 +95,7 @@ class Criterion(nn.Module):
         {'ce': 1.0986, '0.5*dice': 0.25}
     """
 
+    @checked_keywords
     def __init__(
         self,
         expression: str,
@@ -115,9 +117,7 @@ class Criterion(nn.Module):
         self.task: Task = _gate.check_task(task)
         self.num_classes = _check_num_classes(num_classes)
         self.ignore_index = _gate.check_ignore_index(ignore_index)
-        if upsample is not None:
-            _gate.one_of("upsample", upsample, ("linear",))
-        self.upsample = upsample
+        self.upsample = _gate.check_upsample(upsample)
         self.align_corners = bool(align_corners)
         self.process_group = check_process_group(process_group)
         self.statistics = bool(statistics)
@@ -185,12 +185,14 @@ class Criterion(nn.Module):
         if group is not None or sums is not None:
             levels = self._join(levels, sums, group)
         terms = self._values(levels)
-        total = torch.stack([term.weight * terms[term.index] for term in self._plan.terms]).sum()
-        self.last_terms = {term.text: (term.weight * terms[term.index]).detach() for term in self._plan.terms}
+        weighted = [_scaled(term.weight, terms[term.index]) for term in self._plan.terms]
+        total = torch.stack(weighted).sum() if len(weighted) > 1 else weighted[0]
+        self.last_terms = {term.text: value.detach() for term, value in zip(self._plan.terms, weighted, strict=True)}
         first = levels[0]
         if self.statistics:
             self.last_confusion = first.measured[-1 if self._needs_confusion_group() else self._plain()].confusion
-        result = total.to(compute_dtype(first.batch.logits.dtype))
+        # A copy: who divides the loss in place does not mean last_terms.
+        result = total.to(compute_dtype(first.batch.logits.dtype), copy=True)
         if isinstance(logits, (list, tuple)):
             # Levels of weight 0 stay in the graph with a zero gradient, so that DDP finds every parameter used.
             for level in logits:
@@ -374,7 +376,7 @@ class Criterion(nn.Module):
             for index, group in enumerate(self._plan.groups):
                 found = term_values(self._plan, group, level.measured[index], level.sums[index], self._lookup)
                 for term, value in found.items():
-                    part = level.weight * value
+                    part = _scaled(level.weight, value)
                     values[term] = values[term] + part if term in values else part
         return values
 
@@ -446,6 +448,11 @@ def _given(plan: Plan, shared: Mapping[str, Any]) -> dict[str, Tensor]:
     return found
 
 
+def _scaled(weight: float, value: Tensor) -> Tensor:
+    # A multiplication by 1 would cost what a small batch's kernel costs, forward and backward.
+    return value if weight == 1.0 else weight * value
+
+
 def _buffer(index: int, name: str) -> str:
     return f"_term{index}_{name}"
 
@@ -504,16 +511,12 @@ def _warn_about(plan: Plan) -> None:
     names = [term.loss.name for term in plan.terms]
     for term in plan.terms:
         if term.loss.name == "focal" and plan.task == "multiclass" and isinstance(term.values["alpha"], float):
-            warnings.warn(
+            warn(
                 "focal with one number as alpha in a multiclass task only scales the loss. "
-                "Give one number for each class, or leave alpha out.",
-                UserWarning,
-                stacklevel=3,
+                "Give one number for each class, or leave alpha out."
             )
         if term.values.get("foreground_only") and len(names) == 1:
-            warnings.warn(
+            warn(
                 "partial_ce(foreground_only=True) alone is minimised by predicting foreground everywhere. "
-                "Add a term that sees background, or leave foreground_only out.",
-                UserWarning,
-                stacklevel=3,
+                "Add a term that sees background, or leave foreground_only out."
             )

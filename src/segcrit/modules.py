@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from segcrit import functional
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
-from segcrit._gate import check_ignore_index, check_task, one_of
+from segcrit._gate import check_ignore_index, check_task, check_upsample, one_of
+from segcrit._keywords import checked_keywords
 from segcrit._registry import list_losses
 from segcrit.expression.syntax import Expression, Term
 from segcrit.formulas.ranking import DEFAULT_BINS
@@ -74,8 +75,7 @@ def _check_settings(name: str, parameters: Mapping[str, Any]) -> None:
     if one_of("reduction", own["reduction"], ("mean", "sum", "none")) == "none":
         own["reduction"] = "sum"
     check_ignore_index(parameters["ignore_index"])
-    if parameters["upsample"] is not None:
-        one_of("upsample", parameters["upsample"], ("linear",))
+    check_upsample(parameters["upsample"])
     make_plan(Expression((Term(1.0, name, own),)), check_task(parameters["task"]), {})
 
 
@@ -93,6 +93,7 @@ class CrossEntropyLoss(FunctionalLoss):
 
     function = staticmethod(functional.cross_entropy)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -135,6 +136,7 @@ class BinaryCrossEntropyLoss(FunctionalLoss):
 
     function = staticmethod(functional.binary_cross_entropy)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -179,6 +181,7 @@ class FocalLoss(FunctionalLoss):
 
     function = staticmethod(functional.focal)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -225,6 +228,7 @@ class PartialCrossEntropyLoss(FunctionalLoss):
 
     function = staticmethod(functional.partial_cross_entropy)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -267,6 +271,7 @@ class DiceLoss(FunctionalLoss):
 
     function = staticmethod(functional.dice)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -319,6 +324,7 @@ class JaccardLoss(FunctionalLoss):
 
     function = staticmethod(functional.jaccard)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -371,6 +377,7 @@ class TverskyLoss(FunctionalLoss):
 
     function = staticmethod(functional.tversky)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -425,6 +432,7 @@ class LovaszSoftmaxLoss(FunctionalLoss):
 
     function = staticmethod(functional.lovasz_softmax)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -475,6 +483,7 @@ class LovaszHingeLoss(FunctionalLoss):
 
     function = staticmethod(functional.lovasz_hinge)
 
+    @checked_keywords
     def __init__(
         self,
         *,

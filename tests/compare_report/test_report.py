@@ -8,18 +8,21 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from segcrit import evaluation
 from segcrit.comparison import report
 from segcrit.comparison.records import ComputedWord, Results
 from segcrit.comparison.report import from_run, render_report
 from segcrit.comparison.results import write_results
-from segcrit.comparison.summary import mean_figures
+from segcrit.comparison.summary import mean_figures, step_seconds
 from segcrit.comparison.verdict import judge
 from segcrit.comparison.wording import number, percent, signed
+from segcrit.data.wording import worded
 from segcrit.errors import DataError
-from tests.compare_report.factory import LAND, Recipe, make, many_classes
+from tests.compare_report.factory import LAND, Recipe, from_counts, make, many_classes, two_class_counts
 from tests.compare_report.page_reader import Element, read_page, table_rows
 
 TWELVE = (
@@ -154,7 +157,8 @@ def test_verdict_stands_first_and_in_full(run: Run) -> None:
     section = _section(page, "verdict")
     shown = " ".join(section.text.replace("\u00a0", " ").split())
     assert shown.startswith(f"Verdict {verdict.headline.replace('`', '')}")
-    for sentence in (*verdict.sentences, *results.run.notes):
+    notes = [worded(note, results.data.spatial_dims) for note in results.run.notes]
+    for sentence in (*verdict.sentences, *notes):
         assert " ".join(sentence.replace("`", "").split()) in shown
 
 
@@ -198,6 +202,33 @@ def test_table_of_losses_has_the_figures_of_the_results(run: Run) -> None:
     assert [row[0] for row in rows[1:] if row is named["baseline"]] == [rows[-1][0]]
     order = [name for name in named if name in standings]
     assert order == [standing.loss for standing in verdict.standings]
+
+
+def test_the_table_says_where_the_interval_does_not_decide(run: Run) -> None:
+    """Whoever reads an interval without 0 beside "cannot be told" finds the reason in the same cell."""
+    results, _, _, page = run
+    verdict = judge(results)
+    section = _section(page, "losses")
+    pairs = [pair for pair in verdict.pairs if pair.first == verdict.best]
+    if not pairs:
+        return
+    text = " ".join(section.text.replace("\u00a0", " ").split())
+    assert "a loss is told apart from the first where that interval leaves out 0" in text
+    assert ("and a permutation test agrees (p ≤ 0.05" in text) is (verdict.seeds == 1)
+    cells = [row[3] for row in table_rows(section.find("table")[0])[2 : 2 + len(pairs)]]
+    for cell, pair in zip(cells, pairs, strict=True):
+        assert cell.startswith(signed(-pair.difference))
+        assert ("not told apart" in cell) is not pair.distinguishable
+        assert (f"p = {number(pair.p_value)}" in cell) is pair.unconfirmed
+
+
+def test_an_unconfirmed_interval_in_the_table(tmp_path: Path) -> None:
+    tables = {
+        name: [two_class_counts(np.full(6, level))] for name, level in (("dice", 50), ("focal", 150), ("ce", 250))
+    }
+    _, page = _make(tmp_path, from_counts(tables))
+    rows = table_rows(_section(page, "losses").find("table")[0])
+    assert [row[3].endswith("not told apart, p = 0.094") for row in rows[1:4]] == [False, True, True]
 
 
 def _rest(text: str, name: str) -> bool:
@@ -245,6 +276,50 @@ def test_losses_never_share_a_scale(run: Run) -> None:
     assert all("Validation" in chart.attributes["aria-label"] for chart in outside)
 
 
+def _ends(chart: Element) -> list[float]:
+    """Where the line of each loss ends."""
+    return [
+        float(re.findall(r"[ML]([0-9.]+) ", path.attributes["d"])[-1]) for path in chart.find("path", class_="curve")
+    ]
+
+
+def test_noise_of_the_machine_is_not_the_price_of_a_loss(tmp_path: Path) -> None:
+    """One training was disturbed: its clock and its steps say twice the time, its loss costs what the other does."""
+    results = make(Recipe(images=6, losses=("ce", "dice")), tmp_path)
+    slow = []
+    for loss, factor in zip(results.losses, (1.0, 2.0), strict=True):
+        seed = loss.seeds[0]
+        curve = replace(seed.validation, seconds=tuple(factor * second for second in seed.validation.seconds))
+        cost = replace(seed.cost, step_seconds=factor * 0.1, loss_forward_seconds=0.002, loss_backward_seconds=0.003)
+        slow.append(replace(loss, seeds=(replace(seed, validation=curve, cost=cost),)))
+    noisy = replace(results, losses=tuple(slow))
+    _, page = _make(tmp_path, noisy)
+    steps, time = _section(page, "validation").find("svg", class_="chart", role="img")
+    assert _ends(steps) == _ends(time)
+    assert len(set(_ends(time))) == 1
+    assert "(steps × time of a step)" in _section(page, "validation").text
+    # The price of a loss does show: 45 ms beside 5 ms, and the rest of a step, 95 and 155 ms, is 125 ms for both.
+    dear = replace(slow[1].seeds[0], cost=replace(slow[1].seeds[0].cost, loss_forward_seconds=0.042))
+    costly = replace(noisy, losses=(slow[0], replace(slow[1], seeds=(dear,))))
+    assert step_seconds(costly) == pytest.approx({"ce": 0.130, "dice": 0.170})
+    _, page = _make(tmp_path, costly)
+    first, second = _ends(_section(page, "validation").find("svg", class_="chart", role="img")[1])
+    left = 52.0
+    assert (first - left) / (second - left) == pytest.approx(130 / 170, abs=0.001)
+    # The clock's own times stay in the results and in the table of trainings.
+    assert "Training time by the clock" in _section(page, "details").text
+
+
+def test_without_timed_steps_there_is_no_axis_of_time(tmp_path: Path) -> None:
+    results = make(Recipe(images=6, losses=("ce",)), tmp_path)
+    seed = results.losses[0].seeds[0]
+    untimed = replace(seed, cost=replace(seed.cost, step_seconds=float("nan")))
+    _, page = _make(tmp_path, replace(results, losses=(replace(results.losses[0], seeds=(untimed,)),)))
+    section = _section(page, "validation")
+    assert len(section.find("svg", class_="chart", role="img")) == 1
+    assert "time" not in section.text
+
+
 def test_cost_is_a_share_of_the_step(run: Run) -> None:
     results, _, _, page = run
     rows = _section(page, "cost").find("div", class_="row")
@@ -266,9 +341,21 @@ def test_pictures_of_every_loss(run: Run) -> None:
     for panels, example in zip(shown, results.examples, strict=True):
         assert len(panels.find("img")) == 2 + 2 * len(example.predictions)
         alts = [picture.attributes["alt"] for picture in panels.find("img")]
-        assert alts[:2] == [f"{example.id}, the image", f"{example.id}, the true classes"]
+        shown_of_it = "slice" if results.data.spatial_dims == 3 else "image"
+        assert alts[:2] == [f"{example.id}, the {shown_of_it}", f"{example.id}, the true classes"]
         if example.view:
             assert example.view in section.text
+
+
+@pytest.mark.parametrize(
+    ("losses", "classes"),
+    [(1, "panels"), (2, "panels own2"), (3, "panels own3"), (4, "panels own2"), (5, "panels"), (6, "panels own2 own3")],
+)
+def test_no_prediction_is_alone_in_the_last_row(losses: int, classes: str, tmp_path: Path) -> None:
+    """Three columns, on smaller screens two: image and truth stand apart where they would push one prediction out."""
+    results = make(Recipe(losses=TWELVE[:losses], images=6, examples=1), tmp_path)
+    _, page = _make(tmp_path, results)
+    assert page.find("div", class_="panels")[0].attributes["class"] == classes
 
 
 def test_it_ends_with_the_line_to_copy(run: Run) -> None:
@@ -316,7 +403,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert len(page.find("script")) == 1
     assert not any(bold.text == '"my" data' for bold in page.find("b"))
     assert '<b>"my" data</b> & more' in page.find("h1")[0].text
-    assert "Two images <i>are</i> small." in _section(page, "verdict").text
+    assert "Two volumes <i>are</i> small." in _section(page, "verdict").text
 
 
 def test_made_again_it_is_the_same(tmp_path: Path) -> None:
@@ -425,11 +512,54 @@ def test_a_loss_that_was_not_begun(tmp_path: Path) -> None:
     assert "The ring is the checkpoint" in _section(page, "validation").text
 
 
+def test_volumes_have_voxels(tmp_path: Path) -> None:
+    recipe = Recipe(
+        images=8, spatial_dims=3, losses=("ce", "dice"), groups=4, notes=("One image is small.",), description="Scans."
+    )
+    results = make(recipe, tmp_path)
+    words = (ComputedWord('class_weight="median"', (1.0,) * len(LAND), "median over 49 training images"),)
+    results = replace(
+        results,
+        data=replace(results.data, words=words, notes=("An image has no mask in masks/.",), train_labels="scribbles"),
+        run=replace(results.run, crop=(), inference="whole images; a window for images over 4 million pixels"),
+    )
+    for metric in ("miou", "image_dice"):
+        _, page = _make(tmp_path, replace(results, run=replace(results.run, metric=metric)))
+        body = page.find("body")[0]
+        texts = [part for element in body.everything() if element.tag != "script" for part in element.children]
+        texts += [
+            element.attributes.get(key, "") for element in body.everything() for key in ("alt", "aria-label", "title")
+        ]
+        said = " ".join(text for text in texts if isinstance(text, str)).replace("images.csv", "")
+        assert not re.findall(r"(?i)[^ ]* [^ ]*(?:image|pixel)[^ ]* [^ ]*", said)
+        assert "test volumes" in said
+        assert "voxel accuracy" in said
+        assert "per-volume Dice" in said
+        assert "A volume has no mask in masks/." in said
+
+
 def test_results_of_other_metrics_lead_the_table(tmp_path: Path) -> None:
     results = make(Recipe(images=8), tmp_path)
     _, page = _make(tmp_path, replace(results, run=replace(results.run, metric="image_dice")))
     assert table_rows(_section(page, "losses").find("table")[0])[0][1] == "per-image Dice"
     assert "per-image Dice" in _section(page, "validation").text
+
+
+def _rule(style: str, selector: str) -> str:
+    return re.findall(rf"^{re.escape(selector)} {{\n(.*?)^}}", style, flags=re.MULTILINE | re.DOTALL)[0]
+
+
+def test_a_table_that_scrolls_shows_it() -> None:
+    """A shadow that stays at the edge, and a cover of it that scrolls with the end of the table; alike in all reports."""
+    sheets = [
+        (Path(package.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+        for package in (report, evaluation)
+    ]
+    boxes = [_rule(sheet, ".box") for sheet in sheets]
+    assert boxes[0] == boxes[1]
+    cover, shadow = (boxes[0].index(word) for word in (" local", " scroll"))
+    assert cover < shadow  # what is listed first lies on top
+    assert all(len(re.findall(r"--shadow: ", sheet)) == 2 for sheet in sheets)  # light and dark
 
 
 def _luminance(color: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -260,6 +261,8 @@ def _print_results(results: Results, folder: Path) -> None:
     from segcrit.comparison.report import REPORT_FILE
     from segcrit.comparison.summary import mean_cost, mean_figures, shown_figures
     from segcrit.comparison.verdict import judge
+    from segcrit.comparison.wording import counted
+    from segcrit.data.wording import worded
 
     verdict = results.verdict or judge(results)
     order = {standing.loss: place for place, standing in enumerate(verdict.standings)}
@@ -276,14 +279,15 @@ def _print_results(results: Results, folder: Path) -> None:
             shown = [status, *("-" for _ in others)]
         else:
             shown = [f"{getattr(figures, name):.3f}" for name in (metric, *others)]
-        times = ["-", "-"] if cost is None else [f"{1000 * cost.step_seconds:.0f}", f"{100 * cost.loss_share:.0f}"]
+        times = ["-", "-"] if cost is None else [f"{1000 * cost.step_seconds:.0f}", _percent(cost.loss_share)]
         seconds = sum(seed.training_seconds for seed in loss.seeds)
         rows.append([loss.name, *shown, *times, f"{seconds:.0f} s"])
     if results.baseline is not None:
         name = results.data.classes[results.baseline.class_index].name
         shown = [f"{getattr(results.baseline.figures, key):.3f}" for key in (metric, *others)]
         rows.append([f"always {name}", *shown, "-", "-", "-"])
-    _console.heading(f"{results.data.name}: {results.data.images.get('test', 0)} test images")
+    tested = worded(counted(results.data.images.get("test", 0), "test image"), results.data.spatial_dims)
+    _console.heading(f"{results.data.name}: {tested}")
     _console.table(headers, rows)
     print()
     _console.text(verdict.headline)
@@ -292,9 +296,14 @@ def _print_results(results: Results, folder: Path) -> None:
             if seed.status == "diverged":
                 _console.text(f"{loss.name} was stopped: {seed.message}")
     for note in results.run.notes:
-        _console.text(f"Note: {note}")
+        _console.text(f"Note: {worded(note, results.data.spatial_dims)}")
     print()
     print(folder / REPORT_FILE)
+
+
+def _percent(share: float) -> str:
+    # Runs of a few steps have no time of the loss by itself.
+    return "-" if math.isnan(share) else f"{100 * share:.0f}"
 
 
 def _print_estimate(estimate: CostEstimate, request: Request) -> None:
@@ -307,7 +316,7 @@ def _print_estimate(estimate: CostEstimate, request: Request) -> None:
             [
                 name,
                 f"{1000 * measured.step_seconds:.0f}",
-                f"{100 * measured.loss_share:.0f}",
+                _percent(measured.loss_share),
                 f"{measured.peak_memory / 2**30:.2f}",
                 duration(one),
             ]

@@ -15,6 +15,7 @@ from segcrit.comparison.ranking import SMALLEST_SAMPLE, Ranking, rank, seeds_wit
 from segcrit.comparison.records import METRICS, Results
 from segcrit.comparison.verdict_notes import figure, notes
 from segcrit.comparison.wording import counted, listed, number
+from segcrit.data.wording import worded
 
 __all__ = ["PRACTICALLY_EQUAL", "judge", "reference_loss"]
 
@@ -55,10 +56,11 @@ def _judge(results: Results) -> Verdict:
     if (nothing_learnt := _below_baseline(results, ranking)) and kind != "single":
         kind, headline, sentences = "unclear", nothing_learnt, [headline, *sentences]
     seeds = [len(tested) for loss in results.losses if (tested := seeds_with_figures(loss))]
+    dims = results.data.spatial_dims
     return Verdict(
         kind=kind,
-        headline=headline,
-        sentences=(*sentences, *notes(results, ranking)),
+        headline=worded(headline, dims),
+        sentences=tuple(worded(sentence, dims) for sentence in (*sentences, *notes(results, ranking))),
         best=top[0] if top else "",
         top=tuple(top),
         standings=ranking.standings,
@@ -69,7 +71,7 @@ def _judge(results: Results) -> Verdict:
         images=ranking.images,
         groups=ranking.units if results.data.groups else 0,
         seeds=min(seeds, default=0),
-        method=_method(results, ranking, min(seeds, default=0)),
+        method=worded(_method(results, ranking, min(seeds, default=0)), dims),
     )
 
 
@@ -125,12 +127,12 @@ def _decide(results: Results, ranking: Ranking, top: list[str]) -> tuple[Kind, s
         amount = "difference" if len(among) == 1 else "largest difference"
         names = listed([f"`{name}`" for name in top])
         text = f"{names} are tied: {amount} {number(last.difference)} {metric}, {_interval(last)}."
-        return "tie", text, _others_behind(behind)
+        return "tie", text, [*_others_behind(behind), *_unconfirmed(among, last)]
     text = (
         f"Cannot tell: `{best.loss}` has the highest {metric}, {number(best.value)}, but its lead of "
         f"{number(pairs[0].difference)} over `{pairs[0].second}` may be chance ({_interval(pairs[0])})."
     )
-    return "unclear", text, _unclear_rest(pairs[1:])
+    return "unclear", text, [*_unclear_rest(pairs[1:]), *_unconfirmed(pairs, pairs[0], pairs[-1])]
 
 
 def _below_baseline(results: Results, ranking: Ranking) -> str:
@@ -171,7 +173,7 @@ def _range(low: float, high: float) -> str:
 
 def _interval(pair: PairComparison) -> str:
     text = f"95 % interval {_range(pair.low, pair.high)}"
-    if not pair.distinguishable and (pair.low > 0 or pair.high < 0):
+    if pair.unconfirmed:
         text += f", which a permutation test does not confirm, p = {number(pair.p_value)}"
     return text
 
@@ -211,6 +213,16 @@ def _unclear_rest(pairs: list[PairComparison]) -> list[str]:
         f"{number(last.difference)} below ({_interval(last)})."
     )
     return [text]
+
+
+def _unconfirmed(pairs: list[PairComparison], *named: PairComparison) -> list[str]:
+    """Losses whose interval in the table leaves out zero, and that are not told apart all the same."""
+    others = [pair for pair in pairs if pair.unconfirmed and pair not in named]
+    if not others:
+        return []
+    losses = listed([f"`{pair.second}` (p = {number(pair.p_value)})" for pair in others])
+    interval = "the interval leaves" if len(others) == 1 else "their intervals leave"
+    return [f"Not told apart either, although {interval} out 0: {losses}; a permutation test must agree with p ≤ 0.05."]
 
 
 def _method(results: Results, ranking: Ranking, seeds: int) -> str:

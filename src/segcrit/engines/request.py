@@ -17,7 +17,7 @@ from segcrit._dtypes import compute_dtype, table_dtype
 from segcrit._masking import TargetKind, View
 from segcrit.formulas.region import FIELDS
 
-__all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like", "spatial_size"]
+__all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like", "keeps_normalizers", "spatial_size"]
 
 Errors = Literal["none", "probability", "margin"]
 
@@ -58,6 +58,7 @@ class Request:
         check: look at the values of the target and raise for those not allowed (costs a synchronisation on a GPU).
         upsample: the logits have a lower resolution than the target and are interpolated linearly to it.
         align_corners: how, as in ``torch.nn.functional.interpolate``.
+        derives_sums: U and D are asked for and follow from other sums, as they do on hard labels.
         save: also deliver what the backward pass of a softmax needs, the normalizers.
         backend: engine asked for, ``"auto"`` to choose.
     """
@@ -78,6 +79,7 @@ class Request:
     check: bool = True
     upsample: bool = False
     align_corners: bool = False
+    derives_sums: bool = False
     save: bool = False
     backend: str = "auto"
 
@@ -109,7 +111,7 @@ class Request:
         raw["confusion"] = raw["confusion"] or confusion
         raw["maps"] = raw["maps"] or maps
         if kind != "soft":
-            # On hard labels t² = t and min(p, t) = p t, so U = T and D = P + T − 2 I need no work of their own.
+            raw["derives_sums"] = "U" in raw["fields"] or "D" in raw["fields"]
             raw["fields"] = tuple(name for name in raw["fields"] if name not in ("U", "D"))
         return Request(**raw)
 
@@ -129,6 +131,14 @@ def call_suffix(
     """What only the call knows, as the end of a request's text (plain formatting, so that tracing sees a constant)."""
     flags = f"{int(confusion)}{int(maps)}{int(check)}{int(upsample)}{int(align_corners)}{int(save)}"
     return f"|{kind},{ignore_index},{flags},{backend}"
+
+
+def keeps_normalizers(logits: torch.Tensor, upsample: bool) -> bool:
+    """Whether the normalizers of a softmax are worth keeping for the backward pass.
+
+    On the CPU, those of two classes are computed faster than they are written and read.
+    """
+    return upsample or logits.shape[1] > 2 or logits.device.type != "cpu"
 
 
 def spatial_size(logits: torch.Tensor, target: torch.Tensor) -> tuple[int, ...]:
@@ -180,6 +190,9 @@ class Shapes:
 
 def gradient_like(logits: torch.Tensor) -> torch.Tensor:
     """Uninitialised gradient of the logits: same layout for NCHW and channels-last, contiguous for any other strides."""
+    if logits.is_contiguous():
+        # One channel is contiguous in every format; the strides of this one say that its rows lie one after another.
+        return torch.empty_like(logits, memory_format=torch.contiguous_format)
     if logits.ndim == 4 and logits.is_contiguous(memory_format=torch.channels_last):
         return torch.empty_like(logits, memory_format=torch.channels_last)
     if logits.ndim == 5 and logits.is_contiguous(memory_format=torch.channels_last_3d):
