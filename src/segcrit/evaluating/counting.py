@@ -92,6 +92,11 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
             break
         except SegcritError as error:
             troubles.append(_trouble(error, pair, path, role))
+    if troubles and all(trouble.role for trouble in troubles) and settings.task != "multilabel":
+        # Where no prediction could be counted, nothing has looked at the values of the truth yet.
+        strange = _strange_truth(target, plan)
+        if strange is not None:
+            troubles.append(_trouble(strange, pair, pair.target, ""))
     return Row(pair.id, int(target.size), tuple(models), tuple(modes), tuple(troubles))
 
 
@@ -148,15 +153,22 @@ def _explain_labels(
     """
     if plan.settings.task == "multilabel":
         return
-    unknown = _unknown(target, plan.target)
-    if unknown:
-        explained = plan.target.unknown_error(unknown)
-        strange = Strange(explained.expected, explained.got, explained.advice, unknown)
+    strange = _strange_truth(target, plan)
+    if strange is not None:
         raise _WrongTruth(_trouble(strange, pair, pair.target, "")) from error
     if prediction.dtype.kind != "f" and prediction.shape == target.shape:
         unknown = _unknown(prediction, coding)
         if unknown:
             raise Strange(error.expected, error.got, error.advice, unknown) from error
+
+
+def _strange_truth(target: Array, plan: Plan) -> Strange | None:
+    """The error for a label map with values that are no class, if it has some."""
+    unknown = _unknown(target, plan.target)
+    if not unknown:
+        return None
+    explained = plan.target.unknown_error(unknown)
+    return Strange(explained.expected, explained.got, explained.advice, unknown)
 
 
 def _unknown(labels: Array, coding: LabelCoding) -> dict[int, int]:
