@@ -174,6 +174,28 @@ def test_allow_unmatched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "5 images" in text
 
 
+def test_only_the_listed_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = maps()
+    predictions, target = folders(tmp_path, content)
+    _missing(tmp_path, content)
+    (tmp_path / "twin").mkdir()
+    for name in ("image00", "image03"):
+        save_png(tmp_path / "twin" / f"{name}.png", content[name][1])
+    listed = tmp_path / "test.txt"
+    listed.write_text("# of the challenge\nimage03.png\nguess/image00\n")
+    words = [predictions, str(tmp_path / "twin"), target, "--classes", "3", "--out", str(tmp_path / "out")]
+    together = evaluate(capsys, *words)
+    assert "5 label maps without a prediction of 'twin'" in " ".join(together.split())
+    text = evaluate(capsys, *words, "--only", str(listed), code=0)
+    assert "2 images" in text
+    assert "without" not in text
+    listed.write_text("image03\nimage77\n")
+    assert "1 name without an image: image77" in " ".join(evaluate(capsys, *words, "--only", str(listed)).split())
+    listed.write_text("image06\n")
+    text = " ".join(evaluate(capsys, *words, "--only", str(listed)).split())
+    assert "1 label map without a prediction of 'guess', 'twin': image06" in text
+
+
 OPTIONS = [
     (["guess"], "predictions and label maps"),
     (["nowhere", "truth"], "which does not exist"),

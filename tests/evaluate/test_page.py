@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segcrit.cli import main
 from segcrit.evaluating import Job, Options, count_files
 from segcrit.evaluating.page import render
+from segcrit.evaluating.pictures import Gallery
 from segcrit.evaluating.results import Outcome
+from segcrit.evaluation.error_colors import UNJUDGED, WRONG
 from tests.evaluate.making import folders, maps, save_png
 
 VOID = {"meta", "br", "img", "path", "rect", "hr", "input", "link"}
@@ -171,6 +176,39 @@ def test_images_of_one_group(tmp_path: Path) -> None:
     text = render(outcome)
     check(text)
     assert "All images are of one group" in text
+
+
+@pytest.mark.parametrize("number", [2, 5, 6])
+def test_few_images_are_said_to_prove_little(tmp_path: Path, number: int) -> None:
+    predictions, target = folders(tmp_path, maps(number))
+    folders(tmp_path / "other", maps(number, seed=1))
+    (tmp_path / "other" / "guess").rename(tmp_path / "twin")
+    outcome = outcome_of(tmp_path, [predictions, str(tmp_path / "twin")], target)
+    least = min(pair.p_value for pairs in outcome.comparisons.values() for pair in pairs)
+    assert least >= 2 / 2**number
+    wanted = f"Only {number} images" if number < 6 else ""
+    assert outcome.caution.startswith(wanted)
+    assert (f"p below {2 / 2**number:g}." in render(outcome)) is bool(wanted)
+
+
+def test_what_is_not_judged_is_striped(tmp_path: Path) -> None:
+    """The colours of the stripes are in a picture exactly where the truth is ignored."""
+    truth = np.zeros((40, 40), dtype=np.uint8)
+    truth[10:30] = 255
+    guess = np.zeros_like(truth)
+    guess[:, :5] = 1
+    predictions, target = folders(tmp_path, {"a": (truth, guess)})
+    tally = outcome_of(tmp_path, [predictions], target).tally
+    panel = Gallery(tally, None).panel("a")
+    assert panel is not None
+    for uri, wrong in ((panel.truth, False), (panel.models[0].errors, True)):
+        with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as opened:
+            picture = np.asarray(opened.convert("RGB"))
+        striped = [(picture == np.array(color)).all(axis=-1) for color in UNJUDGED]
+        assert ((striped[0] | striped[1]) == (truth == 255)).all()
+        assert striped[0].sum() == striped[1].sum()
+        if wrong:
+            assert ((picture == np.array(WRONG)).all(axis=-1) == ((guess == 1) & (truth != 255))).all()
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

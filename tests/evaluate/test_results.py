@@ -101,6 +101,15 @@ def test_merge_writes_what_evaluate_writes(done: Path, tmp_path: Path, capsys: A
         assert (tmp_path / "all" / name).read_bytes() == (done / "out" / name).read_bytes(), name
 
 
+def test_the_change_is_that_from_the_first_to_the_second(done: Path, tmp_path: Path, capsys: Any) -> None:
+    words = [f"old={done / 'guess'}", str(done / "better"), str(done / "truth"), "--classes", "3"]
+    assert main(["evaluate", *words, "--out", str(tmp_path), "--no-report"]) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["miou"]]
+    old, new, change = (float(word) for word in row[1:4])
+    assert change == pytest.approx(new - old, abs=1.5e-4)
+    assert change > 0
+
+
 def test_the_table_shows_figures_and_policy(done: Path, tmp_path: Path, capsys: Any) -> None:
     words = [str(done / "guess"), str(done / "truth"), "--classes", "3", "--policy", "mmsegmentation"]
     assert main(["evaluate", *words, "--out", str(tmp_path), "--no-report"]) == 0

@@ -36,6 +36,7 @@ Classes come from --classes, else from a classes.json in TARGET or beside it, el
 EPILOG = """\
 examples:
   segcrit evaluate predictions masks --classes 19
+  segcrit evaluate predictions data/masks --only data/splits/test.txt
   segcrit evaluate unet=runs/a deeplab=runs/b masks --classes classes.json --groups scenes.csv
   segcrit evaluate predictions labels --map "7:0,8:1,11:2,*:ignore" --classes road,sidewalk,building
   segcrit evaluate logits masks --classes 19 --measures boundary "calibration(bins=20)"
@@ -59,6 +60,7 @@ def add_parser(subparsers: Any) -> None:
         "evaluate", help="judge predictions against label maps", description=DESCRIPTION, epilog=EPILOG
     )
     parser.add_argument("paths", nargs="*", metavar="PRED ... TARGET", help="predictions, and the label maps last")
+    parser.add_argument("--only", metavar="FILE.txt", help="evaluate the images named there, one a line (a split file)")
     labels = parser.add_argument_group("labels")
     labels.add_argument(
         "--classes", metavar="CLASSES", help="their number, names separated by commas, or a classes.json"
@@ -230,6 +232,7 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
         measures=tuple(arguments.measures),
         tile=arguments.tile,
         allow_unmatched=arguments.allow_unmatched,
+        only=arguments.only,
         groups=arguments.groups,
         group_by=arguments.group_by,
     )
@@ -282,6 +285,8 @@ def _print_outcome(outcome: Outcome) -> None:
     _console.table(["figure", *outcome.reports, *_comparison_heads(outcome)], _summary_rows(outcome))
     if len(outcome.reports) == 1 and report.num_images > 1:
         _console.text("[low, high]: 95 % bootstrap interval over images" + (" (groups)." if outcome.groups else "."))
+    if outcome.caution:
+        _console.text(outcome.caution)
     rows = [
         [
             f"{index} {name}",
@@ -297,7 +302,7 @@ def _print_outcome(outcome: Outcome) -> None:
 
 
 def _comparison_heads(outcome: Outcome) -> list[str]:
-    return ["difference", "95 % interval", "p"] if len(outcome.reports) == 2 and outcome.comparisons else []
+    return ["change", "95 % interval", "p"] if len(outcome.reports) == 2 and outcome.comparisons else []
 
 
 def _summary_rows(outcome: Outcome) -> list[list[str]]:
@@ -312,7 +317,8 @@ def _summary_rows(outcome: Outcome) -> list[list[str]]:
             cells.append(text)
         pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
         if pair is not None:
-            cells += [f"{pair.difference:+.4f}", f"[{pair.low:+.4f}, {pair.high:+.4f}]", f"{pair.p_value:.4f}"]
+            # The second against the first, as on the page: a new run against an old one.
+            cells += [f"{-pair.difference:+.4f}", f"[{-pair.high:+.4f}, {-pair.low:+.4f}]", f"{pair.p_value:.4f}"]
         elif _comparison_heads(outcome):
             cells += ["", "", ""]
         rows.append([name, *cells])

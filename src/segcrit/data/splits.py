@@ -17,7 +17,7 @@ from segcrit.data.model import SPLITS, Split
 from segcrit.data.problems import named, several
 from segcrit.errors import DataError, ParameterError
 
-__all__ = ["SHARES", "groups_by_pattern", "make_split", "read_groups", "read_groups_file", "read_splits"]
+__all__ = ["SHARES", "groups_by_pattern", "make_split", "read_groups", "read_groups_file", "read_names", "read_splits"]
 
 SHARES: dict[Split, float] = {"train": 0.70, "val": 0.15, "test": 0.15}
 _FILES: dict[Split, tuple[str, ...]] = {
@@ -44,18 +44,7 @@ def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]
         file = next((folder / f"{name}.txt" for name in names if (folder / f"{name}.txt").is_file()), None)
         if file is None:
             continue
-        listed = list(dict.fromkeys(_names(file)))
-        found = [_resolve(name, known) for name in listed]
-        unknown = [name for name, result in zip(listed, found, strict=True) if result is None]
-        if unknown:
-            raise DataError(
-                f"names of images in {file}",
-                f"{several(unknown, 'name')} without an image: {named(unknown)}",
-                f"Names look like {named(sorted(known), 2)}; correct the file or bring the images.",
-            )
-        splits[split] = tuple(name for name in found if name is not None)
-        if not splits[split]:
-            raise DataError(f"at least one name in {file}", "an empty file", "Fill it, or remove it.")
+        splits[split] = read_names(file, known)
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(set(splits.get(first, ())) & set(splits.get(second, ())))  # type: ignore[call-overload]
         if both:
@@ -65,6 +54,26 @@ def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]
                 "Remove them from one of the two: a network is not judged on what it was trained on.",
             )
     return splits
+
+
+def read_names(file: Path, known: set[str]) -> tuple[str, ...]:
+    """The images that a text file lists; a line is as in :func:`read_splits`.
+
+    Raises:
+        DataError: the file is missing or empty, or a name is no image.
+    """
+    listed = list(dict.fromkeys(_names(file)))
+    found = [_resolve(name, known) for name in listed]
+    unknown = [name for name, result in zip(listed, found, strict=True) if result is None]
+    if unknown:
+        raise DataError(
+            f"names of images in {file}",
+            f"{several(unknown, 'name')} without an image: {named(unknown)}",
+            f"Names look like {named(sorted(known), 2)}; correct the file or bring the images.",
+        )
+    if not listed:
+        raise DataError(f"at least one name in {file}", "an empty file", "Fill it, or remove it.")
+    return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 def _names(file: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +28,8 @@ _VOID: Final = 255
 def audit_names(matched: Matched, *, allow_unmatched: bool) -> list[Problem]:
     """Truths without a prediction and predictions without a truth."""
     problems = []
-    for model, ids in matched.without_prediction.items():
-        got = f"{several(ids, 'label map')} without a prediction of {model!r}: {named(ids)}"
+    for models, ids in _alike(matched.without_prediction).items():
+        got = f"{several(ids, 'label map')} without a prediction of {_models(models)}: {named(ids)}"
         if allow_unmatched:
             problems.append(Problem.warning("no-prediction", got[0].upper() + got[1:], "They are left out.", ids))
         else:
@@ -38,20 +38,32 @@ def audit_names(matched: Matched, *, allow_unmatched: bool) -> list[Problem]:
                     "no-prediction",
                     "a prediction for every label map",
                     got,
-                    "Bring them, or pass --allow-unmatched to evaluate the images that have one.",
+                    "Bring them, list the images to evaluate in a file for --only, or pass --allow-unmatched.",
                     ids,
                 )
             )
-    for model, ids in matched.without_target.items():
+    for models, ids in _alike(matched.without_target).items():
         problems.append(
             Problem.warning(
                 "no-label-map",
-                f"{several(ids, 'prediction')} of {model!r} without a label map: {named(ids)}",
+                f"{several(ids, 'prediction')} of {_models(models)} without a label map: {named(ids)}",
                 "They are left out.",
                 ids,
             )
         )
     return problems
+
+
+def _alike(found: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Models that lack the same ids are named together."""
+    by_ids: dict[tuple[str, ...], list[str]] = {}
+    for model, ids in found.items():
+        by_ids.setdefault(ids, []).append(model)
+    return {tuple(models): ids for ids, models in by_ids.items()}
+
+
+def _models(models: Sequence[str]) -> str:
+    return named([repr(model) for model in models], 8)
 
 
 def look_at_headers(pairs: Sequence[Pair], models: Sequence[str]) -> list[Trouble]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from segcrit.data.formats import file_format, stem
 from segcrit.data.layout import common_ending
 from segcrit.data.problems import named, several
-from segcrit.data.splits import groups_by_pattern, read_groups_file
+from segcrit.data.splits import groups_by_pattern, read_groups_file, read_names
 from segcrit.errors import DataError, ParameterError
 
 __all__ = ["Matched", "Pair", "list_files", "match", "name_models", "read_groups", "shard_of"]
@@ -126,14 +126,16 @@ def is_readable(path: Path) -> bool:
     return file_format(path) is not None or path.suffix.lower() == ".npz"
 
 
-def match(models: Mapping[str, Path], target: Path) -> Matched:
+def match(models: Mapping[str, Path], target: Path, only: Path | None = None) -> Matched:
     """Pair the files of each model with the truth.
 
     Names match without their endings (``a/b.png`` and ``a/b.nii.gz`` are one image), and without what all names of a
-    folder end with (``_mask``, ``_gtFine_labelIds``) where they do not match otherwise.
+    folder end with (``_mask``, ``_gtFine_labelIds``) where they do not match otherwise. A text file ``only`` lists the
+    images to take; everything else is passed over in silence.
 
     Raises:
-        DataError: a folder is missing or empty, or no name of a model is that of a truth.
+        DataError: a folder is missing or empty, no name of a model is that of a truth, or ``only`` names an image that
+            has no truth.
     """
     truths = list_files(target, "label map")
     found = {name: list_files(path, "prediction") for name, path in models.items()}
@@ -156,6 +158,10 @@ def match(models: Mapping[str, Path], target: Path) -> Matched:
                 f"{several(list(own), 'file')} such as {named(sorted(own), 2)} beside {named(sorted(truths), 2)}",
                 "Give a prediction the name of its label map.",
             )
+    if only is not None:
+        wanted = set(read_names(only, set(truths)))
+        truths = {key: path for key, path in truths.items() if key in wanted}
+        found = {name: {key: path for key, path in own.items() if key in wanted} for name, own in found.items()}
     common = set(truths).intersection(*found.values())
     pairs = tuple(Pair(key, truths[key], tuple(own[key] for own in found.values())) for key in sorted(common))
     missing = {name: tuple(sorted(set(truths) - set(own))) for name, own in found.items()}

@@ -31,6 +31,7 @@ class Options:
         measures: such as ``"boundary(tolerance=2)"``.
         tile: images of more than twice the square of this are read by windows of this side.
         allow_unmatched: evaluate what matches, whatever does not.
+        only: a text file that lists the images to evaluate, one a line.
         groups: a table of image and group, ``group_by``: an expression that finds the group in the id.
     """
 
@@ -48,6 +49,7 @@ class Options:
     measures: tuple[str, ...] = ()
     tile: int = 4096
     allow_unmatched: bool = False
+    only: str | None = None
     groups: str | None = None
     group_by: str | None = None
 

@@ -22,6 +22,7 @@ from segcrit.evaluating.labels import codings_of
 from segcrit.evaluating.matching import Pair, match
 from segcrit.evaluating.store import Tally
 from segcrit.evaluation.counts import predict_labels
+from segcrit.evaluation.error_colors import RIGHT, UNJUDGED, WRONG, stripes
 from segcrit.evaluation.inputs import read_batch
 
 __all__ = ["Gallery", "Panel", "Shown"]
@@ -32,9 +33,6 @@ Colors = npt.NDArray[np.uint8]
 # A picture is shown at most about 360 CSS pixels wide; more would only make the page larger.
 _LONGEST: Final = 420
 _MOST_PIXELS: Final = 1 << 26
-_WRONG: Final = (214, 28, 96)
-_UNJUDGED: Final = (186, 191, 198)
-_RIGHT: Final = (245, 247, 249)
 _TINT: Final = 0.6
 _PHOTO_ENDINGS: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".npy", ".nii", ".nii.gz")
 
@@ -159,11 +157,10 @@ class Gallery:
         known = np.clip(labels, 0, len(self._colors) - 1).astype(np.int64)
         picture = self._colors[known]
         ignored = ignored | (labels < 0) | (labels >= len(self._colors))
-        picture[ignored] = _UNJUDGED
         if base is None:
-            return _uri(picture, "PNG", optimize=True)
+            return _uri(_striped(picture, ignored), "PNG", optimize=True)
         blended = (_TINT * picture + (1 - _TINT) * base).astype(np.uint8)
-        return _uri(blended, "JPEG", quality=88)
+        return _uri(_striped(blended, ignored), "JPEG", quality=88)
 
 
 def _steps(size: Sequence[int]) -> tuple[slice, ...]:
@@ -184,16 +181,21 @@ def _as_picture(photo: Array) -> Colors:
 
 
 def _error_uri(errors: Array, ignored: Array, base: Colors | None) -> str:
-    """Wrong pixels in one strong colour; what is right pale, what is not judged grey."""
+    """Wrong pixels in one strong colour; what is right pale, what is not judged striped."""
     if base is None:
-        codes = errors.astype(np.uint8)
-        codes[ignored] = 2
-        palette = np.array([_RIGHT, _WRONG, _UNJUDGED], dtype=np.uint8)
-        return _uri(palette[codes], "PNG", optimize=True)
-    grey = base.mean(axis=-1, keepdims=True)
-    picture = np.repeat((0.35 * grey + 150).astype(np.uint8), 3, axis=-1)
-    picture[errors], picture[ignored] = _WRONG, _UNJUDGED
-    return _uri(picture, "PNG", optimize=True)
+        picture = np.full((*errors.shape, 3), RIGHT, dtype=np.uint8)
+    else:
+        grey = base.mean(axis=-1, keepdims=True)
+        picture = np.repeat((0.35 * grey + 150).astype(np.uint8), 3, axis=-1)
+    picture[errors] = WRONG
+    return _uri(_striped(picture, ignored), "PNG", optimize=True)
+
+
+def _striped(picture: Colors, ignored: Array) -> Colors:
+    """The picture with stripes where nothing is judged."""
+    colors = np.array(UNJUDGED, dtype=np.uint8)[stripes(ignored.shape).astype(np.intp)]
+    striped: Colors = np.where(ignored[..., None], colors, picture)
+    return striped
 
 
 def _uri(picture: Colors, kind: str, **options: Any) -> str:

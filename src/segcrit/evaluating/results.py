@@ -35,6 +35,8 @@ _MOST_RESAMPLES: Final = 2_000
 _FEWEST_RESAMPLES: Final = 200
 # Draws (images times resamples) that take about two seconds.
 _DRAWS: Final = 100_000_000
+# With fewer pairs no permutation test reaches p = 0.05.
+_FEW_UNITS: Final = 6
 # Figures of measures that belong into the summary.
 _MEASURED: Final = (
     "boundary_iou", "boundary_f1", "trimap_miou", "hd95", "assd", "nsd", "cldice", "ece", "brier", "nll",
@@ -88,6 +90,18 @@ class Outcome:
     def units(self) -> int:
         """Images, or groups of them: what intervals resample."""
         return self.first.num_images if self.groups is None else len(set(self.groups.values()))
+
+    @property
+    def caution(self) -> str:
+        """What to know about intervals and tests of few images or groups; empty where there are enough."""
+        if not 1 < self.units < _FEW_UNITS:
+            return ""
+        what = "images" if self.groups is None else "groups"
+        text = f"Only {self.units} {what}: intervals are far too narrow to be trusted"
+        if len(self.reports) > 1:
+            # All exchanges of n pairs are 2 ** n, and each has a mirror image with the same absolute difference.
+            text += f", and no test of {self.units} pairs can give a p below {2 / 2**self.units:g}"
+        return text + "."
 
     @property
     def draws(self) -> int:

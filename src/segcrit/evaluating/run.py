@@ -154,7 +154,8 @@ def prepare(job: Job) -> Prepared:
     """
     models = name_models(job.predictions)
     target = Path(job.target).expanduser()
-    matched = match(models, target)
+    only = None if job.options.only is None else Path(job.options.only).expanduser()
+    matched = match(models, target, only)
     problems = audit_names(matched, allow_unmatched=job.options.allow_unmatched)
     if any(problem.severity == "error" for problem in problems):
         raise AuditError(
