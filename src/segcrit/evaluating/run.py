@@ -233,8 +233,7 @@ def count_files(
     except KeyboardInterrupt:
         parts.add(fresh)
         raise Interrupted(folder, parts.count, total) from None
-    parts.add(fresh)
-    tally = parts.joined()
+    tally = parts.joined(fresh)
     problems = [*prepared.problems, *audit_tally(tally)]
     if troubled >= _MOST_TROUBLES and parts.count < total:
         problems.append(
@@ -323,10 +322,11 @@ class Parts:
         self._parts.append(part)
         self.count += len(part.ids)
 
-    def joined(self) -> Tally:
-        """All parts as one, with what is known about their origin."""
+    def joined(self, last: Sequence[Row] = ()) -> Tally:
+        """All parts and the last rows, which need no file any more, as one, with what is known about their origin."""
         prepared = self._prepared
-        empty = Tally.of_rows(prepared.about, list(prepared.models), ())
+        rest = Tally.of_rows(prepared.about, list(prepared.models), last)
+        self.count += len(rest.ids)
         job = prepared.job
         sources = {
             "digest": self.digest,
@@ -341,7 +341,7 @@ class Parts:
         }
         notes = (*prepared.matched.notes, *prepared.labels.notes)
         shards = () if job.shard is None else (job.shard,)
-        return replace(join([empty, *self._parts]), sources=sources, shards=shards, notes=notes)
+        return replace(join([rest, *self._parts]), sources=sources, shards=shards, notes=notes)
 
     def remove(self) -> None:
         """Remove the parts."""
