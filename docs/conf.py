@@ -24,6 +24,7 @@ extensions = [
     "loss_pages",
     "command_help",
     "benchmark_tables",
+    "policy_table",
     "public_names",
 ]
 exclude_patterns = ["_build"]

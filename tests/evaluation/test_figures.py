@@ -59,6 +59,58 @@ def test_all_figures_against_loops(classes: int, images: int, seed: int, concent
     _check_against_oracle(report, oracle.figures(matrices))
 
 
+def _swapped(prediction: Any, truth: Any) -> Report:
+    known = np.where(truth == 255, prediction, truth)
+    return _report(known, np.where(truth == 255, 255, prediction), 5, ignore_index=255)
+
+
+def _nothing_ignored(prediction: Any, truth: Any) -> Report:
+    return _report(prediction, np.where(truth == 255, 0, truth), 5)
+
+
+def _one_large_image(prediction: Any, truth: Any) -> Report:
+    return _report(prediction.reshape(1, -1), truth.reshape(1, -1), 5, ignore_index=255)
+
+
+def _wrong_in_one_class(prediction: Any, truth: Any) -> Report:
+    return _report(np.where(truth == 255, prediction, (prediction + (truth == 3)) % 4), truth, 5, ignore_index=255)
+
+
+def _policy(name: str) -> Any:
+    def judge(prediction: Any, truth: Any) -> Report:
+        return _report(prediction, truth, 5, ignore_index=255).with_policy(name)
+
+    return judge
+
+
+WRONG = {
+    "truth and prediction swapped": _swapped,
+    "ignored pixels counted": _nothing_ignored,
+    "images joined": _one_large_image,
+    "wrong in one class": _wrong_in_one_class,
+    "false alarms cost nothing": _policy("monai"),
+    "absent classes shown as 0": _policy("torchmetrics"),
+    "classes only predicted left out": _policy("detectron2"),
+}
+
+
+@pytest.mark.parametrize("name", [None, *WRONG])
+def test_wrong_evaluators_are_rejected(name: str | None) -> None:
+    """The comparison with the loops can fail: on the same pixels it refuses every one of these, and not the right one."""
+    generator = np.random.default_rng(5)
+    truth = generator.choice(4, size=(3, 12), p=[0.6, 0.3, 0.0, 0.1])
+    prediction = np.where(generator.random(truth.shape) < 0.3, generator.integers(0, 3, truth.shape), truth)
+    truth[1:][truth[1:] == 3], prediction[1:][prediction[1:] == 3] = 0, 0  # a class of one image
+    prediction[0, :2], truth[0, :2] = 2, 0  # a class that was only predicted
+    prediction[2, 3], truth[:, 5] = 2, 255
+    expected = oracle.figures([oracle.confusion(prediction[i], truth[i], 5, 255) for i in range(3)])
+    if name is None:
+        _check_against_oracle(_report(prediction, truth, 5, ignore_index=255), expected)
+        return
+    with pytest.raises(AssertionError):
+        _check_against_oracle(WRONG[name](prediction, truth), expected)
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=25, deadline=None)
 def test_binary_figures_are_those_of_two_classes(seed: int) -> None:
