@@ -1,0 +1,56 @@
+"""How a sweep is divided into programs, and the device that they run on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Division", "divide", "on_device"]
+
+_LANES = 32
+_WARPS = 4
+_BYTES_OF_A_LOAD = 16
+_MOST_CLASSES_OF_A_TILE = 4
+# Samples of low resolution have windows of pixels to visit: small programs, many of them.
+_SAMPLES = 128
+
+
+@dataclass(frozen=True)
+class Division:
+    """Programs of a kernel.
+
+    Attributes:
+        block: pixels of a program.
+        chunk: classes of a tile.
+        blocks: programs for the pixels of one image.
+        warps: of a program.
+    """
+
+    block: int
+    chunk: int
+    blocks: int
+    warps: int
+
+
+def divide(places: int, classes: int, element_bytes: int, *, interpolated: bool = False, gather: bool = False) -> Division:
+    """The division of ``places`` pixels or samples of an image.
+
+    Each thread loads 16 bytes of a class at once and holds all classes of its pixels, so that sums over classes need no
+    other thread. Interpolated logits are loaded one by one.
+    """
+    chunk = min(_MOST_CLASSES_OF_A_TILE, _power_of_two(classes))
+    wide = _LANES * _WARPS * (1 if interpolated else _BYTES_OF_A_LOAD // element_bytes)
+    block = min(_SAMPLES if gather else wide, max(_LANES, _power_of_two(places)))
+    return Division(block, chunk, -(-places // block), max(1, min(_WARPS, block // _LANES)))
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def on_device(tensor: Tensor) -> AbstractContextManager[object]:
+    """Kernels start on the current device, which in a process with several GPUs may be another than the tensor's."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
