@@ -21,6 +21,7 @@ from segcrit.engines.reference import select, transform_logits
 from segcrit.engines.request import call_suffix
 from segcrit.errors import ParameterError
 from segcrit.formulas.pixel import PixelFormula
+from segcrit.formulas.quotient import quotient
 from segcrit.formulas.ranking import exact_loss, histogram_loss
 from segcrit.formulas.region import ClassSums, RegionFormula
 from segcrit.plan import Group, Plan, PlannedTerm, own_keywords
@@ -159,8 +160,6 @@ def measure(
         # The formula needs log p itself, not u log p; pixels of weight 0 stay out because they may hold anything.
         counted = (batch.pixel_weight > 0).to(torch.uint8)
         raw_maps = sweep(batch.logits, batch.target, counted, coefficients, bias, group.request + suffix)[5]
-    if batch.kind != "soft":
-        tables = _complete(tables)
     pixel_maps: tuple[Tensor, ...] = tuple(raw_maps.unbind(0)) if maps and not group.custom else ()
     additive: dict[str, Tensor] = {}
     if group.pixel:
@@ -168,7 +167,7 @@ def measure(
     if group.custom:
         pixel_maps = tuple(_custom_map(term, group, batch, lookup, -raw_maps[0]) for term in group.custom)
         additive["pixel"] = torch.stack([item.sum(dtype=table_dtype(item.device)) for item in pixel_maps])
-    additive["tables"] = tables.sum(1)
+    additive["tables"] = tables[:, 0] if tables.shape[1] == 1 else tables.sum(1)
     if group.ranking and not group.template.bins_per_image:
         additive["counts"] = counts[0]
         additive["moments"] = moments[0]
@@ -185,12 +184,6 @@ def measure(
         additive["images"] = torch.stack(images)
     sorted_images = {term.index: exact[term.index] for term in group.exact if term.per_image}
     return Measured(additive, direct, sorted_images, tables, counts, moments, pixel_maps, confusion_counts)
-
-
-def _complete(tables: Tensor) -> Tensor:
-    """Fill U = T and D = P + T − 2 I, which hold on hard labels."""
-    I, P, Q, T, _, V, _ = tables.unbind(0)
-    return torch.stack((I, P, Q, T, T, V, P + T - 2 * I))
 
 
 @dataclass(frozen=True)
@@ -241,7 +234,7 @@ def _class_losses(term: PlannedTerm, tables: Tensor, counts: Tensor, moments: Te
         table = _reduce.pick_classes(table, classes)
     if not formula.pooled and term.values["absent"] == "skip":
         # The formula sees harmless numbers instead of an absent class's zeros, whose 0/0 would poison the gradient.
-        table = torch.where(table[3] > 0, table, torch.ones_like(table))
+        table = torch.where(table[3] > 0, table, 1.0)
     return formula.function(ClassSums(table), **own_keywords(term))
 
 
@@ -270,8 +263,9 @@ def _pool(term: PlannedTerm, losses: Tensor, tables: Tensor, weight: Tensor | No
 
 def _image_sums(term: PlannedTerm, losses: Tensor, tables: Tensor, lookup: Lookup) -> Tensor:
     """(sum of the images' losses, number of images that count): additive over batches and ranks."""
-    weight = class_weight_of(term, lookup, tables, tables.shape[-1])
-    values, counted = _pool(term, losses, tables, weight)
+    fixed = tables.detach()
+    weight = class_weight_of(term, lookup, fixed, tables.shape[-1])
+    values, counted = _pool(term, losses, fixed, weight)
     return torch.stack((torch.where(counted, values, 0.0).sum(), counted.to(values.dtype).sum()))
 
 
@@ -294,6 +288,8 @@ def term_values(
     """The value of each term of a group, from (joined) sums, without its weight λ."""
     sigmoid = plan.task != "multiclass"
     tables = sums["tables"]
+    # T and V depend on no logit; divisions by them need no derivative.
+    fixed = tables.detach()
     classes = tables.shape[-1]
     values: dict[int, Tensor] = {}
     for position, term in enumerate((*group.pixel, *group.custom)):
@@ -301,15 +297,15 @@ def term_values(
         if term.values["reduction"] == "sum":
             values[term.index] = numerator
             continue
-        weight = class_weight_of(term, lookup, tables, classes)
-        denominator = _reduce.pixel_denominator(tables[3], tables[5], weight, sigmoid)
-        values[term.index] = _reduce.quotient(numerator, denominator)
+        weight = class_weight_of(term, lookup, fixed, classes)
+        denominator = _reduce.pixel_denominator(fixed[3], fixed[5], weight, sigmoid)
+        values[term.index] = quotient(numerator, denominator)
     row = 0
     for term in (*group.region, *group.ranking, *group.exact):
         if term.per_image:
             total, count = sums["images"][row].unbind(0)
             row += 1
-            values[term.index] = total if term.values["reduction"] == "sum" else _reduce.quotient(total, count)
+            values[term.index] = total if term.values["reduction"] == "sum" else quotient(total, count)
             continue
         if term.index in measured.direct:
             losses = measured.direct[term.index]
@@ -317,12 +313,12 @@ def term_values(
             losses = histogram_loss(sums["counts"], sums["moments"])
         else:
             losses = _class_losses(term, tables[:, None], tables, tables)[0]
-        weight = class_weight_of(term, lookup, tables, classes)
-        value, counted = _pool(term, losses, tables, weight)
+        weight = class_weight_of(term, lookup, fixed, classes)
+        value, counted = _pool(term, losses, fixed, weight)
         values[term.index] = torch.where(counted, value, value * 0)
     # Labels that nobody looked at and that are out of range make V = Σ u NaN. It must reach the value and the gradient:
     # a class whose T is NaN would otherwise pass for absent. Elsewhere the factor is exactly 1.
-    sound = 1.0 + 0.0 * tables[5].sum()
+    sound = 1.0 + 0.0 * fixed[5].sum()
     return {index: value * sound for index, value in values.items()}
 
 

@@ -18,7 +18,7 @@ from segcrit._constants import TASKS, Task
 from segcrit._constraints import describe_value
 from segcrit._dtypes import LOGITS_DTYPES, is_integer
 from segcrit._masking import TargetKind
-from segcrit._registry import nearest
+from segcrit._names import nearest
 from segcrit.errors import DeviceError, DtypeError, ParameterError, ShapeError
 
 __all__ = ["Batch", "as_batch", "check_task", "check_tensor", "one_of", "warn_if_probabilities"]

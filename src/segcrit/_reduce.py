@@ -9,14 +9,9 @@ import torch
 from torch import Tensor
 
 from segcrit.errors import ParameterError
+from segcrit.formulas.quotient import quotient
 
-__all__ = ["class_mean", "class_sum", "pick_classes", "pixel_denominator", "quotient"]
-
-
-def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """numerator / denominator; where the denominator is 0, 0 that still carries the (zero) gradient of the numerator."""
-    empty = denominator == 0
-    return torch.where(empty, numerator * 0, numerator / torch.where(empty, 1.0, denominator))
+__all__ = ["class_mean", "class_sum", "pick_classes", "pixel_denominator"]
 
 
 def pixel_denominator(target_sum: Tensor, weight_sum: Tensor, class_weight: Tensor | None, sigmoid: bool) -> Tensor:

@@ -6,7 +6,6 @@ written once: in the signature of the formula, or in ``COMMON`` for the paramete
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -16,9 +15,10 @@ from typing import Any, Final, Literal
 
 from segcrit._constants import Task
 from segcrit._constraints import Boolean, ClassList, Constraint, Number, OneOf, PerClass
+from segcrit._names import near_names, nearest
 from segcrit.errors import ParameterError
 
-__all__ = ["COMMON", "Family", "Loss", "Parameter", "list_losses", "lookup", "nearest", "register"]
+__all__ = ["COMMON", "Family", "Loss", "Parameter", "list_losses", "lookup", "nearest", "nearest_loss", "register"]
 
 Family = Literal["pixel", "region", "ranking"]
 _FAMILIES: Final[tuple[Family, ...]] = ("pixel", "region", "ranking")
@@ -263,15 +263,15 @@ def list_losses() -> list[Loss]:
     return sorted(_TABLE.values(), key=lambda loss: (loss.module is None, _FAMILIES.index(loss.family)))
 
 
-def nearest(word: str, words: typing.Iterable[str]) -> str:
-    """A hint such as ``Did you mean 'dice'?``, or an empty text when nothing is near."""
-    matches = difflib.get_close_matches(word.lower(), list(words), n=1, cutoff=0.5)
-    return f"Did you mean {matches[0]!r}?" if matches else ""
+def nearest_loss(word: str) -> str:
+    """The hint for an unknown loss: the name that lists of losses show, also where an alias is what was nearly written.
 
-
-def names() -> tuple[str, ...]:
-    """All names and aliases that an expression may use, names before aliases."""
-    return tuple(dict.fromkeys([loss.name for loss in list_losses()] + list(_NAMES)))
+    Example:
+        >>> nearest_loss("dcie"), nearest_loss("crossentropy")
+        ("Did you mean 'dice'?", "Did you mean 'ce'?")
+    """
+    close = near_names(word, _NAMES)
+    return f"Did you mean {_NAMES[close[0]]!r}?" if close else ""
 
 
 def lookup(name: str) -> Loss | None:

@@ -17,6 +17,7 @@ from segcrit._constraints import describe_value
 from segcrit._dtypes import compute_dtype
 from segcrit._evaluate import Measured, measure, term_values
 from segcrit._gate import Batch
+from segcrit._keywords import checked_keywords
 from segcrit.distributed import check_process_group, resolve_group, world_size
 from segcrit.engines import check_name
 from segcrit.errors import ExpressionError, ParameterError, ShapeError
@@ -94,6 +95,7 @@ class Criterion(nn.Module):
         {'ce': 1.0986, '0.5*dice': 0.25}
     """
 
+    @checked_keywords
     def __init__(
         self,
         expression: str,
@@ -185,8 +187,9 @@ class Criterion(nn.Module):
         if group is not None or sums is not None:
             levels = self._join(levels, sums, group)
         terms = self._values(levels)
-        total = torch.stack([term.weight * terms[term.index] for term in self._plan.terms]).sum()
-        self.last_terms = {term.text: (term.weight * terms[term.index]).detach() for term in self._plan.terms}
+        weighted = [_scaled(term.weight, terms[term.index]) for term in self._plan.terms]
+        total = torch.stack(weighted).sum() if len(weighted) > 1 else weighted[0]
+        self.last_terms = {term.text: value.detach() for term, value in zip(self._plan.terms, weighted, strict=True)}
         first = levels[0]
         if self.statistics:
             self.last_confusion = first.measured[-1 if self._needs_confusion_group() else self._plain()].confusion
@@ -374,7 +377,7 @@ class Criterion(nn.Module):
             for index, group in enumerate(self._plan.groups):
                 found = term_values(self._plan, group, level.measured[index], level.sums[index], self._lookup)
                 for term, value in found.items():
-                    part = level.weight * value
+                    part = _scaled(level.weight, value)
                     values[term] = values[term] + part if term in values else part
         return values
 
@@ -444,6 +447,11 @@ def _given(plan: Plan, shared: Mapping[str, Any]) -> dict[str, Tensor]:
             if value is not None and name not in plan.expression.terms[term.index].parameters and name in term.values:
                 found[name] = torch.as_tensor(term.values[name])
     return found
+
+
+def _scaled(weight: float, value: Tensor) -> Tensor:
+    # A multiplication by 1 would cost what a small batch's kernel costs, forward and backward.
+    return value if weight == 1.0 else weight * value
 
 
 def _buffer(index: int, name: str) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "SegcritError",
     "ShapeError",
     "TrainingError",
+    "UnknownParameterError",
 ]
 
 
@@ -62,6 +63,10 @@ class LabelError(SegcritError, ValueError):
 
 class ParameterError(SegcritError, ValueError):
     """A parameter of a loss, function or command has a value that is not allowed."""
+
+
+class UnknownParameterError(ParameterError, TypeError):
+    """A function or class was given a parameter that it does not have; the message names the one that was meant."""
 
 
 class ExpressionError(SegcritError, ValueError):

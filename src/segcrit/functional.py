@@ -18,8 +18,11 @@ from segcrit import _gate
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit._dtypes import compute_dtype
 from segcrit._evaluate import measure, per_class, term_values
+from segcrit._keywords import checked_keywords, parameter_hint
+from segcrit._registry import lookup
 from segcrit.criterion import _warn_about
 from segcrit.engines import check_name
+from segcrit.errors import UnknownParameterError
 from segcrit.expression.syntax import Expression, Term
 from segcrit.formulas.ranking import DEFAULT_BINS
 from segcrit.plan import Plan, make_plan
@@ -89,17 +92,14 @@ def evaluate(
 
 
 def _plan(name: str, task: Task, reduction: str, parameters: Mapping[str, Any]) -> Plan:
-    from segcrit._registry import lookup, nearest
-    from segcrit.errors import ParameterError
-
     row = lookup(name)
     known = row.parameters if row is not None else {}
     for word in parameters:
         if word not in known:
-            raise ParameterError(
+            raise UnknownParameterError(
                 f"parameters of {name}: {', '.join(known)}",
                 f"{word}=",
-                nearest(word, known) or "Leave it out.",
+                parameter_hint(word, known) or "Leave it out.",
             )
     given = MappingProxyType({**parameters, "reduction": reduction})
     plan = make_plan(Expression((Term(1.0, name, given),)), task, {})
@@ -107,6 +107,7 @@ def _plan(name: str, task: Task, reduction: str, parameters: Mapping[str, Any]) 
     return plan
 
 
+@checked_keywords
 def cross_entropy(
     logits: Tensor,
     target: Tensor,
@@ -171,6 +172,7 @@ def cross_entropy(
     )
 
 
+@checked_keywords
 def binary_cross_entropy(
     logits: Tensor,
     target: Tensor,
@@ -238,6 +240,7 @@ def binary_cross_entropy(
     )
 
 
+@checked_keywords
 def focal(
     logits: Tensor,
     target: Tensor,
@@ -307,6 +310,7 @@ def focal(
     )
 
 
+@checked_keywords
 def partial_cross_entropy(
     logits: Tensor,
     target: Tensor,
@@ -370,6 +374,7 @@ def partial_cross_entropy(
     )
 
 
+@checked_keywords
 def dice(
     logits: Tensor,
     target: Tensor,
@@ -448,6 +453,7 @@ def dice(
     )
 
 
+@checked_keywords
 def jaccard(
     logits: Tensor,
     target: Tensor,
@@ -526,6 +532,7 @@ def jaccard(
     )
 
 
+@checked_keywords
 def tversky(
     logits: Tensor,
     target: Tensor,
@@ -607,6 +614,7 @@ def tversky(
     )
 
 
+@checked_keywords
 def lovasz_softmax(
     logits: Tensor,
     target: Tensor,
@@ -682,6 +690,7 @@ def lovasz_softmax(
     )
 
 
+@checked_keywords
 def lovasz_hinge(
     logits: Tensor,
     target: Tensor,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from segcrit import functional
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit._gate import check_ignore_index, check_task, one_of
+from segcrit._keywords import checked_keywords
 from segcrit._registry import list_losses
 from segcrit.expression.syntax import Expression, Term
 from segcrit.formulas.ranking import DEFAULT_BINS
@@ -93,6 +94,7 @@ class CrossEntropyLoss(FunctionalLoss):
 
     function = staticmethod(functional.cross_entropy)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -135,6 +137,7 @@ class BinaryCrossEntropyLoss(FunctionalLoss):
 
     function = staticmethod(functional.binary_cross_entropy)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -179,6 +182,7 @@ class FocalLoss(FunctionalLoss):
 
     function = staticmethod(functional.focal)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -225,6 +229,7 @@ class PartialCrossEntropyLoss(FunctionalLoss):
 
     function = staticmethod(functional.partial_cross_entropy)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -267,6 +272,7 @@ class DiceLoss(FunctionalLoss):
 
     function = staticmethod(functional.dice)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -319,6 +325,7 @@ class JaccardLoss(FunctionalLoss):
 
     function = staticmethod(functional.jaccard)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -371,6 +378,7 @@ class TverskyLoss(FunctionalLoss):
 
     function = staticmethod(functional.tversky)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -425,6 +433,7 @@ class LovaszSoftmaxLoss(FunctionalLoss):
 
     function = staticmethod(functional.lovasz_softmax)
 
+    @checked_keywords
     def __init__(
         self,
         *,
@@ -475,6 +484,7 @@ class LovaszHingeLoss(FunctionalLoss):
 
     function = staticmethod(functional.lovasz_hinge)
 
+    @checked_keywords
     def __init__(
         self,
         *,

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
 
-from segcrit.cli._parser import Parser, fail, join_negative_numbers, nearest
+from segcrit._names import nearest
+from segcrit.cli._parser import Parser, fail, join_negative_numbers
 from segcrit.errors import SegcritError
 
 __all__ = ["COMMANDS", "Command", "available_commands", "build_parser", "main"]

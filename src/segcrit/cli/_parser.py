@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
-__all__ = ["Parser", "fail", "join_negative_numbers", "nearest"]
+from segcrit._names import nearest
+
+__all__ = ["Parser", "fail", "join_negative_numbers"]
 
 USAGE_ERROR = 2
-
-
-def nearest(word: str, candidates: Iterable[str]) -> str:
-    """Return "Did you mean 'x'?" with the closest candidate, or an empty string when none is close.
-
-    Example:
-        >>> nearest("dcie", ["dice", "focal"])
-        "Did you mean 'dice'?"
-        >>> nearest("zzz", ["dice", "focal"])
-        ''
-    """
-    close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
-    return f"Did you mean {close[0]!r}?" if close else ""
 
 
 def fail(message: str, hint: str = "") -> NoReturn:

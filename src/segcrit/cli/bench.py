@@ -8,8 +8,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from segcrit._names import nearest
 from segcrit.cli._bench_text import print_fit, print_machine, print_panel
-from segcrit.cli._parser import nearest
 from segcrit.errors import ParameterError
 
 if TYPE_CHECKING:

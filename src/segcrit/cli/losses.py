@@ -92,8 +92,7 @@ def describe(loss: Loss) -> dict[str, Any]:
 
 
 def _find(name: str) -> Loss:
-    from segcrit._registry import list_losses, lookup, names
-    from segcrit.cli._parser import nearest
+    from segcrit._registry import list_losses, lookup, nearest_loss
     from segcrit.expression import parse
 
     loss = lookup(name.strip().lower()) or lookup(name.strip())
@@ -108,7 +107,7 @@ def _find(name: str) -> Loss:
             "the name of one loss", f"the expression {name!r}", "Name one of its terms, or use 'segcrit explain'."
         )
     listing = f"Losses: {', '.join(row.name for row in list_losses())}."
-    raise ParameterError("the name of a loss", repr(name), f"{nearest(name, names())} {listing}".strip())
+    raise ParameterError("the name of a loss", repr(name), f"{nearest_loss(name)} {listing}".strip())
 
 
 def _print_table(losses: list[Loss]) -> None:

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import unquote
@@ -27,6 +26,7 @@ import torch
 from torch import nn
 
 from segcrit._extras import require
+from segcrit._names import nearest
 from segcrit.errors import MissingExtraError, ParameterError, SegcritError
 
 __all__ = ["UNET_FEATURES", "Network", "Purpose", "make_network"]
@@ -296,8 +296,7 @@ def _find_function(spec: str, module_name: str, attribute: str) -> Callable[...,
 def _attribute(module: Any, name: str, spec: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if found is None:
-        near = get_close_matches(name, dir(module), n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else _ADVICE
+        hint = nearest(name, dir(module)) or _ADVICE
         raise ParameterError(f"a network that {module.__name__} has", f"{name!r} in {spec!r}", hint)
     function: Callable[..., Any] = found
     return function

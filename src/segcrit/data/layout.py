@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 
+from segcrit._names import near_names
 from segcrit.data.formats import file_format, stem
 from segcrit.data.model import Case
 from segcrit.data.problems import FolderError, Problem, named, several
@@ -40,7 +40,7 @@ def check_root(path: str | Path) -> Path:
     if root.is_file():
         raise DataError("a data folder with images/ and masks/", f"the file {root}", "Give the folder that holds it.")
     beside = [entry.name for entry in root.parent.iterdir() if entry.is_dir()] if root.parent.is_dir() else []
-    near = get_close_matches(root.name, beside, n=3, cutoff=0.5)
+    near = near_names(root.name, beside, most=3)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     raise DataError("a data folder with images/ and masks/", f"{root}, which does not exist", f"Check the path.{hint}")
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from segcrit._names import near_names
 from segcrit.data.class_info import ClassInfo
 from segcrit.data.coding import LabelCoding
 from segcrit.errors import DataError
@@ -126,9 +127,7 @@ class SegmentationData:
         try:
             return self.cases[id]
         except KeyError:
-            from difflib import get_close_matches
-
-            near = get_close_matches(id, self.cases, n=3, cutoff=0.5) or sorted(self.cases)[:3]
+            near = near_names(id, self.cases, most=3) or sorted(self.cases)[:3]
             raise DataError(
                 f"the name of an image of {self.name}", repr(id), f"Names look like {', '.join(map(repr, near))}."
             ) from None

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from segcrit._dtypes import compute_dtype
 from segcrit.engines import reference
+from segcrit.engines.gradient_memory import new_gradient
 from segcrit.engines.native_library import ELEMENT_TYPES, Job, describe, flat, load, place_logits, threads
 from segcrit.engines.reference import Sweep
-from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like, spatial_size
+from segcrit.engines.request import PixelRequest, Request, Shapes, spatial_size
 from segcrit.formulas.region import FIELDS
 
 __all__ = ["backward", "describe", "forward", "is_supported"]
@@ -52,6 +53,10 @@ def _gamma(item: PixelRequest) -> float:
 
 def _form(request: Request) -> int:
     return _ELEMENTS if request.sigmoid else _FORMS[request.kind]
+
+
+def _doubles(values: list[float]) -> ctypes.Array[ctypes.c_double]:
+    return (ctypes.c_double * len(values))(*values)
 
 
 class _Call:
@@ -91,8 +96,8 @@ class _Call:
         job.losses = len(request.pixel)
         gamma = [_gamma(item) for item in request.pixel]
         smoothing = [item.label_smoothing for item in request.pixel]
-        job.gamma = self.keep(torch.tensor(gamma, dtype=torch.float64, device=_CPU))
-        job.smoothing = self.keep(torch.tensor(smoothing, dtype=torch.float64, device=_CPU))
+        self.scalars = _doubles(gamma), _doubles(smoothing)
+        job.gamma, job.smoothing = (ctypes.addressof(item) for item in self.scalars)
         job.coefficients = self.keep(sweep.coefficients.to(torch.float64).contiguous())
         job.fields = sum(1 << FIELDS.index(name) for name in request.fields)
         job.per_image, job.errors, job.bins = int(request.per_image), _ERRORS[request.errors], request.bins
@@ -168,7 +173,7 @@ def backward(
     needed = request.sigmoid or normalizers.numel() > 0
     if library is None or not needed or not is_supported(sweep, request):
         return reference.backward(sweep, request, normalizers, *gradients)
-    gradient = gradient_like(sweep.logits)
+    gradient = new_gradient(sweep.logits)
     if request.bins_per_image and len(sweep.logits) > 1:
         for image in range(len(sweep.logits)):
             one = slice(image, image + 1)

@@ -37,7 +37,25 @@ def _compute(
     result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = engine.forward(
         Sweep(logits, target, pixel_weight, coefficients, logit_bias), plan
     )
+    if plan.derives_sums:
+        complete(result[1])
     return result
+
+
+# On hard labels t² = t and |p − t| = p + t − 2 p t, so that U = T and D = P + T − 2 I: the engines do not compute them. The
+# tables are in the order of FIELDS, I P Q T U V D.
+def complete(tables: Tensor) -> None:
+    """Fill U and D, in place."""
+    tables[4] = tables[3]
+    torch.add(tables[1], tables[3], out=tables[6]).sub_(tables[0], alpha=2)
+
+
+def fold(gradient: Tensor) -> Tensor:
+    """The gradient by the sums that were computed; T depends on no logit."""
+    folded = gradient.clone()
+    folded[0].sub_(gradient[6], alpha=2)
+    folded[1].add_(gradient[6])
+    return folded
 
 
 _sweep = torch.library.custom_op("segcrit::sweep", _compute, mutates_args=())
@@ -79,6 +97,8 @@ def _compute_gradient(
 ) -> Tensor:
     plan = Request.decode(request)
     engine = pick(plan.backend, logits.device)
+    if plan.derives_sums:
+        table_gradient = fold(table_gradient)
     result: Tensor = engine.backward(
         Sweep(logits, target, pixel_weight, coefficients, logit_bias),
         plan,
@@ -168,15 +188,14 @@ _sweep.register_autograd(_differentiate, setup_context=_save)
 _sweep_backward.register_autograd(_refuse)
 
 
-def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    """Second derivatives are refused, so that nothing is kept for them."""
-
-
 class _EagerSweep(torch.autograd.Function):
-    """The same two steps without the dispatcher."""
+    """The same two steps without the dispatcher (and without ``setup_context``, which costs the inspection of a signature)."""
 
-    forward = staticmethod(_compute)
-    setup_context = staticmethod(_save)
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = _compute(*inputs)
+        _save(ctx, inputs, output)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -184,8 +203,12 @@ class _EagerSweep(torch.autograd.Function):
 
 
 class _EagerSweepBackward(torch.autograd.Function):
-    forward = staticmethod(_compute_gradient)
-    setup_context = staticmethod(_save_nothing)
+    """Second derivatives are refused, so that nothing is kept for them."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        return _compute_gradient(*inputs)
+
     backward = staticmethod(_refuse)
 
 

@@ -58,6 +58,7 @@ class Request:
         check: look at the values of the target and raise for those not allowed (costs a synchronisation on a GPU).
         upsample: the logits have a lower resolution than the target and are interpolated linearly to it.
         align_corners: how, as in ``torch.nn.functional.interpolate``.
+        derives_sums: U and D are asked for and follow from other sums, as they do on hard labels.
         save: also deliver what the backward pass of a softmax needs, the normalizers.
         backend: engine asked for, ``"auto"`` to choose.
     """
@@ -78,6 +79,7 @@ class Request:
     check: bool = True
     upsample: bool = False
     align_corners: bool = False
+    derives_sums: bool = False
     save: bool = False
     backend: str = "auto"
 
@@ -109,7 +111,7 @@ class Request:
         raw["confusion"] = raw["confusion"] or confusion
         raw["maps"] = raw["maps"] or maps
         if kind != "soft":
-            # On hard labels t² = t and min(p, t) = p t, so U = T and D = P + T − 2 I need no work of their own.
+            raw["derives_sums"] = "U" in raw["fields"] or "D" in raw["fields"]
             raw["fields"] = tuple(name for name in raw["fields"] if name not in ("U", "D"))
         return Request(**raw)
 

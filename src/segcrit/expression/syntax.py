@@ -17,7 +17,8 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from segcrit import formulas as _formulas  # noqa: F401 - fills the table of losses
-from segcrit._registry import lookup, names, nearest
+from segcrit._keywords import parameter_hint
+from segcrit._registry import list_losses, lookup, nearest_loss
 from segcrit.errors import ExpressionError, ParameterError
 
 __all__ = ["Expression", "Term", "parse"]
@@ -195,7 +196,7 @@ class _Parser:
         token = self.take()
         loss = lookup(token.text)
         if loss is None:
-            hint = nearest(token.text, names())
+            hint = nearest_loss(token.text)
             listing = "Names are: " + ", ".join(_shown()) + "."
             self.fail(token.start, "the name of a loss", repr(token.text), f"{hint} {listing}".strip())
         parameters: dict[str, Any] = {}
@@ -215,7 +216,9 @@ class _Parser:
             self.fail(token.start, "a parameter such as smooth=1", self.describe(), "Give each value by its name.")
         self.take()
         if token.text not in known:
-            hint = nearest(token.text, known)
+            hint = parameter_hint(token.text, known)
+            if token.text in _BESIDE:
+                hint = f"Give it beside the expression: {token.text}=..."
             listing = f"{loss} takes: {', '.join(known)}."
             self.fail(token.start, f"a parameter of {loss}", repr(token.text), f"{hint} {listing}".strip())
         if token.text in parameters:
@@ -272,7 +275,7 @@ class _Parser:
 
 
 def _shown() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(loss.name for loss in map(lookup, names()) if loss is not None))
+    return tuple(dict.fromkeys(loss.name for loss in list_losses()))
 
 
 def parse(text: str) -> Expression:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from segcrit._constraints import Boolean, WholeNumber
 from segcrit._registry import register
+from segcrit.formulas.quotient import quotient
 
 __all__ = ["DEFAULT_BINS", "RankingFormula", "bin_weights", "exact_loss", "histogram_loss"]
 
@@ -103,17 +104,14 @@ def exact_loss(errors: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
         before = total + background.cumsum(0) - background
         after = before + background
         found = foreground.cumsum(0)
-        if total > 0:
-            negative_step = background * (total - found) / (before * after)
-            step = torch.where(sorted_positive, foreground / before, negative_step)
-        else:
-            step = torch.zeros_like(background)
-            counted = torch.nonzero(background)
-            if counted.numel():
-                step[counted[0]] = 1.0
+        # Without positives the extension is that of the largest error alone: the first negative that counts has step 1.
+        first = (before == 0) & (background > 0)
+        negative_step = torch.where(first, 1.0, quotient(background * (total - found), before * after))
+        step = torch.where(sorted_positive, quotient(foreground, before), negative_step)
         increments = torch.empty_like(step)
         increments[order] = step
-    counts = increments > 0
+    # Pixels that do not count may hold anything; weights that are NaN make the increments NaN, which must be seen.
+    counts = increments != 0
     return torch.where(counts, errors * increments.to(errors.dtype), 0.0).sum(dtype=torch.float64)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from segcrit._constraints import Boolean, Number
 from segcrit._registry import register
+from segcrit.formulas.quotient import quotient
 
 __all__ = ["FIELDS", "ClassSums", "RegionFormula", "dice", "jaccard", "tversky"]
 
@@ -101,12 +102,6 @@ class RegionFormula:
     pooled: bool = False
 
 
-def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """numerator / denominator, and 0 with zero gradient where the denominator is 0."""
-    safe = torch.where(denominator == 0, 1.0, denominator)
-    return torch.where(denominator == 0, 0.0, numerator / safe)
-
-
 def loss_of(score: Tensor, log: bool) -> Tensor:
     """1 − score, or −log(score)."""
     return -torch.log(score.clamp_min(_LOG_FLOOR)) if log else 1.0 - score
@@ -120,15 +115,15 @@ Log = Annotated[bool, Boolean(), "−log(coefficient) instead of 1 − coefficie
 def dice(s: ClassSums, *, smooth: Smooth = 0.0, squared: Squared = False, log: Log = False) -> Tensor:
     """1 − (2 I + s)/(P + T + s)."""
     if squared:
-        return loss_of(ratio(2 * s.I + smooth, s.Q + s.U + smooth), log)
-    return loss_of(ratio(2 * s.M + smooth, s.P + s.T + smooth), log)
+        return loss_of(quotient(2 * s.I + smooth, s.Q + s.U + smooth), log)
+    return loss_of(quotient(2 * s.M + smooth, s.P + s.T + smooth), log)
 
 
 def jaccard(s: ClassSums, *, smooth: Smooth = 0.0, squared: Squared = False, log: Log = False) -> Tensor:
     """1 − (I + s)/(P + T − I + s)."""
     if squared:
-        return loss_of(ratio(s.I + smooth, s.Q + s.U - s.I + smooth), log)
-    return loss_of(ratio(s.M + smooth, s.P + s.T - s.M + smooth), log)
+        return loss_of(quotient(s.I + smooth, s.Q + s.U - s.I + smooth), log)
+    return loss_of(quotient(s.M + smooth, s.P + s.T - s.M + smooth), log)
 
 
 def tversky(
@@ -142,7 +137,7 @@ def tversky(
     """1 − (I + s)/(I + α FP + β FN + s) with FP = P − I and FN = T − I."""
     overlap = s.M
     denominator = overlap + alpha * (s.P - overlap) + beta * (s.T - overlap) + smooth
-    return loss_of(ratio(overlap + smooth, denominator), log)
+    return loss_of(quotient(overlap + smooth, denominator), log)
 
 
 register(
