@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Division", "divide", "on_device"]
+__all__ = ["MOST_PLACES", "Division", "divide", "on_device"]
 
 _LANES = 32
 _WARPS = 4
 _BYTES_OF_A_LOAD = 16
 _MOST_CLASSES_OF_A_TILE = 4
+# Pixels of a program at most; tests lower it, so that small images are divided.
+MOST_PLACES = 1 << 20
 # Samples of low resolution have windows of pixels to visit: small programs, many of them.
 _SAMPLES = 128
 
@@ -43,7 +45,7 @@ def divide(places: int, classes: int, element_bytes: int, *, interpolated: bool 
     """
     chunk = min(_MOST_CLASSES_OF_A_TILE, _power_of_two(classes))
     wide = _LANES * _WARPS * (1 if interpolated else _BYTES_OF_A_LOAD // element_bytes)
-    block = min(_SAMPLES if gather else wide, max(_LANES, _power_of_two(places)))
+    block = min(_SAMPLES if gather else wide, MOST_PLACES, max(_LANES, _power_of_two(places)))
     return Division(block, chunk, -(-places // block), max(1, min(_WARPS, block // _LANES)))
 
 
