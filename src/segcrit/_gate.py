@@ -7,7 +7,6 @@ finite) are looked at by the engine while it reads them, unless ``check`` is off
 from __future__ import annotations
 
 import numbers
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from segcrit._constraints import describe_value
 from segcrit._dtypes import LOGITS_DTYPES, is_integer
 from segcrit._masking import TargetKind
 from segcrit._names import nearest
+from segcrit._notice import warn
 from segcrit.errors import DeviceError, DtypeError, ParameterError, ShapeError
 
 __all__ = ["Batch", "as_batch", "check_task", "check_tensor", "one_of", "warn_if_probabilities"]
@@ -281,9 +281,7 @@ def warn_if_probabilities(logits: Tensor) -> None:
         suspicious = bool(looks) and bool((sample.std(0) > 0).any())
     if suspicious:
         _warned_probabilities = True
-        warnings.warn(
+        warn(
             "expected logits, got values in [0, 1] whose channels sum to 1, which look like probabilities. "
-            "Remove the softmax at the end of the network: segcrit applies it itself.",
-            UserWarning,
-            stacklevel=4,
+            "Remove the softmax at the end of the network: segcrit applies it itself."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from segcrit._dtypes import compute_dtype
 from segcrit._evaluate import Measured, measure, term_values
 from segcrit._gate import Batch
 from segcrit._keywords import checked_keywords
+from segcrit._notice import warn
 from segcrit.distributed import check_process_group, resolve_group, world_size
 from segcrit.engines import check_name
 from segcrit.errors import ExpressionError, ParameterError, ShapeError
@@ -512,16 +512,12 @@ def _warn_about(plan: Plan) -> None:
     names = [term.loss.name for term in plan.terms]
     for term in plan.terms:
         if term.loss.name == "focal" and plan.task == "multiclass" and isinstance(term.values["alpha"], float):
-            warnings.warn(
+            warn(
                 "focal with one number as alpha in a multiclass task only scales the loss. "
-                "Give one number for each class, or leave alpha out.",
-                UserWarning,
-                stacklevel=3,
+                "Give one number for each class, or leave alpha out."
             )
         if term.values.get("foreground_only") and len(names) == 1:
-            warnings.warn(
+            warn(
                 "partial_ce(foreground_only=True) alone is minimised by predicting foreground everywhere. "
-                "Add a term that sees background, or leave foreground_only out.",
-                UserWarning,
-                stacklevel=3,
+                "Add a term that sees background, or leave foreground_only out."
             )

@@ -82,6 +82,8 @@ def test_the_example_of_a_loss_runs(loss: segcrit.Loss) -> None:  # type: ignore
     ("name", "words"),
     [
         ("jacard", "Did you mean 'jaccard'?"),
+        ("crossentropy", "Did you mean 'ce'?"),  # the name that the list shows, not its alias
+        ("lovasz_softmx", "Did you mean 'lovasz'?"),
         ("zzz", "Losses: ce, bce, focal"),
         ("ce + dice", "got the expression 'ce + dice'"),
         ("ce + ", "the name of a loss"),

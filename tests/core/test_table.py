@@ -157,11 +157,6 @@ def test_a_skipped_class_is_nan_unreduced_and_its_gradient_is_none_of_the_others
     torch.testing.assert_close(gradient, wanted)
 
 
-def test_unknown_keyword_names_the_nearest():
-    with pytest.raises(TypeError):
-        segcrit.functional.dice(torch.zeros(1, 2, 3), torch.zeros(1, 3).long(), smoth=1)  # type: ignore[call-arg]
-
-
 def test_backends_say_what_can_run_and_why():
     backends = {backend.name: backend for backend in segcrit.backends()}
     assert backends["reference"].available

@@ -246,6 +246,16 @@ def test_missing_folders(tmp_path: Path) -> None:
         load_folder(write_json(tmp_path / "file.json", {}) or tmp_path / "file.json")
 
 
+def test_only_near_names_are_suggested(tmp_path: Path) -> None:
+    for name in ("home", "opt", "nuclei"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match="which does not exist") as caught:
+        load_folder(tmp_path / "nope")
+    assert "Did you mean" not in str(caught.value)
+    with pytest.raises(DataError, match="Did you mean nuclei"):
+        load_folder(tmp_path / "Nucleii")
+
+
 def test_unknown_id_names_near_ones(tmp_path: Path) -> None:
     data = load_folder(_folder(tmp_path, classes=CLASSES))
     with pytest.raises(DataError, match="case0"):

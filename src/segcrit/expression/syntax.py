@@ -36,6 +36,8 @@ _WORDS: Mapping[str, Any] = {
     "none": None,
 }
 _MAX_DEPTH = 8
+# Settings of a whole call, which are no parameters of a term.
+_BESIDE = frozenset({"ignore_index", "task", "num_classes", "upsample", "align_corners", "pixel_weight"})
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ class _Parser:
         if token.text not in known:
             hint = parameter_hint(token.text, known)
             if token.text in _BESIDE:
-                hint = f"Give it beside the expression: {token.text}=..."
+                hint = f"It holds for the whole call: give {token.text}=... beside the expression."
             listing = f"{loss} takes: {', '.join(known)}."
             self.fail(token.start, f"a parameter of {loss}", repr(token.text), f"{hint} {listing}".strip())
         if token.text in parameters:
