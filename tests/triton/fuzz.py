@@ -21,8 +21,10 @@ from tests.native.checking import disagreement
 from tests.native.drawing import Case, draw
 from tests.native.edges import away_from_edges
 
-# Elements of the logits at the target's size: the interpreter takes about a second for ten thousand.
-LARGEST = 6000
+# The interpreter takes some hundred microseconds for an operation on a tile: elements of the logits at the target's size,
+# and pixels that may read one sample.
+LARGEST = 4000
+LARGEST_WINDOW = 40
 
 
 def suitable(seed: int) -> Case | None:
@@ -30,10 +32,11 @@ def suitable(seed: int) -> Case | None:
     case = draw(seed)
     if case.logits.dtype == torch.float64:
         case = dataclasses.replace(case, logits=case.logits.float())
-    pixels = case.logits.shape[0] * case.logits.shape[1]
+    elements, window = case.logits.shape[0] * case.logits.shape[1], 1
     for length, low in zip(case.size, case.logits.shape[2:], strict=True):
-        pixels *= max(length, low)
-    return None if pixels > LARGEST else away_from_edges(case)
+        elements *= max(length, low)
+        window *= 1 if length == low else 2 + 2 * length // low
+    return None if elements > LARGEST or window > LARGEST_WINDOW else away_from_edges(case)
 
 
 def check(seed: int, cuda: bool = False) -> str | None:

@@ -12,8 +12,9 @@ __all__ = ["MOST_PLACES", "Division", "divide", "on_device"]
 
 _LANES = 32
 _WARPS = 4
-_BYTES_OF_A_LOAD = 16
-_MOST_CLASSES_OF_A_TILE = 4
+# Of a class, loaded at once; see the kernels.
+_PIXELS_OF_A_THREAD = 4
+_CLASSES_OF_A_TILE = 4
 # Pixels of a program at most; tests lower it, so that small images are divided.
 MOST_PLACES = 1 << 20
 # Samples of low resolution have windows of pixels to visit: small programs, many of them.
@@ -37,14 +38,14 @@ class Division:
     warps: int
 
 
-def divide(places: int, classes: int, element_bytes: int, *, interpolated: bool = False, gather: bool = False) -> Division:
+def divide(places: int, classes: int, *, interpolated: bool = False, gather: bool = False) -> Division:
     """The division of ``places`` pixels or samples of an image.
 
-    Each thread loads 16 bytes of a class at once and holds all classes of its pixels, so that sums over classes need no
-    other thread. Interpolated logits are loaded one by one.
+    Each thread holds all classes of its pixels, so that sums over classes need no other thread. Interpolated logits are
+    loaded one by one.
     """
-    chunk = min(_MOST_CLASSES_OF_A_TILE, _power_of_two(classes))
-    wide = _LANES * _WARPS * (1 if interpolated else _BYTES_OF_A_LOAD // element_bytes)
+    chunk = min(_CLASSES_OF_A_TILE, _power_of_two(classes))
+    wide = _LANES * _WARPS * (1 if interpolated else _PIXELS_OF_A_THREAD)
     block = min(_SAMPLES if gather else wide, MOST_PLACES, max(_LANES, _power_of_two(places)))
     return Division(block, chunk, -(-places // block), max(1, min(_WARPS, block // _LANES)))
 

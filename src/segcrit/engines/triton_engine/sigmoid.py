@@ -26,7 +26,7 @@ def forward(sweep: Sweep, request: Request, shapes: Shapes) -> Sums:
     places = Places.of(sweep, request)
     constants, rows = options.of_forward(places, request)
     device, images, classes, axes = places.logits.device, places.images, places.classes, places.upsampling
-    division = divide(places.pixels, 1, places.logits.element_size(), interpolated=axes.axes > 0)
+    division = divide(places.pixels, 1, interpolated=axes.axes > 0)
     partials = torch.empty((images, classes, division.blocks, constants["SLOTS"]), dtype=torch.float32, device=device)
     maps = torch.empty(shapes.maps, dtype=torch.float32, device=device) if request.maps else None
     words = None
@@ -94,13 +94,13 @@ def backward(
 
     places = Places.of(sweep, request)
     constants = options.of_backward(places, request)
-    axes, element = places.upsampling, places.logits.element_size()
+    axes = places.upsampling
     gradient = gradient_like(sweep.logits)
     tensors = (
         places.logits, places.target, places.weight, places.coefficients, places.bias,
         pixel_gradient, table_gradient, moment_gradient, map_gradient, gradient,
     )  # fmt: skip
-    division = divide(axes.samples if axes.axes else places.pixels, 1, element, gather=axes.axes > 0)
+    division = divide(axes.samples if axes.axes else places.pixels, 1, gather=axes.axes > 0)
     grid = (places.images * places.classes * division.blocks,)
     numbers = (places.images, places.pixels, division.blocks)
     settings = {"BLOCK": division.block, "num_warps": division.warps, **constants}

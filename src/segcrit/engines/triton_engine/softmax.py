@@ -26,7 +26,7 @@ def forward(sweep: Sweep, request: Request, shapes: Shapes) -> Sums:
     constants, rows = options.of_forward(places, request)
     device, images, classes = places.logits.device, places.images, places.classes
     axes = places.upsampling
-    division = divide(places.pixels, classes, places.logits.element_size(), interpolated=axes.axes > 0)
+    division = divide(places.pixels, classes, interpolated=axes.axes > 0)
     partials = torch.empty((images, division.blocks, constants["SLOTS"]), dtype=torch.float32, device=device)
     maps = torch.empty(shapes.maps, dtype=torch.float32, device=device) if request.maps else None
     normalizers = torch.empty(shapes.normalizers, dtype=torch.float32, device=device) if request.save else None
@@ -116,7 +116,7 @@ def backward(
         strides = strides_of(gradient)
     gradients = (pixel_gradient, table_gradient, moment_gradient, map_gradient)
     if not axes.axes or totals is not None or of_labels is not None or labels is not None:
-        division = divide(places.pixels, places.classes, places.logits.element_size(), interpolated=axes.axes > 0)
+        division = divide(places.pixels, places.classes, interpolated=axes.axes > 0)
         kernel: Any = softmax_backward
         kernel[(images * division.blocks,)](
             places.logits, places.target, places.weight, places.coefficients, places.bias, normalizers, *gradients,
@@ -158,7 +158,7 @@ def _gather(
         # Views and ignored pixels have been seen to; −1 marks what does not count.
         target, target_strides = labels, (labels.stride(0), 0, 1)
         constants |= {"IGNORE": -1, "BACKGROUND": False, "FOREGROUND": False}
-    division = divide(axes.samples, places.classes, places.logits.element_size(), gather=True)
+    division = divide(axes.samples, places.classes, gather=True)
     chunks = -(-places.classes // division.chunk)
     missing = 3 - axes.axes
     kernel: Any = softmax_gather

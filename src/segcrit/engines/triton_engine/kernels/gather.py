@@ -26,7 +26,7 @@ def window_start(sample, low, high, ALIGN: tl.constexpr):
 
 
 @triton.jit
-def share_along(place, sample, low, high, ALIGN: tl.constexpr):
+def read_share(place, sample, low, high, ALIGN: tl.constexpr):
     """Weight with which an output position reads a sample, 0 where it does not or lies outside."""
     first, second, near, far = along_axis(tl.minimum(place, high - 1), low, high, ALIGN)
     weight = tl.where(first == sample, near, 0.0) + tl.where(second == sample, far, 0.0)
@@ -71,22 +71,25 @@ def softmax_gather(
     histogram = image * (CLASSES * 2 * BINS) if BINS_PER_IMAGE else image * 0
     result = tl.zeros((CHUNK, BLOCK), tl.float32)
     for dz in range(window_depth):
-        z_weight = share_along(z_first + dz, z, low_depth, depth, ALIGN)
+        z_place = z_first + dz
+        z_share = read_share(z_place, z, low_depth, depth, ALIGN)
         for dy in range(window_height):
-            y_weight = share_along(y_first + dy, y, low_height, height, ALIGN) * z_weight
+            y_place = y_first + dy
+            y_share = read_share(y_place, y, low_height, height, ALIGN) * z_share
             for dx in range(window_width):
-                read = share_along(x_first + dx, x, low_width, width, ALIGN) * y_weight
+                x_place = x_first + dx
+                read = read_share(x_place, x, low_width, width, ALIGN) * y_share
                 inside = known & (read > 0.0)
-                pixel = ((z_first + dz) * height + y_first + dy) * width + x_first + dx
-                pixel = tl.where(inside, pixel, 0)
-                label, u, _, filled = read_pixels(
+                pixel = tl.where(inside, (z_place * height + y_place) * width + x_place, 0)
+                label, u, wrong, filled = read_pixels(
                     target, weight, image, pixel, inside, target_image, target_class, target_pixel, pixels,
                     CLASSES, LABELS, IGNORE, BACKGROUND, FOREGROUND,
                 )  # fmt: skip
                 row = pixel[None, :]
                 row_inside, row_label = inside[None, :], label[None, :]
                 samples = place_samples(
-                    row, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
+                    tl.where(inside, x_place, 0)[None, :], tl.where(inside, y_place, 0)[None, :],
+                    tl.where(inside, z_place, 0)[None, :], low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
                     stride_width, AXES, ALIGN,
                 )  # fmt: skip
                 value = read_logits(
@@ -158,20 +161,22 @@ def sigmoid_gather(
     histogram = image * (CLASSES * 2 * BINS) if BINS_PER_IMAGE else image * 0
     result = tl.zeros((BLOCK,), tl.float32)
     for dz in range(window_depth):
-        z_weight = share_along(z_first + dz, z, low_depth, depth, ALIGN)
+        z_place = z_first + dz
+        z_share = read_share(z_place, z, low_depth, depth, ALIGN)
         for dy in range(window_height):
-            y_weight = share_along(y_first + dy, y, low_height, height, ALIGN) * z_weight
+            y_place = y_first + dy
+            y_share = read_share(y_place, y, low_height, height, ALIGN) * z_share
             for dx in range(window_width):
-                read = share_along(x_first + dx, x, low_width, width, ALIGN) * y_weight
+                x_place = x_first + dx
+                read = read_share(x_place, x, low_width, width, ALIGN) * y_share
                 inside = known & (read > 0.0)
-                pixel = ((z_first + dz) * height + y_first + dy) * width + x_first + dx
-                pixel = tl.where(inside, pixel, 0)
-                t, u, valid, _ = read_elements(
+                pixel = tl.where(inside, (z_place * height + y_place) * width + x_place, 0)
+                t, u, valid, wrong = read_elements(
                     target, weight, image, c, pixel, inside, target_image, target_class, target_pixel, pixels,
                     IGNORE, BACKGROUND, FOREGROUND,
                 )  # fmt: skip
                 samples = place_samples(
-                    pixel, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
+                    tl.where(inside, x_place, 0), tl.where(inside, y_place, 0), tl.where(inside, z_place, 0), low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
                     stride_width, AXES, ALIGN,
                 )  # fmt: skip
                 value = read_logits(

@@ -26,18 +26,15 @@ def along_axis(place, low, high, ALIGN: tl.constexpr):
 
 
 @triton.jit
-def place_samples(pixel, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
+def place_samples(x, y, z, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
                   stride_width, AXES: tl.constexpr, ALIGN: tl.constexpr):  # fmt: skip
-    """Offsets and weights of the samples that pixels are interpolated from: for width, height and depth (two offsets, two
-    weights); axes beyond AXES are left as zeros."""
-    x = pixel % width
-    y = (pixel // width) % height
-    z = pixel // (width * height)
+    """Offsets and weights of the samples that output positions are interpolated from: for width, height and depth two
+    offsets and two weights; those of axes beyond AXES are not read."""
     first, second, x_near, x_far = along_axis(x, low_width, width, ALIGN)
     x_first = first.to(tl.int64) * stride_width
     x_second = second.to(tl.int64) * stride_width
-    y_first, y_second, y_near, y_far = x_first * 0, x_first * 0, x_near, x_far
-    z_first, z_second, z_near, z_far = x_first * 0, x_first * 0, x_near, x_far
+    y_first, y_second, y_near, y_far = x_first, x_second, x_near, x_far
+    z_first, z_second, z_near, z_far = x_first, x_second, x_near, x_far
     if AXES >= 2:
         first, second, y_near, y_far = along_axis(y, low_height, height, ALIGN)
         y_first = first.to(tl.int64) * stride_height
@@ -47,6 +44,19 @@ def place_samples(pixel, low_depth, low_height, low_width, depth, height, width,
         z_first = first.to(tl.int64) * stride_depth
         z_second = second.to(tl.int64) * stride_depth
     return (x_first, x_second, x_near, x_far, y_first, y_second, y_near, y_far, z_first, z_second, z_near, z_far)
+
+
+@triton.jit
+def samples_of_pixels(pixel, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
+                      stride_width, AXES: tl.constexpr, ALIGN: tl.constexpr):  # fmt: skip
+    """The same for pixels of an image by their index."""
+    x = pixel % width
+    y = (pixel // width) % height
+    z = pixel // (width * height)
+    return place_samples(
+        x, y, z, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
+        AXES, ALIGN,
+    )  # fmt: skip
 
 
 @triton.jit

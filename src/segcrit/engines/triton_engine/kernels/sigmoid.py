@@ -5,7 +5,7 @@ import triton.language as tl
 
 from segcrit.engines.triton_engine.kernels.arithmetic import focal_slope, focal_value, log1p_of_unit, select
 from segcrit.engines.triton_engine.kernels.errors import MARGIN, NO_ERRORS, bin_of, count_errors
-from segcrit.engines.triton_engine.kernels.logits import place_samples, read_logits
+from segcrit.engines.triton_engine.kernels.logits import samples_of_pixels, read_logits
 from segcrit.engines.triton_engine.kernels.softmax_backward import error_slope, region_slope
 from segcrit.engines.triton_engine.kernels.target import read_elements
 
@@ -96,7 +96,7 @@ def sigmoid_forward(
         samples = (pixel,)
     else:
         start = image * logits_image
-        samples = place_samples(
+        samples = samples_of_pixels(
             pixel, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
             AXES, ALIGN,
         )  # fmt: skip
@@ -173,7 +173,7 @@ def sigmoid_backward(
     c = channel % CLASSES
     pixel = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < pixels
-    t, u, valid, _ = read_elements(
+    t, u, valid, wrong = read_elements(
         target, weight, image, c, pixel, inside, target_image, target_class, target_pixel, pixels,
         IGNORE, BACKGROUND, FOREGROUND,
     )  # fmt: skip

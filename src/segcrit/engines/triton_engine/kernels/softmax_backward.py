@@ -9,7 +9,7 @@ import triton.language as tl
 
 from segcrit.engines.triton_engine.kernels.arithmetic import expm1_of_negative, focal_slope, select
 from segcrit.engines.triton_engine.kernels.errors import NO_ERRORS, PROBABILITY, bin_of
-from segcrit.engines.triton_engine.kernels.logits import place_samples, read_logits
+from segcrit.engines.triton_engine.kernels.logits import samples_of_pixels, read_logits
 from segcrit.engines.triton_engine.kernels.target import SHARES, read_pixels, share_of
 
 
@@ -124,7 +124,9 @@ def softmax_backward(
     image = (program // blocks).to(tl.int64)
     pixel = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < pixels
-    label, u, _, filled = read_pixels(
+    # Four pixels of a class are one load; of half precision more would fit, for more registers than there are.
+    pixel = tl.max_contiguous(pixel, 4)
+    label, u, wrong, filled = read_pixels(
         target, weight, image, pixel, inside, target_image, target_class, target_pixel, pixels,
         CLASSES, FORM, IGNORE, BACKGROUND, FOREGROUND,
     )  # fmt: skip
@@ -135,7 +137,7 @@ def softmax_backward(
         samples = (row,)
     else:
         start = image * logits_image
-        samples = place_samples(
+        samples = samples_of_pixels(
             row, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
             AXES, ALIGN,
         )  # fmt: skip
@@ -150,11 +152,11 @@ def softmax_backward(
 
     log_p = tl.zeros((BLOCK,), tl.float32)
     if FOCUSED:
-        z = read_logits(
+        z_of_label = read_logits(
             logits, bias, start, samples, tl.maximum(row_label, 0), row_inside, row_label, CLASSES, logits_class, AXES,
             SCALE, BIAS_ROWS,
         )  # fmt: skip
-        log_p = tl.reshape(z, (BLOCK,)) - largest - log_total
+        log_p = tl.reshape(z_of_label, (BLOCK,)) - largest - log_total
     of_label = tl.zeros((BLOCK,), tl.float32)
     if not GENERAL:
         of_label = label_slope(
@@ -173,7 +175,7 @@ def softmax_backward(
                 target, image, row, row_inside, row_label, row_filled, c, target_image, target_class, target_pixel,
                 CLASSES, FORM,
             )  # fmt: skip
-            _, e = summand(
+            p, e = summand(
                 z, t, largest[None, :], log_total[None, :], inverse, row_label, of_label[None, :], c, table_row, field,
                 moments, histogram, upstream, map_gradient, coefficients, image, row, row_inside, images, pixels,
                 CLASSES, LOSSES, GAMMAS, SMOOTHINGS, GENERAL, HAS_I, HAS_P, HAS_Q, HAS_D, KIND, BINS,

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from segcrit.engines.triton_engine.kernels.arithmetic import expm1_of_negative, focal_value, select
 from segcrit.engines.triton_engine.kernels.errors import NO_ERRORS, PROBABILITY, bin_of, count_errors
-from segcrit.engines.triton_engine.kernels.logits import place_samples, read_logits
+from segcrit.engines.triton_engine.kernels.logits import samples_of_pixels, read_logits
 from segcrit.engines.triton_engine.kernels.target import SHARES, read_pixels, share_of
 
 
@@ -38,6 +38,8 @@ def softmax_forward(
     image = (program // blocks).to(tl.int64)
     pixel = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < pixels
+    # Four pixels of a class are one load; of half precision more would fit, for more registers than there are.
+    pixel = tl.max_contiguous(pixel, 4)
     label, u, wrong, filled = read_pixels(
         target, weight, image, pixel, inside, target_image, target_class, target_pixel, pixels,
         CLASSES, FORM, IGNORE, BACKGROUND, FOREGROUND,
@@ -51,7 +53,7 @@ def softmax_forward(
         samples = (row,)
     else:
         start = image * logits_image
-        samples = place_samples(
+        samples = samples_of_pixels(
             row, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
             AXES, ALIGN,
         )  # fmt: skip
