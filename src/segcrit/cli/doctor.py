@@ -24,6 +24,7 @@ EXTRAS = {
     "data": "read images and masks, border weights, progress bars",
     "compare": "segcrit compare, reports, pictures of segcrit explain",
     "demo": "the default land-cover data of segcrit compare",
+    "triton": "the kernels for NVIDIA GPUs (Linux)",
     "bench": "MONAI, kornia and torchmetrics beside segcrit in segcrit bench, and its pictures",
     "docs": "build the documentation",
     "dev": "work on segcrit itself",
