@@ -27,10 +27,13 @@ class DenseGradient {
   // A block: class c in tile[c * BLOCK ...].
   void take(const Span& span, const T* tile) {
     const int64_t step = job.gradient_pixel_stride;
+    const bool streamed = std::is_same<T, Storage>::value && step == 1 && streams();
     for (int64_t c = 0; c < job.classes; ++c) {
       Storage* sink = place(span, c);
       const T* row = tile + c * BLOCK;
-      if (span.count == BLOCK && step == 1) {
+      if (streamed && span.count == BLOCK) {
+        stream_row(row, reinterpret_cast<T*>(sink));
+      } else if (span.count == BLOCK && step == 1) {
         for (int b = 0; b < BLOCK; ++b) sink[b] = F::store(row[b]);
       } else {
         for (int b = 0; b < span.count; ++b) sink[b * step] = F::store(row[b]);

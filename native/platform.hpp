@@ -6,9 +6,6 @@
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 // OpenMP's vector loops, where the compiler has them: MSVC's OpenMP knows no "simd" and stops at it.
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -116,19 +113,5 @@ class Buffer {
   T* data_ = nullptr;
   int64_t size_ = 0, capacity_ = 0;
 };
-
-// A new, large result is touched for the first time by the kernels. In pages of 2 MiB instead of 4 KiB that costs a few
-// interrupts instead of ten thousand, which would take longer than the arithmetic.
-static inline void expect_large_pages(void* data, int64_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  const uintptr_t page = 4096;
-  const uintptr_t first = (reinterpret_cast<uintptr_t>(data) + page - 1) & ~(page - 1);
-  const uintptr_t last = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) & ~(page - 1);
-  if (bytes >= (int64_t(4) << 20) && last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#else
-  (void)data;
-  (void)bytes;
-#endif
-}
 
 }  // namespace SEGCRIT_ISA

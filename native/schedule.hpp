@@ -178,7 +178,6 @@ static int32_t run_backward(const segcrit_job& job, const Axes<T>& axes) {
     for (int64_t c = 0; c < job.classes; ++c)
       for (int64_t k = 0; k < job.bins; ++k) tables[c * job.bins + k] = static_cast<T>(job.moment_gradient[c * 2 * job.bins + k]);
   }
-  expect_large_pages(job.gradient, job.gradient_bytes);
   if (job.upsample) return run_slabs<F, Worker>(job, axes, tables.data());
   const Chunks chunks(job);
   int bad = 0;

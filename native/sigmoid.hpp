@@ -1,6 +1,7 @@
 // Sigmoid tasks: every element stands alone. Targets are integers or floats, (images, classes, pixels).
 #pragma once
 #include "gradient.hpp"
+#include "hard_sigmoid.hpp"
 #include "logits.hpp"
 #include "losses.hpp"
 #include "sums.hpp"
@@ -12,8 +13,9 @@ class Sigmoid {
  public:
   using T = typename F::Arithmetic;
   using Storage = typename F::Storage;
+  using Plain = typename PlainOf<T>::Type;
 
-  Sigmoid(const segcrit_job& j, const Axes<T>& axes) : job(j), classes(static_cast<int>(j.classes)), logits(j, axes) {}
+  Sigmoid(const segcrit_job& j, const Axes<T>& axes) : job(j), classes(static_cast<int>(j.classes)), logits(j, axes), hard(j) {}
 
   bool prepare() {
     regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q | SEGCRIT_D)) != 0;
@@ -30,7 +32,7 @@ class Sigmoid {
 
   template <class Sink>
   bool backward(const Span& span, Sink& sink) {
-    T* out = classes == 1 && span.count == BLOCK ? sink.direct(span, true) : nullptr;
+    T* out = classes == 1 && span.count == BLOCK && !sink.streams() ? sink.direct(span, true) : nullptr;
     for (int c = 0; c < classes; ++c)
       if (!backward_channel(span, c, out ? out : tile.data() + static_cast<int64_t>(c) * BLOCK)) return false;
     if (!out) sink.take(span, tile.data());
@@ -41,6 +43,7 @@ class Sigmoid {
   const segcrit_job& job;
   const int classes;
   Logits<F> logits;
+  HardSigmoid<F> hard;
   Buffer<T> tile;
   bool regional = false;
   Elements<T> elements;
@@ -131,6 +134,16 @@ class Sigmoid {
   }
 
   bool forward_channel(const Span& span, int c, const ChunkSums& sums, ThreadCounts& counts) {
+    if (hard.read(span, c)) {
+      const Storage* source = logits.direct(span, true);
+      if (source) {
+        hard.template forward<F>(source + c * job.class_stride, c, sums);
+      } else {
+        logits.fill(span, c, nullptr, true, z);
+        hard.template forward<Plain>(z, c, sums);
+      }
+      return true;
+    }
     if (!read(span, c)) return false;
     if (job.losses) log_sigmoid();
     if (regional) probabilities();
@@ -196,6 +209,16 @@ class Sigmoid {
   }
 
   bool backward_channel(const Span& span, int c, T* result) {
+    if (hard.read(span, c)) {
+      const Storage* source = logits.direct(span, true);
+      if (source) {
+        hard.template backward<F>(source + c * job.class_stride, span.image, c, result);
+      } else {
+        logits.fill(span, c, nullptr, true, z);
+        hard.template backward<Plain>(z, span.image, c, result);
+      }
+      return true;
+    }
     if (!read(span, c)) return false;
     for (int b = 0; b < BLOCK; ++b) result[b] = 0;
     if (regional || job.losses) probabilities();

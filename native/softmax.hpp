@@ -1,6 +1,7 @@
 // Softmax with one label a pixel: a block forward, a block backward.
 #pragma once
 #include "gradient.hpp"
+#include "hard_pair.hpp"
 #include "losses.hpp"
 #include "softmax_block.hpp"
 #include "sums.hpp"
@@ -15,7 +16,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
   using Storage = typename F::Storage;
   using Plain = typename PlainOf<T>::Type;
 
-  HardSoftmax(const segcrit_job& j, const Axes<T>& axes) : Base(j, axes) {}
+  HardSoftmax(const segcrit_job& j, const Axes<T>& axes) : Base(j, axes), pair(j) {}
 
   bool prepare() {
     if (!Base::prepare()) return false;
@@ -58,6 +59,11 @@ class HardSoftmax : public SoftmaxBlock<F> {
   }
 
   bool forward(const Span& span, const ChunkSums& sums, ThreadCounts& counts) {
+    const Storage* plain = this->logits.direct(span, true);
+    if (plain && pair.read(span)) {
+      pair.forward(plain, sums);
+      return true;
+    }
     Pixels<T> px;
     if (!read_pixels(job, span, px)) return false;
     if (!px.any) { skip(span); return true; }
@@ -89,6 +95,14 @@ class HardSoftmax : public SoftmaxBlock<F> {
 
   template <class Sink>
   bool backward(const Span& span, Sink& sink) {
+    const Storage* plain = this->logits.direct(span, true);
+    if (plain && pair.read(span)) {
+      T* direct = sink.direct(span, true);
+      T* rows = direct && !sink.streams() ? direct : tile.data();
+      pair.backward(plain, span.image, rows, rows + (rows == direct ? sink.class_stride() : BLOCK));
+      if (rows != direct) sink.take(span, rows);
+      return true;
+    }
     Pixels<T> px;
     if (!read_pixels(job, span, px)) return false;
     if (!px.any) { sink.zero(span); return true; }
@@ -131,6 +145,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
   Buffer<T> weights, slopes, smooth_values, spread_rows, of_label;
   Buffer<double> weight_total, label_lanes;
   Buffer<T> row_buffer;
+  HardPair<F> pair;
   T* streamed = nullptr;  // where a row is computed that is then written past the caches, or null
   double valid = 0;
   T log_total[BLOCK];

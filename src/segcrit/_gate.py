@@ -69,6 +69,18 @@ def check_task(task: Any) -> Task:
     return checked
 
 
+def check_upsample(upsample: Any) -> str | None:
+    """Return how logits are brought to the size of the target, or raise with what to write."""
+    if upsample is None or (isinstance(upsample, str) and upsample == "linear"):
+        checked: str | None = upsample
+        return checked
+    raise ParameterError(
+        "upsample to be None or 'linear'",
+        f"upsample={describe_value(upsample)}",
+        "Write upsample='linear', which is bilinear for images and trilinear for volumes; the size is the target's.",
+    )
+
+
 def check_ignore_index(ignore_index: Any) -> int:
     """Return the ignore label or raise."""
     whole = isinstance(ignore_index, numbers.Integral) and not isinstance(ignore_index, bool)
@@ -123,13 +135,51 @@ def _check_logits(logits: Any, task: Task, num_classes: int | None) -> None:
         raise ShapeError(
             "logits with one channel, (N, 1, *S), for task='binary'",
             _shape(logits),
-            "Use task='multiclass' when the classes exclude each other, task='multilabel' when they may overlap.",
+            _move("channel", "logits")
+            if logits.ndim > 2 and logits.shape[-1] == 1
+            else "Use task='multiclass' when the classes exclude each other, task='multilabel' when they may overlap.",
         )
     if num_classes is not None and channels != num_classes:
         raise ShapeError(
             f"logits with num_classes={num_classes} channels",
             _shape(logits),
-            "Correct num_classes or the last layer of the network.",
+            _move("class", "logits")
+            if logits.ndim > 2 and logits.shape[-1] == num_classes
+            else "Correct num_classes or the last layer of the network.",
+        )
+
+
+def _move(axis: str, name: str) -> str:
+    return f"The {axis} axis is last: move it to position 1 with {name}.movedim(-1, 1)."
+
+
+def _refuse_class_axis_last(logits: Tensor, target: Tensor) -> None:
+    """Raise where shapes that do not fit would fit with the class axis of one of them moved from the last place.
+
+    NumPy, Pillow and TensorFlow keep channels last. Where the sizes happen to allow both readings nothing is said here.
+    """
+    size, given = tuple(logits.shape), tuple(target.shape)
+    images, channels, *spatial = size
+    if not spatial or given[:1] != (images,):
+        return
+    axis = "channel" if channels == 1 else "class"
+    # A dense target: of the right size, or of another one that ends in the number of classes and nothing else does.
+    if len(given) == len(size) and given[-1] == channels and given[1] != channels:
+        inner = list(given[1:-1])
+        if inner == spatial or given[-1] != spatial[-1]:
+            wanted = (images, channels, *inner)
+            raise ShapeError(
+                f"a target of shape {wanted}, the {axis} axis at position 1, for logits of {_shape(logits)}",
+                _shape(target),
+                _move(axis, "target"),
+            )
+    # Labels of exactly the size that logits with the class axis last would have; classes are fewer than pixels of an axis.
+    if size[-1] < min(size[1:-1]) and list(given) in ([images, *size[1:-1]], [images, 1, *size[1:-1]]):
+        wanted = (images, size[-1], *size[1:-1])
+        raise ShapeError(
+            f"logits of shape {wanted}, the class axis at position 1, for a target of {_shape(target)}",
+            _shape(logits),
+            _move("class", "logits"),
         )
 
 
@@ -157,6 +207,7 @@ def _target_form(logits: Tensor, target: Tensor, task: Task, spatial: tuple[int,
         if tuple(target.shape) == dense:
             return target, "index" if integer else "soft"
         expected = f"a target of shape {dense} with a value 0 or 1 for each channel"
+    _refuse_class_axis_last(logits, target)
     if tuple(target.shape[-len(spatial) :]) != tuple(spatial) and spatial and target.ndim in (len(labels), logits.ndim):
         advice = (
             "The spatial sizes differ: resize the logits to the mask (upsample='linear' does that), never the labels."

@@ -117,9 +117,7 @@ class Criterion(nn.Module):
         self.task: Task = _gate.check_task(task)
         self.num_classes = _check_num_classes(num_classes)
         self.ignore_index = _gate.check_ignore_index(ignore_index)
-        if upsample is not None:
-            _gate.one_of("upsample", upsample, ("linear",))
-        self.upsample = upsample
+        self.upsample = _gate.check_upsample(upsample)
         self.align_corners = bool(align_corners)
         self.process_group = check_process_group(process_group)
         self.statistics = bool(statistics)

@@ -60,8 +60,7 @@ def evaluate(
     """One loss of the table on one batch, with any of its parameters as keywords."""
     _gate.one_of("reduction", reduction, ("mean", "sum", "none"))
     _gate.one_of("validate", validate, ("auto", "always", "never"))
-    if upsample is not None:
-        _gate.one_of("upsample", upsample, ("linear",))
+    _gate.check_upsample(upsample)
     plan = _plan(name, _gate.check_task(task), "sum" if reduction == "none" else reduction, parameters)
     batch = _gate.as_batch(
         logits,

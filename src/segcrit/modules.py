@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segcrit import functional
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
-from segcrit._gate import check_ignore_index, check_task, one_of
+from segcrit._gate import check_ignore_index, check_task, check_upsample, one_of
 from segcrit._keywords import checked_keywords
 from segcrit._registry import list_losses
 from segcrit.expression.syntax import Expression, Term
@@ -75,8 +75,7 @@ def _check_settings(name: str, parameters: Mapping[str, Any]) -> None:
     if one_of("reduction", own["reduction"], ("mean", "sum", "none")) == "none":
         own["reduction"] = "sum"
     check_ignore_index(parameters["ignore_index"])
-    if parameters["upsample"] is not None:
-        one_of("upsample", parameters["upsample"], ("linear",))
+    check_upsample(parameters["upsample"])
     make_plan(Expression((Term(1.0, name, own),)), check_task(parameters["task"]), {})
 
 

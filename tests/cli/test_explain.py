@@ -61,10 +61,11 @@ def test_the_worked_example(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert text.startswith(EXAMPLE)
     assert EXAMPLE_END in text
     assert "loss = (0.6882 + 0.8544 + 0.6832 + 1.8006) / 4 = 4.0263 / 4" in text
-    page = tmp_path / "segcrit-explain.html"
-    assert text.endswith(f"written: {page}\n")
-    assert "1.0066" in page.read_text(encoding="utf-8")
-    assert [file.name for file in tmp_path.iterdir()] == [page.name]
+    assert text.endswith("The same with pictures: add --out page.html\n")
+    assert not list(tmp_path.iterdir())
+    assert main(["explain", "--out", "page.html"]) == 0
+    assert capsys.readouterr().out.endswith(f"written: {tmp_path / 'page.html'}\n")
+    assert "1.0066" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,8 @@ def test_a_disagreement_is_loud(capsys: pytest.CaptureFixture[str], monkeypatch:
 
 def test_curves(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["explain", "--curves"]) == 0
-    assert (tmp_path / "segcrit-curves.html").read_text(encoding="utf-8").count("<img") == 7
+    assert (tmp_path / "runs" / "explain" / "curves.html").read_text(encoding="utf-8").count("<img") == 7
+    assert [file.name for file in tmp_path.iterdir()] == ["runs"]
     assert main(["explain", "--curves", "ce", "dice(smooth=1)", "--out", "c.png"]) == 0
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
@@ -158,6 +160,9 @@ def test_curves(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         ),
         (["--logits", "1 2"], "expected labels with the numbers, got numbers alone. Add --labels"),
         (["dcie"], "expected the name of a loss, got 'dcie'. Did you mean 'dice'?"),
+        ([""], "expected a loss expression"),
+        (["  "], "expected a loss expression"),
+        (["", "--curves"], "expected a loss expression"),
         (["ce", "--out", "x.pdf"], "expected --out to end in .html or .png, got 'x.pdf'."),
         (["ce", "--curves", "--logits", "1 2"], "expected --curves alone, got --logits with it."),
         (["--data", "x", "--labels", "1"], "expected --data alone, got --labels with it."),

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,11 +16,11 @@ from segcrit.comparison import report
 from segcrit.comparison.records import ComputedWord, Results
 from segcrit.comparison.report import from_run, render_report
 from segcrit.comparison.results import write_results
-from segcrit.comparison.summary import mean_figures
+from segcrit.comparison.summary import mean_figures, step_seconds
 from segcrit.comparison.verdict import judge
 from segcrit.comparison.wording import number, percent, signed
 from segcrit.errors import DataError
-from tests.compare_report.factory import LAND, Recipe, make, many_classes
+from tests.compare_report.factory import LAND, Recipe, from_counts, make, many_classes, two_class_counts
 from tests.compare_report.page_reader import Element, read_page, table_rows
 
 TWELVE = (
@@ -200,6 +201,33 @@ def test_table_of_losses_has_the_figures_of_the_results(run: Run) -> None:
     assert order == [standing.loss for standing in verdict.standings]
 
 
+def test_the_table_says_where_the_interval_does_not_decide(run: Run) -> None:
+    """Whoever reads an interval without 0 beside "cannot be told" finds the reason in the same cell."""
+    results, _, _, page = run
+    verdict = judge(results)
+    section = _section(page, "losses")
+    pairs = [pair for pair in verdict.pairs if pair.first == verdict.best]
+    if not pairs:
+        return
+    text = " ".join(section.text.split())
+    assert "a loss is told apart from the first where that interval leaves out 0" in text
+    assert ("and a permutation test agrees (p ≤ 0.05" in text) is (verdict.seeds == 1)
+    cells = [row[3] for row in table_rows(section.find("table")[0])[2 : 2 + len(pairs)]]
+    for cell, pair in zip(cells, pairs, strict=True):
+        assert cell.startswith(signed(-pair.difference))
+        assert ("not told apart" in cell) is not pair.distinguishable
+        assert (f"p = {number(pair.p_value)}" in cell) is pair.unconfirmed
+
+
+def test_an_unconfirmed_interval_in_the_table(tmp_path: Path) -> None:
+    tables = {
+        name: [two_class_counts(np.full(6, level))] for name, level in (("dice", 50), ("focal", 150), ("ce", 250))
+    }
+    _, page = _make(tmp_path, from_counts(tables))
+    rows = table_rows(_section(page, "losses").find("table")[0])
+    assert [row[3].endswith("not told apart, p = 0.094") for row in rows[1:4]] == [False, True, True]
+
+
 def _rest(text: str, name: str) -> bool:
     """Whether only a tag stands behind the name ("ce" also starts "ce + dice")."""
     rest = text.removeprefix(name).strip()
@@ -243,6 +271,50 @@ def test_losses_never_share_a_scale(run: Run) -> None:
         assert len({group.attributes["class"] for group in chart.find("g")}) == 1
     outside = [chart for chart in page.find("svg", class_="chart") if chart not in charts and chart.find("g")]
     assert all("Validation" in chart.attributes["aria-label"] for chart in outside)
+
+
+def _ends(chart: Element) -> list[float]:
+    """Where the line of each loss ends."""
+    return [
+        float(re.findall(r"[ML]([0-9.]+) ", path.attributes["d"])[-1]) for path in chart.find("path", class_="curve")
+    ]
+
+
+def test_noise_of_the_machine_is_not_the_price_of_a_loss(tmp_path: Path) -> None:
+    """One training was disturbed: its clock and its steps say twice the time, its loss costs what the other does."""
+    results = make(Recipe(images=6, losses=("ce", "dice")), tmp_path)
+    slow = []
+    for loss, factor in zip(results.losses, (1.0, 2.0), strict=True):
+        seed = loss.seeds[0]
+        curve = replace(seed.validation, seconds=tuple(factor * second for second in seed.validation.seconds))
+        cost = replace(seed.cost, step_seconds=factor * 0.1, loss_forward_seconds=0.002, loss_backward_seconds=0.003)
+        slow.append(replace(loss, seeds=(replace(seed, validation=curve, cost=cost),)))
+    noisy = replace(results, losses=tuple(slow))
+    _, page = _make(tmp_path, noisy)
+    steps, time = _section(page, "validation").find("svg", class_="chart", role="img")
+    assert _ends(steps) == _ends(time)
+    assert len(set(_ends(time))) == 1
+    assert "(steps × time of a step)" in _section(page, "validation").text
+    # The price of a loss does show: 45 ms beside 5 ms, and the rest of a step, 95 and 155 ms, is 125 ms for both.
+    dear = replace(slow[1].seeds[0], cost=replace(slow[1].seeds[0].cost, loss_forward_seconds=0.042))
+    costly = replace(noisy, losses=(slow[0], replace(slow[1], seeds=(dear,))))
+    assert step_seconds(costly) == pytest.approx({"ce": 0.130, "dice": 0.170})
+    _, page = _make(tmp_path, costly)
+    first, second = _ends(_section(page, "validation").find("svg", class_="chart", role="img")[1])
+    left = 52.0
+    assert (first - left) / (second - left) == pytest.approx(130 / 170, abs=0.001)
+    # The clock's own times stay in the results and in the table of trainings.
+    assert "Training time by the clock" in _section(page, "details").text
+
+
+def test_without_timed_steps_there_is_no_axis_of_time(tmp_path: Path) -> None:
+    results = make(Recipe(images=6, losses=("ce",)), tmp_path)
+    seed = results.losses[0].seeds[0]
+    untimed = replace(seed, cost=replace(seed.cost, step_seconds=float("nan")))
+    _, page = _make(tmp_path, replace(results, losses=(replace(results.losses[0], seeds=(untimed,)),)))
+    section = _section(page, "validation")
+    assert len(section.find("svg", class_="chart", role="img")) == 1
+    assert "time" not in section.text
 
 
 def test_cost_is_a_share_of_the_step(run: Run) -> None:

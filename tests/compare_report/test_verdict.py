@@ -110,6 +110,28 @@ def test_wide_intervals_cannot_tell() -> None:
     assert set(verdict.top) == {"ce", "dice", "focal"}
 
 
+def test_an_interval_that_the_test_does_not_confirm_is_explained() -> None:
+    """Six images, each won by the same loss: the intervals lie far from 0, the corrected p-value cannot be below 0.09."""
+    verdict = judge(_results({"dice": 50, "focal": 150, "ce": 250}, images=6))
+    near, far = verdict.pairs[:2]
+    assert near.low > 0.01
+    assert far.low > 0.01
+    assert near.unconfirmed
+    assert far.unconfirmed
+    assert near.p_value == pytest.approx(3 * 2 / 2**6)
+    assert verdict.kind == "unclear"
+    assert "may be chance" in verdict.headline
+    assert "which a permutation test does not confirm, p = 0.094" in verdict.headline
+    assert _sentence(verdict, "With 6 test images and 3 pairs of losses not even a loss that wins on every test image")
+    # Who is named with an interval says it there, everybody else in a sentence of their own.
+    four = judge(_results({"dice": 50, "focal": 150, "jaccard": 200, "ce": 250}, images=6))
+    assert _sentence(four, "Not told apart either, although the interval leaves out 0: `jaccard` (p = ")
+    enough = judge(_results({"dice": 50, "focal": 150, "ce": 250}, images=8))
+    assert enough.kind == "leader"
+    assert not any(pair.unconfirmed for pair in enough.pairs)
+    assert not any("not even a loss" in text or "Not told apart" in text for text in enough.sentences)
+
+
 @pytest.mark.parametrize("images", [1, 2, 5])
 def test_too_few_images_cannot_tell(images: int) -> None:
     verdict = judge(_results({"ce": 300, "dice": 20}, images=images))

@@ -10,7 +10,7 @@ import torch
 
 import segcrit
 from segcrit import _registry
-from segcrit.errors import DtypeError, LabelError, ParameterError
+from segcrit.errors import DtypeError, LabelError, ParameterError, ShapeError
 
 
 def scene() -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,3 +188,59 @@ def test_a_negative_weight_that_nobody_looks_at_counts_nothing(backend: str) -> 
     weight[:, :3] = -1
     criterion = segcrit.Criterion("ce + dice", validate="never", backend=backend)
     torch.testing.assert_close(criterion(logits, target, weight), criterion(logits, target, weight.clamp_min(0)))
+
+
+CHANNELS_LAST = {
+    # logits, target, task, what has to be moved
+    "one-hot": ((2, 3, 8, 9), (2, 8, 9, 3), "multiclass", "class axis is last: move it to position 1 with target."),
+    "volume": ((2, 3, 4, 8, 9), (2, 4, 8, 9, 3), "multiclass", "with target.movedim(-1, 1)"),
+    "other size": ((2, 3, 8, 9), (2, 16, 18, 3), "multiclass", "with target.movedim(-1, 1)"),
+    "channels": ((2, 3, 8, 9), (2, 8, 9, 3), "multilabel", "with target.movedim(-1, 1)"),
+    "one channel": ((2, 1, 8, 9), (2, 8, 9, 1), "binary", "channel axis is last: move it to position 1 with target."),
+    "logits": ((2, 8, 9, 3), (2, 8, 9), "multiclass", "class axis is last: move it to position 1 with logits."),
+    "logits, a column": ((2, 8, 9, 3), (2, 1, 8, 9), "multiclass", "with logits.movedim(-1, 1)"),
+    "binary logits": ((2, 8, 9, 1), (2, 8, 9), "binary", "channel axis is last: move it to position 1 with logits."),
+    # Both readings are possible, or another mistake is more likely: no guess.
+    "sizes differ": ((2, 3, 8, 9), (2, 16, 18), "multiclass", "resize the logits"),
+    "square": ((2, 3, 8, 3), (2, 4, 8, 3), "multiclass", "Bring the target"),
+    "argmax over the wrong axis": ((2, 3, 8, 9), (2, 3, 8), "multiclass", "resize the logits"),
+    "other batch": ((2, 3, 8, 9), (1, 8, 9, 3), "multiclass", "resize the logits"),
+}
+
+
+@pytest.mark.parametrize("upsample", [None, "linear"])
+@pytest.mark.parametrize("name", CHANNELS_LAST)
+def test_a_class_axis_in_the_last_place_is_recognised(name: str, upsample: str | None) -> None:
+    logits, target, task, words = CHANNELS_LAST[name]
+    if upsample and "resize" in words:
+        pytest.skip("that is what upsample does")
+    if upsample and "logits" in name:
+        pytest.skip("read as logits of low resolution")
+    criterion = segcrit.Criterion("dice", task=task, upsample=upsample)
+    with pytest.raises(ShapeError) as caught:
+        criterion(torch.zeros(logits), torch.zeros(target))
+    assert words in str(caught.value)
+
+
+def test_the_advice_about_the_class_axis_is_right() -> None:
+    logits, labels = scene()
+    soft = torch.softmax(torch.randn(2, 8, 9, 3), -1)
+    with pytest.raises(ShapeError, match=r"a target of shape \(2, 3, 8, 9\)"):
+        segcrit.Criterion("ce")(logits, soft)
+    segcrit.Criterion("ce")(logits, soft.movedim(-1, 1))
+    with pytest.raises(ShapeError, match=r"logits of shape \(2, 3, 8, 9\)"):
+        segcrit.Criterion("ce")(logits.movedim(1, -1), labels)
+    with pytest.raises(ShapeError, match=r"logits\.movedim"):
+        segcrit.Criterion("ce", num_classes=3)(logits.movedim(1, -1), labels)
+
+
+@pytest.mark.parametrize("upsample", ["bilinear", "trilinear", "nearest", True, 4])
+def test_another_interpolation_is_refused_with_what_linear_means(upsample: object) -> None:
+    logits, target = scene()
+    for call in (
+        lambda: segcrit.Criterion("ce", upsample=upsample),
+        lambda: segcrit.DiceLoss(upsample=upsample),
+        lambda: segcrit.functional.dice(logits, target, upsample=upsample),
+    ):
+        with pytest.raises(ParameterError, match=r"Write upsample='linear', which is bilinear for images"):
+            call()

@@ -25,14 +25,14 @@ class Result:
 
     value: Tensor
     gradient: Tensor
-    confusion: Tensor
+    confusion: Tensor | None
     terms: dict[str, float]
     factor: float
 
 
 def criterion_of(case: Case) -> segcrit.Criterion:
     """The loss of a case, on the engine that is forced around its call."""
-    return segcrit.Criterion(case.text, task=case.task, statistics=True, **case.options)
+    return segcrit.Criterion(case.text, task=case.task, statistics=case.counted, **case.options)
 
 
 def result(case: Case, backend: str, criterion: segcrit.Criterion | None = None) -> Result:
@@ -48,7 +48,6 @@ def _result(criterion: segcrit.Criterion, case: Case, logits: Tensor) -> Result:
     # Scaled as by torch's GradScaler: below 6e-5 float16 has fewer digits than its relative tolerance asks for.
     factor = 1.7 * (1024.0 if logits.dtype == torch.float16 else 1.0)
     (gradient,) = torch.autograd.grad(factor * value, logits)
-    assert criterion.last_confusion is not None
     terms = {name: float(term) for name, term in criterion.last_terms.items()}
     return Result(value.detach().double(), gradient.double(), criterion.last_confusion, terms, factor)
 
@@ -79,7 +78,7 @@ def disagreement(case: Case, backend: str = "cpu") -> str:
     # A gradient that cancels is as exact as the parts that it is the sum of.
     if not worst <= tolerance * largest and not worst <= tolerance * wanted.factor * largest_part(case):
         problems.append(f"gradient off by {worst:g}, its largest element is {largest:g}")
-    if not torch.equal(wanted.confusion, found.confusion):
+    if wanted.confusion is not None and not torch.equal(wanted.confusion, found.confusion):
         differences = int((wanted.confusion - found.confusion).abs().sum())
         if not case.is_upsampled or differences > 2 * undecided(case):
             problems.append(f"{differences} confusion counts differ")

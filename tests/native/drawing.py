@@ -65,6 +65,8 @@ class Case:
     weight: Tensor | None
     size: tuple[int, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    # Whether the confusion matrix is counted too: the kernels then need the largest logit of each pixel.
+    counted: bool = True
 
     @property
     def is_upsampled(self) -> bool:
@@ -74,7 +76,8 @@ class Case:
         target = f"{self.target.dtype} {tuple(self.target.shape)}"
         return (
             f"seed {self.seed}: {self.text!r}, {self.task}, logits {self.logits.dtype} {tuple(self.logits.shape)} with "
-            f"strides {self.logits.stride()}, target {target}, weight {self.weight is not None}, {self.options}"
+            f"strides {self.logits.stride()}, target {target}, weight {self.weight is not None}, "
+            f"{self.options}, counted {self.counted}"
         )
 
 
@@ -122,7 +125,7 @@ def draw(seed: int) -> Case:
         weight = d.uniform(*shape)
         weight[weight < 0.15] = 0.0
         weight = _layout(d, weight)
-    return Case(seed, text, task, _layout(d, logits), _layout(d, target), weight, size, options)
+    return Case(seed, text, task, _layout(d, logits), _layout(d, target), weight, size, options, d.chance(0.4))
 
 
 def _size(d: _Draw) -> tuple[int, ...]:

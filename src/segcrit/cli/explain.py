@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from segcrit._constants import TASKS
 from segcrit.cli._explain_text import print_explanation, print_maps
-from segcrit.errors import MissingExtraError, ParameterError
+from segcrit.errors import ParameterError
 
 if TYPE_CHECKING:
     from segcrit.explain.maps import ImageMaps
@@ -37,7 +37,8 @@ examples:
 numbers: of one pixel separated by blanks or commas, pixels by / or ; (quote them). Labels may be laid out as
 the rows of the image; ? is a pixel without a label. JSON lists in PyTorch's order are understood as well."""
 
-NUMBERS_PAGE, IMAGE_PAGE, CURVES_PAGE = "segcrit-explain.html", "segcrit-image.html", "segcrit-curves.html"
+# Where pages go that nobody gave a place: beside what segcrit compare writes, never into the folder one happens to be in.
+PAGES = Path("runs") / "explain"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -69,7 +70,12 @@ def add_parser(subparsers: Any) -> None:
         "--curves", nargs="*", metavar="LOSS", help="losses against probability; without names the common ones"
     )
     output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="FILE", help="a page (.html) or, for numbers and curves, a figure (.png)")
+    output.add_argument(
+        "--out",
+        metavar="FILE",
+        help="a page (.html) or, for numbers and curves, a figure (.png); default: numbers are printed, maps and curves "
+        "become a page in runs/explain/",
+    )
     output.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
 
@@ -113,7 +119,7 @@ def _numbers(arguments: argparse.Namespace) -> int:
 
     positive = flat(arguments.pos_weight, "--pos-weight")
     explanation = explain_numbers(
-        arguments.loss or "ce",
+        "ce" if arguments.loss is None else arguments.loss,
         logits=joined(arguments.logits),
         probabilities=joined(arguments.probs),
         labels=joined(arguments.labels),
@@ -129,10 +135,10 @@ def _numbers(arguments: argparse.Namespace) -> int:
         print(json.dumps(explanation.to_dict(), indent=2, ensure_ascii=False))
     else:
         print_explanation(explanation, title)
-    path = _write_numbers(arguments, explanation, title, is_example)
-    if path is not None:
-        _say_path(path, arguments.json)
-    elif not arguments.json and not is_example:
+    if arguments.out is not None:
+        _write_numbers(Path(arguments.out), explanation, title)
+        _say_path(Path(arguments.out), arguments.json)
+    elif not arguments.json:
         print("\nThe same with pictures: add --out page.html")
     return 0 if explanation.agrees else 1
 
@@ -146,30 +152,17 @@ def _example_title(explanation: Explanation) -> str:
     return f"{explanation.expression} on a {shape} image with {what}: a worked example"
 
 
-def _write_numbers(
-    arguments: argparse.Namespace, explanation: Explanation, title: str | None, is_example: bool
-) -> Path | None:
-    """Write the page or figure: where --out says, or beside for the plain example if its packages are there."""
+def _write_numbers(path: Path, explanation: Explanation, title: str | None) -> None:
+    """Write the page or figure."""
     from segcrit._files import atomic_write_bytes, atomic_write_text
     from segcrit.explain import page
 
-    asked = arguments.out is not None
-    if not asked and (not is_example or arguments.loss is not None or arguments.json):
-        return None
-    path = Path(arguments.out or NUMBERS_PAGE)
-    try:
-        if path.suffix.lower() == ".png":
-            from segcrit.explain.draw import numbers_figure
+    if path.suffix.lower() == ".png":
+        from segcrit.explain.draw import numbers_figure
 
-            atomic_write_bytes(path, numbers_figure(explanation, title=title))
-        else:
-            atomic_write_text(path, page.numbers_page(explanation, title=title, command=_command_hint()))
-    except MissingExtraError as error:
-        if asked:
-            raise
-        print(f"\nThe same as a page with pictures: {error.advice}")
-        return None
-    return path
+        atomic_write_bytes(path, numbers_figure(explanation, title=title))
+    else:
+        atomic_write_text(path, page.numbers_page(explanation, title=title, command=_command_hint()))
 
 
 def _command_hint() -> str:
@@ -185,7 +178,7 @@ def _curves(arguments: argparse.Namespace) -> int:
     from segcrit._files import atomic_write_bytes, atomic_write_text
     from segcrit.explain.curves import DEFAULT_LOSSES, curves
 
-    names = ([arguments.loss] if arguments.loss else []) + arguments.curves
+    names = ([] if arguments.loss is None else [arguments.loss]) + arguments.curves
     panels = curves(names or None)
     if arguments.json:
         points = [
@@ -196,7 +189,7 @@ def _curves(arguments: argparse.Namespace) -> int:
         print(json.dumps(points, ensure_ascii=False))
         if arguments.out is None:
             return 0
-    path = Path(arguments.out or CURVES_PAGE)
+    path = Path(arguments.out or PAGES / "curves.html")
     if path.suffix.lower() == ".png":
         from segcrit.explain.draw import curves_figure
 
@@ -235,7 +228,7 @@ def _image(arguments: argparse.Namespace) -> int:
     trained.check_data(data)
     sample = data.read(arguments.image)
     criterion = Criterion(
-        arguments.loss or trained.loss,
+        trained.loss if arguments.loss is None else arguments.loss,
         task=trained.task,
         ignore_index=DEFAULT_IGNORE_INDEX if data.ignore_index is None else data.ignore_index,
     )
@@ -257,7 +250,7 @@ def _image(arguments: argparse.Namespace) -> int:
     from segcrit.explain.image_page import image_page
 
     source = f"Image {sample.id} of {data.name}; network {trained.model}, trained with {trained.loss}."
-    path = Path(arguments.out or IMAGE_PAGE)
+    path = Path(arguments.out or PAGES / f"{sample.id}.html")
     atomic_write_text(path, image_page(maps, colours=[entry.color for entry in data.classes], source=source))
     _say_path(path, arguments.json)
     return 0

@@ -31,7 +31,13 @@ class PairComparison(Record):
     low: float  # interval that holds for all pairs of the run together (corrected for their number)
     high: float
     p_value: float  # corrected for the number of pairs
-    distinguishable: bool  # the corrected interval leaves out zero
+    # The corrected interval leaves out zero, and with one seed a permutation test agrees (p_value of at most 0.05).
+    distinguishable: bool
+
+    @property
+    def unconfirmed(self) -> bool:
+        """The interval alone would tell the two apart, the permutation test does not."""
+        return not self.distinguishable and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True, eq=False)

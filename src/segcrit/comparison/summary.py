@@ -11,7 +11,7 @@ from segcrit.comparison.ranking import seeds_with_figures
 from segcrit.comparison.records import Cost, Figures, LossResult, Results
 from segcrit.evaluation.ratios import nan_mean
 
-__all__ = ["SCALAR_FIGURES", "mean_cost", "mean_figures", "shown_figures"]
+__all__ = ["SCALAR_FIGURES", "mean_cost", "mean_figures", "shown_figures", "step_seconds"]
 
 # The figures that are one number, in the order of the tables, with the words people know them by.
 SCALAR_FIGURES = {
@@ -59,6 +59,23 @@ def mean_cost(loss: LossResult) -> Cost | None:
         loss_backward_seconds=_mean([cost.loss_backward_seconds for cost in costs]),
         peak_memory_bytes=float(np.fmax.reduce([cost.peak_memory_bytes for cost in costs])),
     )
+
+
+def step_seconds(results: Results) -> dict[str, float]:
+    """Seconds of a training step under each loss whose steps were timed: its own part, and what is the same for all.
+
+    Network, optimizer and data do the same under every loss. What they take longer under one than under another is what
+    else the machine did meanwhile, so the median over the losses stands for them.
+    """
+    costs = {loss.name: cost for loss in results.losses if (cost := mean_cost(loss)) is not None}
+    own = {
+        name: float(np.nan_to_num(cost.loss_forward_seconds + cost.loss_backward_seconds))
+        for name, cost in costs.items()
+    }
+    if not costs:
+        return {}
+    rest = float(np.median([cost.step_seconds - own[name] for name, cost in costs.items()]))
+    return {name: rest + seconds for name, seconds in own.items()}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -125,12 +125,12 @@ def _decide(results: Results, ranking: Ranking, top: list[str]) -> tuple[Kind, s
         amount = "difference" if len(among) == 1 else "largest difference"
         names = listed([f"`{name}`" for name in top])
         text = f"{names} are tied: {amount} {number(last.difference)} {metric}, {_interval(last)}."
-        return "tie", text, _others_behind(behind)
+        return "tie", text, [*_others_behind(behind), *_unconfirmed(among, last)]
     text = (
         f"Cannot tell: `{best.loss}` has the highest {metric}, {number(best.value)}, but its lead of "
         f"{number(pairs[0].difference)} over `{pairs[0].second}` may be chance ({_interval(pairs[0])})."
     )
-    return "unclear", text, _unclear_rest(pairs[1:])
+    return "unclear", text, [*_unclear_rest(pairs[1:]), *_unconfirmed(pairs, pairs[0], pairs[-1])]
 
 
 def _below_baseline(results: Results, ranking: Ranking) -> str:
@@ -171,7 +171,7 @@ def _range(low: float, high: float) -> str:
 
 def _interval(pair: PairComparison) -> str:
     text = f"95 % interval {_range(pair.low, pair.high)}"
-    if not pair.distinguishable and (pair.low > 0 or pair.high < 0):
+    if pair.unconfirmed:
         text += f", which a permutation test does not confirm, p = {number(pair.p_value)}"
     return text
 
@@ -211,6 +211,16 @@ def _unclear_rest(pairs: list[PairComparison]) -> list[str]:
         f"{number(last.difference)} below ({_interval(last)})."
     )
     return [text]
+
+
+def _unconfirmed(pairs: list[PairComparison], *named: PairComparison) -> list[str]:
+    """Losses whose interval in the table leaves out zero, and that are not told apart all the same."""
+    others = [pair for pair in pairs if pair.unconfirmed and pair not in named]
+    if not others:
+        return []
+    losses = listed([f"`{pair.second}` (p = {number(pair.p_value)})" for pair in others])
+    interval = "the interval leaves" if len(others) == 1 else "their intervals leave"
+    return [f"Not told apart either, although {interval} out 0: {losses}; a permutation test must agree with p ≤ 0.05."]
 
 
 def _method(results: Results, ranking: Ranking, seeds: int) -> str:

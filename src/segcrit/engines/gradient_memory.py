@@ -13,7 +13,7 @@ import os
 import sys
 import weakref
 
-import numpy
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,9 +21,9 @@ from segcrit.engines.request import gradient_like
 
 __all__ = ["new_gradient"]
 
-# Below, allocators keep memory by themselves (glibc gives back blocks of 32 MiB and more in any case, smaller ones at first).
+# Below, allocators keep memory by themselves: glibc always gives back blocks of 32 MiB and more, smaller ones at first.
 _SMALLEST = 4 << 20
-# Gradients of one step that are free at the same time: the outputs of deep supervision that are large, one network after another.
+# Gradients that are free at the same time: of the large outputs of deep supervision, of two networks in turn.
 _BLOCKS = 4
 _HUGE_PAGE = 2 << 20
 _SWITCH = "SEGCRIT_KEEP_GRADIENT_MEMORY"
@@ -35,11 +35,11 @@ class _Block:
     def __init__(self, size: int) -> None:
         self.memory = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.memory.madvise(mmap.MADV_HUGEPAGE)
-        whole = numpy.frombuffer(self.memory, dtype=numpy.uint8)
+        whole = np.frombuffer(self.memory, dtype=np.uint8)
         first = -whole.ctypes.data % _HUGE_PAGE
         self.bytes = whole[first : first + size]
 
-    def lease(self, size: int) -> numpy.ndarray:
+    def lease(self, size: int) -> np.ndarray:
         """The first bytes, as an object of their own, whose end tells that the gradient is gone."""
         return self.bytes[:size]
 

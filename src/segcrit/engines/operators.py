@@ -189,7 +189,7 @@ _sweep_backward.register_autograd(_refuse)
 
 
 class _EagerSweep(torch.autograd.Function):
-    """The same two steps without the dispatcher (and without ``setup_context``, which costs the inspection of a signature)."""
+    """The same two steps without the dispatcher, and without ``setup_context``, for which torch inspects a signature."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:

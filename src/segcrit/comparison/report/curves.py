@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from segcrit.comparison.records import METRICS, LossResult, Results, SeedResult, TrainingCurve
 from segcrit.comparison.report.charts import Chart, Series, clock_scale, line_chart
+from segcrit.comparison.summary import step_seconds
 
 __all__ = ["TrainingChart", "training_charts", "validation_charts"]
 
@@ -24,16 +24,28 @@ class TrainingChart:
     chart: Chart
 
 
-def validation_charts(results: Results) -> tuple[Chart, Chart] | None:
-    """The run's metric on the validation split, against steps and against time; None if nothing was validated."""
+def validation_charts(results: Results) -> tuple[Chart, ...]:
+    """The run's metric on the validation split, against steps and, where steps were timed, against their time.
+
+    Empty if nothing was validated. Time is steps times the time of a step (:func:`step_seconds`), never the clock: whatever
+    else the machine did during one of the trainings would look like the price of its loss.
+    """
     if not any(seed.validation.steps for loss in results.losses for seed in loss.seeds):
-        return None
+        return ()
     metric = METRICS[results.run.metric]
-    longest = max((_last(seed.validation.seconds) for loss in results.losses for seed in loss.seeds), default=0.0)
-    scale, unit = clock_scale(longest)
+    seconds = step_seconds(results)
+    scale, unit = clock_scale(
+        max((seconds.get(loss.name, 0.0) * _last(seed) for loss in results.losses for seed in loss.seeds), default=0.0)
+    )
     charts = []
-    for time in (False, True):
-        series = [one for loss in results.losses for one in _validation(results, loss, scale if time else None)]
+    for time in (False, True) if seconds else (False,):
+        units = {name: one / scale for name, one in seconds.items()} if time else {}
+        series = [
+            one
+            for loss in results.losses
+            if not time or loss.name in units
+            for one in _validation(results, loss, units.get(loss.name, 1.0))
+        ]
         against = f"training time, {unit}" if time else "training steps"
         charts.append(
             line_chart(
@@ -43,17 +55,17 @@ def validation_charts(results: Results) -> tuple[Chart, Chart] | None:
                 limits=(0.0, 1.0),
             )
         )
-    return charts[0], charts[1]
+    return tuple(charts)
 
 
-def _validation(results: Results, loss: LossResult, scale: float | None) -> list[Series]:
+def _validation(results: Results, loss: LossResult, unit: float) -> list[Series]:
     """One line a seed, and with several seeds their mean as a strong line where all were validated alike."""
     lines, found = [], []
     for seed in loss.seeds:
         if not seed.validation.steps:
             continue
         y = getattr(seed.validation, results.run.metric)
-        x = seed.validation.steps if scale is None else [second / scale for second in seed.validation.seconds]
+        x = [step * unit for step in seed.validation.steps]
         best = seed.validation.steps.index(seed.best_step) if seed.best_step in seed.validation.steps else None
         broken = seed.status == "diverged"
         found.append((x, y, seed))
@@ -98,5 +110,5 @@ def _thin(curve: TrainingCurve) -> tuple[list[float], list[float]]:
     return steps, values
 
 
-def _last(seconds: Sequence[float]) -> float:
-    return seconds[-1] if seconds else 0.0
+def _last(seed: SeedResult) -> int:
+    return seed.validation.steps[-1] if seed.validation.steps else 0

@@ -220,7 +220,7 @@ def _trainings(results: Results) -> Table:
                  clock(seed.training_seconds), memory(seed.cost.peak_memory_bytes), seed.message or MISSING)
             )  # fmt: skip
     head = ("Loss", "Seed", "Status", *names.values(), "Best step", "Its validation figure",
-            "Training time", "Peak memory", "Message")  # fmt: skip
+            "Training time by the clock", "Peak memory", "Message")  # fmt: skip
     return Table(head, tuple(rows))
 
 

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segcrit.comparison.judgement import Verdict
+from segcrit.comparison.judgement import PairComparison, Verdict
 from segcrit.comparison.records import Cost, Figures, LossResult, Results
 from segcrit.comparison.report.charts import Tick, nice_ticks, tick_text
 from segcrit.comparison.summary import mean_cost, mean_figures
+from segcrit.comparison.wording import number
 
 __all__ = [
     "ChangeCell",
@@ -38,6 +39,7 @@ class LossRow:
     high: float
     in_top: bool
     behind: tuple[float, float, float] | None  # difference to the best loss, and its interval
+    undecided: str  # why the loss is not told from the best one, "" where it is
     state: str  # "" for a tested loss, otherwise what became of it
 
 
@@ -125,18 +127,34 @@ def loss_rows(results: Results, verdict: Verdict) -> list[LossRow]:
         behind = None if pair is None else (-pair.difference, -pair.high, -pair.low)
         figures, in_top = mean_figures(loss), loss.name in verdict.top
         rows.append(
-            LossRow(loss, loss.name, figures, standing.low, standing.high, in_top, behind, _partial_state(loss))
+            LossRow(
+                loss,
+                loss.name,
+                figures,
+                standing.low,
+                standing.high,
+                in_top,
+                behind,
+                _undecided(pair),
+                _partial_state(loss),
+            )
         )
     for loss in results.losses:
         if loss.name not in {standing.loss for standing in verdict.standings}:
             state = "diverged" if any(seed.status == "diverged" for seed in loss.seeds) else "not tested"
-            rows.append(LossRow(loss, loss.name, None, math.nan, math.nan, False, None, state))
+            rows.append(LossRow(loss, loss.name, None, math.nan, math.nan, False, None, "", state))
     if results.baseline is not None:
         name = results.data.classes[results.baseline.class_index].name
         rows.append(
-            LossRow(None, f"always “{name}”", results.baseline.figures, math.nan, math.nan, False, None, "baseline")
+            LossRow(None, f"always “{name}”", results.baseline.figures, math.nan, math.nan, False, None, "", "baseline")
         )
     return rows
+
+
+def _undecided(pair: PairComparison | None) -> str:
+    if pair is None or pair.distinguishable:
+        return ""
+    return f"not told apart, p = {number(pair.p_value)}" if pair.unconfirmed else "not told apart"
 
 
 def _partial_state(loss: LossResult) -> str:
