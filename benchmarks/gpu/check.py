@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
+from cases import Case
 
 import segcrit
 from segcrit.bench.problems import Problem
-
-from cases import Case
 
 # Relative to the largest element of the gradient.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}

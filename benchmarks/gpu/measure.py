@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from cases import Case
 
 from segcrit.bench.contenders import OURS, REFERENCE, Contender, contenders
 from segcrit.bench.problems import Tensors
-
-from cases import Case
 
 WARM_UPS, RUNS, MOST_SECONDS = 3, 20, 1.5
 MIB = 1 << 20

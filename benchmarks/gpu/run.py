@@ -4,8 +4,8 @@
     python benchmarks/gpu/run.py --only VOC "2 classes"  some cases, into runs/gpu
     python benchmarks/gpu/run.py --check                 compare with the reference engine and stop
 
-Writes benchmarks/gpu/results/DATE-DEVICE.json and a picture beside it: forward and backward of each loss beside the time that
-the compulsory bytes take at the measured speed of a copy, PyTorch eager and compiled, and the peers that are installed.
+Writes benchmarks/gpu/results/DATE-DEVICE.json and a picture beside it: forward and backward of each loss beside the time
+that the compulsory bytes take at the measured speed of a copy, PyTorch eager and compiled, and the peers that are installed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cases import cases
 
 import segcrit
 from segcrit._files import atomic_write_text
 from segcrit.bench.machine import describe_versions
-
-from cases import cases
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PARTS = HERE / "results", HERE.parents[1] / "runs" / "gpu"

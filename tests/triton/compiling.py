@@ -152,7 +152,9 @@ def run(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.triton.compiling", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.triton.compiling", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--capability", type=int, default=90, help="80: A100, 90: H100 and H200, 100: B200")
     parser.add_argument("--only", help="part of the name of a case")
     options = parser.parse_args(arguments)

@@ -83,7 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
             wrong += 1
             print(message, flush=True)
     seconds = time.monotonic() - started
-    print(f"{options.cases - left_out} cases ({reason}), {left_out} left out, {wrong} disagree, {seconds:.0f} s", flush=True)
+    print(
+        f"{options.cases - left_out} cases ({reason}), {left_out} left out, {wrong} disagree, {seconds:.0f} s",
+        flush=True,
+    )
     return 1 if wrong else 0
 
 

@@ -28,8 +28,17 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
         segcrit.Criterion("ce", backend="triton")
 
 
+def test_a_triton_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "is_installed", lambda: True)
+    monkeypatch.setattr(availability.importlib.metadata, "version", lambda name: "3.4.0")
+    assert "older than 3.5" in _backend().reason
+    with pytest.raises(BackendError, match="older"):
+        segcrit.Criterion("ce", backend="triton")
+
+
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "is_installed", lambda: True)
+    monkeypatch.setattr(availability, "_release", lambda: availability.OLDEST)
     monkeypatch.setattr(availability, "is_interpreted", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert _backend().reason == "no CUDA device that PyTorch can use"
@@ -45,9 +54,7 @@ def test_tensors_on_the_cpu_are_not_for_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("available", "name"), [(True, "engine"), (False, "reference")])
-def test_cuda_tensors_choose_it_where_it_can_run(
-    available: bool, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cuda_tensors_choose_it_where_it_can_run(available: bool, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_engine, "describe", lambda: (available, "as if"))
     assert engines.pick("auto", torch.device("cuda", 1)).__name__.split(".")[-1] == name
 

@@ -88,7 +88,9 @@ def test_ignored_pixels_may_hold_anything(task: str) -> None:
     p = problem(task, seed=170, dtype=torch.float32)
     mask = mask_of(p, 6)
     q = p.ignoring(mask)
-    dirty = torch.where(mask[:, None], torch.tensor([float("nan"), float("inf")])[torch.randint(2, (4, 1, 1))], q.logits)
+    dirty = torch.where(
+        mask[:, None], torch.tensor([float("nan"), float("inf")])[torch.randint(2, (4, 1, 1))], q.logits
+    )
     expression = ("ce" if task == "multiclass" else "bce") + " + dice + lovasz(bins=64)"
     clean = assert_agree(expression, q.logits, q.target, task=task)
     found = assert_agree(expression, dirty, q.target, task=task)

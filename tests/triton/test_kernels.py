@@ -48,15 +48,17 @@ def test_every_dtype(expression: str, dtype: torch.dtype) -> None:
     p = single("multiclass", seed=151)
     assert_agree(expression, p.logits.to(dtype), p.target)
     q = single("multilabel", seed=152)
-    assert_agree(f"b{expression}" if expression[:2] == "ce" else expression, q.logits.to(dtype), q.target, task="multilabel")
+    assert_agree(
+        f"b{expression}" if expression[:2] == "ce" else expression, q.logits.to(dtype), q.target, task="multilabel"
+    )
 
 
 @pytest.mark.parametrize(
     "dtype",
-    [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool]
-    + [torch.float16, torch.bfloat16, torch.float32, torch.float64],
+    [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool, torch.float16, torch.bfloat16,
+     torch.float32, torch.float64],
     ids=str,
-)
+)  # fmt: skip
 def test_labels_of_every_dtype(dtype: torch.dtype) -> None:
     p = single("multiclass", classes=2, seed=153)
     q = single("binary", seed=154)

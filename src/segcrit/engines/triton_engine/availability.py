@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 
 import torch
 
-__all__ = ["describe", "is_installed", "is_interpreted"]
+__all__ = ["OLDEST", "describe", "is_installed", "is_interpreted"]
+
+
+# The oldest release that the kernels were compiled with.
+OLDEST = (3, 5)
 
 
 def is_installed() -> bool:
     """Whether the package ``triton`` can be imported."""
     return importlib.util.find_spec("triton") is not None
+
+
+def _release() -> tuple[int, int]:
+    """Major and minor version of Triton; builds of one's own that carry no version count as new."""
+    try:
+        numbers = importlib.metadata.version("triton").split(".")
+        return int(numbers[0]), int(numbers[1])
+    except (importlib.metadata.PackageNotFoundError, ValueError, IndexError):
+        return OLDEST
 
 
 def is_interpreted() -> bool:
@@ -24,6 +38,9 @@ def describe() -> tuple[bool, str]:
     """Whether the engine can run here, and why or how."""
     if not is_installed():
         return False, "Triton is not installed: pip install 'segcrit[triton]' (Linux)"
+    if _release() < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        return False, f"Triton is older than {oldest}, which PyTorch 2.9 and newer bring"
     if is_interpreted():
         return True, "Triton kernels in Triton's interpreter, slow, for tests (TRITON_INTERPRET is set)"
     if torch.version.hip is not None:

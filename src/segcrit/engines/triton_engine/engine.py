@@ -97,10 +97,10 @@ def backward(
         return reference.backward(sweep, request, normalizers, *gradients, map_gradient)
     from segcrit.engines.triton_engine import sigmoid, softmax
 
-    upstream = [tensor.to(torch.float32).contiguous() for tensor in gradients]
+    pixel, table, moment = (tensor.to(torch.float32).contiguous() for tensor in gradients)
     if map_gradient is not None:
         map_gradient = map_gradient.to(torch.float32).contiguous()
     with on_device(sweep.logits):
         if request.sigmoid:
-            return sigmoid.backward(sweep, request, *upstream, map_gradient)
-        return softmax.backward(sweep, request, normalizers.contiguous(), *upstream, map_gradient)
+            return sigmoid.backward(sweep, request, pixel, table, moment, map_gradient)
+        return softmax.backward(sweep, request, normalizers.contiguous(), pixel, table, moment, map_gradient)

@@ -41,7 +41,9 @@ class Words:
     unit: float
 
     @staticmethod
-    def make(shape: tuple[int, ...], pixels: int, request: Request, weight: Tensor | None, device: torch.device) -> Words:
+    def make(
+        shape: tuple[int, ...], pixels: int, request: Request, weight: Tensor | None, device: torch.device
+    ) -> Words:
         """Zeros for histograms of at most ``pixels`` errors each."""
         words = torch.zeros(shape, dtype=torch.int64, device=device)
         bits = pixels.bit_length()

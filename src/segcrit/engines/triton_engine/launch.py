@@ -14,6 +14,7 @@ _LANES = 32
 _WARPS = 4
 # Of a class, loaded at once; see the kernels.
 _PIXELS_OF_A_THREAD = 4
+_INTERPOLATED_PIXELS_OF_A_THREAD = 1
 _CLASSES_OF_A_TILE = 4
 # Pixels of a program at most; tests lower it, so that small images are divided.
 MOST_PLACES = 1 << 20
@@ -41,11 +42,11 @@ class Division:
 def divide(places: int, classes: int, *, interpolated: bool = False, gather: bool = False) -> Division:
     """The division of ``places`` pixels or samples of an image.
 
-    Each thread holds all classes of its pixels, so that sums over classes need no other thread. Interpolated logits are
-    loaded one by one.
+    Each thread holds all classes of its pixels, so that sums over classes need no other thread. A pixel of interpolated
+    logits keeps the places of its samples in registers.
     """
     chunk = min(_CLASSES_OF_A_TILE, _power_of_two(classes))
-    wide = _LANES * _WARPS * (1 if interpolated else _PIXELS_OF_A_THREAD)
+    wide = _LANES * _WARPS * (_INTERPOLATED_PIXELS_OF_A_THREAD if interpolated else _PIXELS_OF_A_THREAD)
     block = min(_SAMPLES if gather else wide, MOST_PLACES, max(_LANES, _power_of_two(places)))
     return Division(block, chunk, -(-places // block), max(1, min(_WARPS, block // _LANES)))
 

@@ -53,10 +53,10 @@ def _of_losses(request: Request) -> dict[str, Any]:
 
 def of_forward(places: Places, request: Request) -> tuple[dict[str, Any], dict[str, int]]:
     """Constants of a forward kernel, and the row of each sum behind the pixel losses."""
-    wanted = [name for name in ("I", "P", "Q", "T", "U", "D") if name in request.fields]
+    wanted: list[str] = [name for name in ("I", "P", "Q", "T", "U", "D") if name in request.fields]
     if request.errors != "none" and "T" not in wanted:
         wanted.append("T")
-    rows = {name: row for row, name in enumerate(wanted)}
+    rows: dict[str, int] = {name: row for row, name in enumerate(wanted)}
     end = len(rows)
     if request.errors != "none":
         rows["low"] = end

@@ -1,7 +1,8 @@
 """Functions of one number, written out so that they round alike on a GPU and in Triton's interpreter."""
 
-import triton
 import triton.language as tl
+
+import triton
 
 
 @triton.jit

@@ -4,13 +4,13 @@ A gather adds in a fixed order, where the usual scatter needs float atomics. The
 around it; the softmax or sigmoid of each is recomputed there.
 """
 
-import triton
 import triton.language as tl
 
+import triton
 from segcrit.engines.triton_engine.kernels.logits import along_axis, place_samples, read_logits
 from segcrit.engines.triton_engine.kernels.sigmoid import element_gradient
 from segcrit.engines.triton_engine.kernels.softmax_backward import label_slope, summand
-from segcrit.engines.triton_engine.kernels.target import LABELS, ONE_HOT, SHARES, read_elements, read_pixels, share_of
+from segcrit.engines.triton_engine.kernels.target import LABELS, SHARES, read_elements, read_pixels, share_of
 
 
 @triton.jit
@@ -81,7 +81,7 @@ def softmax_gather(
                 read = read_share(x_place, x, low_width, width, ALIGN) * y_share
                 inside = known & (read > 0.0)
                 pixel = tl.where(inside, (z_place * height + y_place) * width + x_place, 0)
-                label, u, wrong, filled = read_pixels(
+                label, u, _wrong, _filled = read_pixels(
                     target, weight, image, pixel, inside, target_image, target_class, target_pixel, pixels,
                     CLASSES, LABELS, IGNORE, BACKGROUND, FOREGROUND,
                 )  # fmt: skip
@@ -89,8 +89,8 @@ def softmax_gather(
                 row_inside, row_label = inside[None, :], label[None, :]
                 samples = place_samples(
                     tl.where(inside, x_place, 0)[None, :], tl.where(inside, y_place, 0)[None, :],
-                    tl.where(inside, z_place, 0)[None, :], low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
-                    stride_width, AXES, ALIGN,
+                    tl.where(inside, z_place, 0)[None, :], low_depth, low_height, low_width, depth, height, width,
+                    stride_depth, stride_height, stride_width, AXES, ALIGN,
                 )  # fmt: skip
                 value = read_logits(
                     logits, bias, start, samples, c, row_inside, row_label, CLASSES, logits_class, AXES, SCALE,
@@ -126,7 +126,9 @@ def softmax_gather(
                 slope = u[None, :] * (e - p * e_total[None, :]) * SCALE
                 result += tl.where(row_inside & (row_label >= 0), read[None, :] * slope, 0.0)
     place = gradient + image * gradient_image + c.to(tl.int64) * gradient_class
-    place += (z.to(tl.int64) * gradient_depth + y.to(tl.int64) * gradient_height + x.to(tl.int64) * gradient_width)[None, :]
+    place += (z.to(tl.int64) * gradient_depth + y.to(tl.int64) * gradient_height + x.to(tl.int64) * gradient_width)[
+        None, :
+    ]
     tl.store(place, result.to(gradient.dtype.element_ty), mask=known[None, :] & (c < CLASSES))
 
 
@@ -171,13 +173,14 @@ def sigmoid_gather(
                 read = read_share(x_place, x, low_width, width, ALIGN) * y_share
                 inside = known & (read > 0.0)
                 pixel = tl.where(inside, (z_place * height + y_place) * width + x_place, 0)
-                t, u, valid, wrong = read_elements(
+                t, u, valid, _wrong = read_elements(
                     target, weight, image, c, pixel, inside, target_image, target_class, target_pixel, pixels,
                     IGNORE, BACKGROUND, FOREGROUND,
                 )  # fmt: skip
                 samples = place_samples(
-                    tl.where(inside, x_place, 0), tl.where(inside, y_place, 0), tl.where(inside, z_place, 0), low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height,
-                    stride_width, AXES, ALIGN,
+                    tl.where(inside, x_place, 0), tl.where(inside, y_place, 0), tl.where(inside, z_place, 0),
+                    low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
+                    AXES, ALIGN,
                 )  # fmt: skip
                 value = read_logits(
                     logits, bias, image * logits_image, samples, c, inside, tl.where(valid, 0, -1), CLASSES,

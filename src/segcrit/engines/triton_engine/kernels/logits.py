@@ -1,7 +1,8 @@
 """Logits of classes at pixels: read, or interpolated from a lower resolution, and transformed to z′ = s z + b."""
 
-import triton
 import triton.language as tl
+
+import triton
 
 
 @triton.jit

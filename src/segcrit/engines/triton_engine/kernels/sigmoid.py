@@ -1,11 +1,11 @@
 """Sigmoid tasks: every element stands alone. Forward sums and the gradient of one run of pixels of one channel."""
 
-import triton
 import triton.language as tl
 
+import triton
 from segcrit.engines.triton_engine.kernels.arithmetic import focal_slope, focal_value, log1p_of_unit, select
 from segcrit.engines.triton_engine.kernels.errors import MARGIN, NO_ERRORS, bin_of, count_errors
-from segcrit.engines.triton_engine.kernels.logits import samples_of_pixels, read_logits
+from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_of_pixels
 from segcrit.engines.triton_engine.kernels.softmax_backward import error_slope, region_slope
 from segcrit.engines.triton_engine.kernels.target import read_elements
 
@@ -102,7 +102,7 @@ def sigmoid_forward(
         )  # fmt: skip
     counted = tl.where(valid, 0, -1)
     z = read_logits(logits, bias, start, samples, c, inside, counted, CLASSES, logits_class, AXES, SCALE, BIAS_ROWS)
-    p, q, log_p, log_q = probabilities(z)
+    p, _q, log_p, log_q = probabilities(z)
     partials += program.to(tl.int64) * SLOTS
     sums = partials + HEAD
     if CHECK:
@@ -136,9 +136,7 @@ def sigmoid_forward(
         position, place = bin_of(error, MARGIN, BINS)
         histogram = channel if BINS_PER_IMAGE else c
         cell = (histogram.to(tl.int64) * 2 + hit.to(tl.int64)) * BINS
-        count_errors(
-            words, weights, scales, cell, error, position, place, u, valid, MARGIN, BINS, SHIFT, UNIT
-        )
+        count_errors(words, weights, scales, cell, error, position, place, u, valid, MARGIN, BINS, SHIFT, UNIT)
         moment = tl.where(valid, u * error, 0.0)
         low, high = tl.where(place == 0, moment, 0.0), tl.where(place == BINS - 1, moment, 0.0)
         tl.store(sums + ROW_LOW, tl.sum(tl.where(hit, 0.0, low)))
@@ -173,7 +171,7 @@ def sigmoid_backward(
     c = channel % CLASSES
     pixel = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
     inside = pixel < pixels
-    t, u, valid, wrong = read_elements(
+    t, u, valid, _wrong = read_elements(
         target, weight, image, c, pixel, inside, target_image, target_class, target_pixel, pixels,
         IGNORE, BACKGROUND, FOREGROUND,
     )  # fmt: skip
@@ -188,6 +186,4 @@ def sigmoid_backward(
         inside, images, pixels, CLASSES, SCALE, LOSSES, GAMMAS, SMOOTHINGS, HAS_I, HAS_P, HAS_Q, HAS_D, KIND, BINS,
     )  # fmt: skip
     place = gradient + image * gradient_image + c.to(tl.int64) * gradient_class
-    tl.store(
-        place + pixel.to(tl.int64) * gradient_pixel, dz.to(gradient.dtype.element_ty), mask=inside
-    )
+    tl.store(place + pixel.to(tl.int64) * gradient_pixel, dz.to(gradient.dtype.element_ty), mask=inside)

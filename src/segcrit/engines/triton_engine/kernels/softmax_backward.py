@@ -4,12 +4,12 @@ The normalizers of the forward pass give p from one read. Where Σ e needs the p
 forms it and the second reads the logits from the cache.
 """
 
-import triton
 import triton.language as tl
 
+import triton
 from segcrit.engines.triton_engine.kernels.arithmetic import expm1_of_negative, focal_slope, select
 from segcrit.engines.triton_engine.kernels.errors import NO_ERRORS, PROBABILITY, bin_of
-from segcrit.engines.triton_engine.kernels.logits import samples_of_pixels, read_logits
+from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_of_pixels
 from segcrit.engines.triton_engine.kernels.target import SHARES, read_pixels, share_of
 
 
@@ -126,7 +126,7 @@ def softmax_backward(
     inside = pixel < pixels
     # Four pixels of a class are one load; of half precision more would fit, for more registers than there are.
     pixel = tl.max_contiguous(pixel, 4)
-    label, u, wrong, filled = read_pixels(
+    label, u, _wrong, filled = read_pixels(
         target, weight, image, pixel, inside, target_image, target_class, target_pixel, pixels,
         CLASSES, FORM, IGNORE, BACKGROUND, FOREGROUND,
     )  # fmt: skip

@@ -1,11 +1,11 @@
 """Multiclass tasks, forward: one read of the logits from memory, a second from the cache where probabilities are summed."""
 
-import triton
 import triton.language as tl
 
+import triton
 from segcrit.engines.triton_engine.kernels.arithmetic import expm1_of_negative, focal_value, select
 from segcrit.engines.triton_engine.kernels.errors import NO_ERRORS, PROBABILITY, bin_of, count_errors
-from segcrit.engines.triton_engine.kernels.logits import samples_of_pixels, read_logits
+from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_of_pixels
 from segcrit.engines.triton_engine.kernels.target import SHARES, read_pixels, share_of
 
 
@@ -84,9 +84,8 @@ def softmax_forward(
             best = tl.maximum(top, best)
             truth = tl.where((row_label == c) & (row_u == row_u), 1.0, 0.0)
             store_sums(sums, ROW_TRUTH, c1, truth, CLASSES)
-        if not SECOND:
-            if ROW_T >= 0:
-                store_sums(sums, ROW_T, c1, tl.where(row_label == c, row_u, 0.0), CLASSES)
+        if not SECOND and ROW_T >= 0:
+            store_sums(sums, ROW_T, c1, tl.where(row_label == c, row_u, 0.0), CLASSES)
     log_total = tl.log(total)
     counted = label >= 0
     if normalizers is not None:
@@ -95,7 +94,9 @@ def softmax_forward(
         tl.store(normalizers + count + image * pixels + pixel, total, mask=inside)
     if confusion is not None:
         missed = counted & (u == u) & (predicted != label)
-        tl.atomic_add(confusion + label * CLASSES + predicted, tl.full((BLOCK,), 1, tl.int64), mask=missed, sem="relaxed")
+        tl.atomic_add(
+            confusion + label * CLASSES + predicted, tl.full((BLOCK,), 1, tl.int64), mask=missed, sem="relaxed"
+        )
     if CHECK:
         tl.store(partials, tl.sum(tl.where(wrong, 1.0, 0.0)))
     tl.store(partials + 1, tl.sum(u))

@@ -1,7 +1,8 @@
 """What the target and the weights say of a run of pixels: the ignore rule of ``_masking.py`` in Triton."""
 
-import triton
 import triton.language as tl
+
+import triton
 
 # Forms of the target, as the host numbers them.
 LABELS = tl.constexpr(0)
