@@ -1,7 +1,7 @@
 """Errors of the ranking losses, their bins, and histograms of them that do not depend on any order of addition.
 
 A histogram holds 64-bit whole numbers. Without weights, errors in [0, 1] are counted in one word: the count above SHIFT
-bits, below it the distance to the bin's lower edge in units of 2⁻ᵘ bins. Otherwise there are two words, weight and weight · error,
+bits, below it the distance to the lower edge in units of 2⁻ᵘ bins. Otherwise there are two words, weight and weight · error,
 in fixed point with a scale that the device computes. The bottom bin, where nearly all errors of a trained network lie, is
 not counted but derived: its weight is the total less all others, its moment an ordinary sum.
 """
