@@ -10,6 +10,8 @@ from segcrit.bench.problems import Problem
 
 # Relative to the largest element of the gradient.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}
+# An error near the edge of a bin may be counted in either, and their slopes differ a little; relative to the whole gradient.
+EDGES = 1e-3
 LARGEST = 1 << 20
 
 
@@ -28,12 +30,12 @@ def check_case(case: Case) -> list[str]:
         found, slope = results[0]
         if abs(float(found - value)) > 1e-5 * max(1.0, abs(float(value))):
             wrong.append(f"{name}: value {float(found)}, the reference engine says {float(value)}")
-        # Errors near the edge of a bin may be counted in either; few pixels, so that the whole gradient is compared too.
         difference = (slope - gradient).double()
         ratio = float(difference.norm() / gradient.double().norm())
         largest = float(difference.abs().max() / gradient.double().abs().max())
         limit = TOLERANCE[problem.dtype]
-        if ratio > limit or ("lovasz" not in kind and largest > limit):
+        too_far = ratio > max(limit, EDGES) if "lovasz" in kind else largest > limit
+        if too_far:
             wrong.append(f"{name}: gradient off by {largest:g} of its largest element, {ratio:g} in all")
     return wrong
 

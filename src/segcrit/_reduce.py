@@ -37,6 +37,11 @@ def pick_classes(values: Tensor, classes: tuple[int, ...] | None) -> Tensor:
         )
     if classes is None:
         return values
+    first, last = classes[0], classes[-1]
+    if tuple(classes) == tuple(range(first, last + 1)):
+        return values[..., first : last + 1]
+    if values.device.type == "cpu":
+        return values[..., list(classes)]
     # A list as index would be copied to the device at every call, which waits for it and cannot be captured in a graph.
     return torch.stack([values[..., index] for index in classes], -1)
 

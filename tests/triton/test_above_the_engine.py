@@ -7,6 +7,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 import segcrit
+from segcrit._reduce import pick_classes
 from segcrit.formulas.ranking import bin_weights, doubling_sum
 from tests.laws.cases import CASES
 
@@ -37,3 +38,15 @@ def test_weights_of_bins_do_not_depend_on_how_they_are_summed(monkeypatch: pytes
     wanted = bin_weights(counts)
     monkeypatch.setattr("segcrit.formulas.ranking._running_sum", doubling_sum)
     assert torch.equal(bin_weights(counts), wanted)
+
+
+@pytest.mark.parametrize("classes", [(0,), (3,), (1, 2, 3), (2, 0), (0, 2, 3), (3, 2, 1)])
+def test_columns_of_classes(classes: tuple[int, ...]) -> None:
+    values = torch.rand(3, 4)
+    assert torch.equal(pick_classes(values, classes), values[:, list(classes)])
+    elsewhere = values.to("meta")
+    # Another device is asked for nothing but views and a stack.
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        found = pick_classes(elsewhere, classes)
+    assert found.shape == (3, len(classes))
+    assert not {"aten::index", "aten::_to_copy", "aten::lift_fresh"} & {event.key for event in profiler.key_averages()}
