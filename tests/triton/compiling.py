@@ -2,7 +2,7 @@
 
 The engine runs on CPU tensors up to the launch of a kernel; there the kernel is compiled for the named architecture, down to
 the machine code that NVIDIA's assembler makes, and not started. So what is compiled is exactly what the engine would start:
-types, alignment and constants included. Prints registers and spilled bytes of each.
+types, alignment and constants included. Prints registers and stack of each.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
             run(**case)
         for kernel in found:
             print(
-                f"{name:38} {kernel.name:18} {kernel.registers:4} registers, {kernel.spilled:5} bytes spilled, "
+                f"{name:38} {kernel.name:18} {kernel.registers:4} registers, {kernel.spilled:5} bytes of stack, "
                 f"{kernel.shared:6} bytes shared, {kernel.warps} warps, {kernel.seconds:5.1f} s to compile",
                 flush=True,
             )
