@@ -38,6 +38,7 @@ class Predictor {
  public:
   using T = typename F::Arithmetic;
   using Storage = typename F::Storage;
+  using Plain = typename PlainOf<T>::Type;
 
   Predictor(const segcrit_count_job& j, const Axes<T>& axes)
       : task(j), job(j.source), classes(static_cast<int>(j.source.classes)), logits(j.source, axes) {}
@@ -107,30 +108,37 @@ class Predictor {
 
   // The class of the largest logit, the lowest one on a tie; -1 where a logit is NaN.
   void largest(const Span& span, int32_t* out) {
-    T best[BLOCK], row[BLOCK];
-    int32_t nan[BLOCK];
-    for (int b = 0; b < BLOCK; ++b) { best[b] = -static_cast<T>(INFINITY); out[b] = nan[b] = 0; }
+    T best[BLOCK], row[BLOCK], finite = 0;
+    for (int b = 0; b < BLOCK; ++b) { best[b] = -static_cast<T>(INFINITY); out[b] = 0; }
     const Storage* source = logits.direct(span, span.count == BLOCK);
     for (int c = 0; c < classes; ++c) {
       if (source != nullptr) {
-        take_row<F>(source + c * job.class_stride, c, best, nan, out);
+        prefetch_row(source, job.class_stride, classes, c);
+        finite += take_row<F>(source + c * job.class_stride, c, best, out);
       } else {
         logits.fill_plain(span, c, row);
-        take_row<typename PlainOf<T>::Type>(row, c, best, nan, out);
+        finite += take_row<Plain>(row, c, best, out);
       }
     }
-    for (int b = 0; b < BLOCK; ++b) out[b] = nan[b] ? -1 : out[b];
+    if (finite == T(0)) return;
+    // Something is infinite, which is in order, or no number.
+    for (int c = 0; c < classes; ++c) {
+      logits.fill_plain(span, c, row);
+      for (int b = 0; b < BLOCK; ++b) out[b] = row[b] == row[b] ? out[b] : -1;
+    }
   }
+  // Returns 0, or NaN where a logit is infinite or NaN.
   template <class L>
-  static void take_row(const typename L::Storage* row, int c, T* best, int32_t* nan, int32_t* out) {
-    SEGCRIT_SIMD
+  static T take_row(const typename L::Storage* row, int c, T* best, int32_t* out) {
+    T finite = 0;
+    SEGCRIT_SIMD_SUM(finite)
     for (int b = 0; b < BLOCK; ++b) {
       const T z = L::load(row[b]);
-      const bool higher = z > best[b];
-      out[b] = higher ? c : out[b];
-      best[b] = higher ? z : best[b];
-      nan[b] |= z == z ? 0 : 1;
+      out[b] = z > best[b] ? c : out[b];
+      best[b] = z > best[b] ? z : best[b];
+      finite += z * T(0);
     }
+    return finite;
   }
 
   void threshold(const Span& span, int channel, int32_t* out) {

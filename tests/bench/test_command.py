@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -249,6 +250,44 @@ def test_the_file_is_plain_json(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert content["schema_version"] == 2
     assert content["panels"][0]["rows"][0]["time"]["runs"] >= 3
+
+
+def test_lines_elsewhere_from_the_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log file has its first line before a peer is imported or a compiler is looked for, and a line for every stage."""
+    said_before: list[str] = []
+
+    def look() -> str:
+        said_before.append(capsys.readouterr().err)
+        return "no compiler"
+
+    monkeypatch.setattr(session, "why_no_compiler", look)
+    assert main(["bench", *TINY, "--no-memory", "--losses", "dice"]) == 0
+    assert re.fullmatch(r"2×3×16×16: who can run here \(\d+\)\n", said_before[0])
+    assert ": time (" in capsys.readouterr().err
+
+
+def test_the_first_bar_comes_before_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(Progress, "prepare", lambda self, title, total=1: shown.append(title))
+
+    def refuse(arguments: object, progress: Progress) -> int:
+        assert shown == ["loading PyTorch"]
+        return 0
+
+    monkeypatch.setattr("segcrit.cli.bench._measure", refuse)
+    assert main(["bench"]) == 0
+
+
+def test_the_bar_says_what_it_is_at(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = Progress(show=True)
+    progress.stage("who can run here", 2)
+    progress.at("monai")
+    progress.at("kornia")
+    assert progress._bar.tasks[-1].description == "who can run here: kornia"
+    progress.end_stage()
+    progress.at("nothing")
 
 
 def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

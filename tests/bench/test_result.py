@@ -127,6 +127,15 @@ def test_targets(result: Result, asked: Target, measured: float | None, status: 
     assert verdict.measured == (None if measured is None else pytest.approx(measured))
 
 
+def test_a_target_beyond_the_speed_of_memory_is_told_as_that(result: Result) -> None:
+    # Eager takes 80 ms; two reads and a write of the logits, a read and a copy here, take 1.5 + 2 ms.
+    asked = [target(EAGER, OURS, bound, True) for bound in (20, 22, 25)]
+    verdicts = judge(result, asked)
+    assert [verdict.reachable for verdict in verdicts] == [None, None, pytest.approx(80 / 3.5)]
+    status = [cells[3] for cells in target_rows(replace(result, verdicts=verdicts))]
+    assert status == ["met", "not met", "not met; the speed of memory allows 22.9"]
+
+
 def test_a_missing_row_says_why(result: Result) -> None:
     (verdict,) = judge(result, [target(Quantity(suite.FIRST, "time", "ce", "smp"), OURS, 2, True)])
     assert verdict.status == "not measured"

@@ -49,6 +49,28 @@ def test_nothing_missing_is_an_error(capsys: pytest.CaptureFixture[str], monkeyp
     assert "none that torch can use" in text
 
 
+def test_a_newcomer_can_read_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = metadata.version
+
+    def version(name: str) -> str:
+        if name.lower() in ("kornia", "basemap-data"):
+            raise metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "the losses work without any of them" in text
+    assert "not installed: kornia; installed: " in lines["bench"]
+    assert lines["data"].endswith("all installed")
+    assert lines["basemap-data"].endswith("not installed")
+    assert "\n  pip install 'segcrit[bench]'\n" in text
+
+
 def test_metadata_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(name: str) -> list[str]:
         raise metadata.PackageNotFoundError(name)

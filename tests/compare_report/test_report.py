@@ -19,6 +19,7 @@ from segcrit.comparison.results import write_results
 from segcrit.comparison.summary import mean_figures, step_seconds
 from segcrit.comparison.verdict import judge
 from segcrit.comparison.wording import number, percent, signed
+from segcrit.data.wording import worded
 from segcrit.errors import DataError
 from tests.compare_report.factory import LAND, Recipe, from_counts, make, many_classes, two_class_counts
 from tests.compare_report.page_reader import Element, read_page, table_rows
@@ -155,7 +156,8 @@ def test_verdict_stands_first_and_in_full(run: Run) -> None:
     section = _section(page, "verdict")
     shown = " ".join(section.text.replace("\u00a0", " ").split())
     assert shown.startswith(f"Verdict {verdict.headline.replace('`', '')}")
-    for sentence in (*verdict.sentences, *results.run.notes):
+    notes = [worded(note, results.data.spatial_dims) for note in results.run.notes]
+    for sentence in (*verdict.sentences, *notes):
         assert " ".join(sentence.replace("`", "").split()) in shown
 
 
@@ -338,9 +340,21 @@ def test_pictures_of_every_loss(run: Run) -> None:
     for panels, example in zip(shown, results.examples, strict=True):
         assert len(panels.find("img")) == 2 + 2 * len(example.predictions)
         alts = [picture.attributes["alt"] for picture in panels.find("img")]
-        assert alts[:2] == [f"{example.id}, the image", f"{example.id}, the true classes"]
+        shown_of_it = "slice" if results.data.spatial_dims == 3 else "image"
+        assert alts[:2] == [f"{example.id}, the {shown_of_it}", f"{example.id}, the true classes"]
         if example.view:
             assert example.view in section.text
+
+
+@pytest.mark.parametrize(
+    ("losses", "classes"),
+    [(1, "panels"), (2, "panels own2"), (3, "panels own3"), (4, "panels own2"), (5, "panels"), (6, "panels own2 own3")],
+)
+def test_no_prediction_is_alone_in_the_last_row(losses: int, classes: str, tmp_path: Path) -> None:
+    """Three columns, on smaller screens two: image and truth stand apart where they would push one prediction out."""
+    results = make(Recipe(losses=TWELVE[:losses], images=6, examples=1), tmp_path)
+    _, page = _make(tmp_path, results)
+    assert page.find("div", class_="panels")[0].attributes["class"] == classes
 
 
 def test_it_ends_with_the_line_to_copy(run: Run) -> None:
@@ -388,7 +402,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert len(page.find("script")) == 1
     assert not any(bold.text == '"my" data' for bold in page.find("b"))
     assert '<b>"my" data</b> & more' in page.find("h1")[0].text
-    assert "Two images <i>are</i> small." in _section(page, "verdict").text
+    assert "Two volumes <i>are</i> small." in _section(page, "verdict").text
 
 
 def test_made_again_it_is_the_same(tmp_path: Path) -> None:
@@ -495,6 +509,32 @@ def test_a_loss_that_was_not_begun(tmp_path: Path) -> None:
     rows = {row[0]: row for row in table_rows(_section(page, "losses").find("table")[0])}
     assert set(rows["dicenot tested"][1:]) == {"–"}
     assert "The ring is the checkpoint" in _section(page, "validation").text
+
+
+def test_volumes_have_voxels(tmp_path: Path) -> None:
+    recipe = Recipe(
+        images=8, spatial_dims=3, losses=("ce", "dice"), groups=4, notes=("One image is small.",), description="Scans."
+    )
+    results = make(recipe, tmp_path)
+    words = (ComputedWord('class_weight="median"', (1.0,) * len(LAND), "median over 49 training images"),)
+    results = replace(
+        results,
+        data=replace(results.data, words=words, notes=("An image has no mask in masks/.",), train_labels="scribbles"),
+        run=replace(results.run, crop=(), inference="whole images; a window for images over 4 million pixels"),
+    )
+    for metric in ("miou", "image_dice"):
+        _, page = _make(tmp_path, replace(results, run=replace(results.run, metric=metric)))
+        body = page.find("body")[0]
+        texts = [part for element in body.everything() if element.tag != "script" for part in element.children]
+        texts += [
+            element.attributes.get(key, "") for element in body.everything() for key in ("alt", "aria-label", "title")
+        ]
+        said = " ".join(text for text in texts if isinstance(text, str)).replace("images.csv", "")
+        assert not re.findall(r"(?i)[^ ]* [^ ]*(?:image|pixel)[^ ]* [^ ]*", said)
+        assert "test volumes" in said
+        assert "voxel accuracy" in said
+        assert "per-volume Dice" in said
+        assert "A volume has no mask in masks/." in said
 
 
 def test_results_of_other_metrics_lead_the_table(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,31 @@ def test_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(commands) == 2  # multiclass and binary
     assert shlex.split(commands[0])[:4] == ["segcrit", "compare", str(root), "--losses"]
     assert "--task" in commands[1]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_volumes_have_voxels(form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every sentence, of figures, problems, notes and advice; names of files and commands stay."""
+    root = tmp_path / "scans"
+    random = np.random.default_rng(0)
+    for index in range(12):
+        mask = np.zeros((10, 12, 8), dtype=np.uint8)
+        mask[2:6, 3 : 4 + index // 2, 1:7] = 1
+        mask[7:9, 7:9, 2:4] = 2 if index < 2 else 255
+        name = f"scan{index:02d}.npy"
+        for folder in ("images", "masks"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        np.save(root / "images" / name, random.normal(0, 1 + 10**index, mask.shape).astype(np.float32))
+        np.save(root / "masks" / name, mask)
+    write_json(root / "classes.json", {"classes": ["rest", "organ", "lesion"], "ignore_index": 255})
+    assert main(["inspect", str(root), *form]) in (0, 2)
+    printed = capsys.readouterr().out
+    names = ('"images":', '"pixels":', "segcrit compare")
+    prose = [line for line in printed.splitlines() if not line.strip().startswith(names)]
+    text = re.sub(r"images/|per_image|pixel_weight|\S*-images?\b", "", " ".join(prose))
+    assert not re.findall(r"(?i)\S* \S*(?:image|pixel)\S* \S*", text)
+    assert "voxels" in text
+    assert "volumes" in text
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

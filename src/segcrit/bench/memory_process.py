@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib
 import json
+import os
 import sys
 from dataclasses import asdict
 from typing import Any, Final
@@ -37,6 +38,8 @@ _IMPORTS: Final = {
 
 
 def _main() -> None:
+    # The memory of the gradient counts, though it is kept from the step before in training.
+    os.environ["SEGCRIT_KEEP_GRADIENT_MEMORY"] = "0"
     for line in sys.stdin:
         _follow(json.loads(line))
 

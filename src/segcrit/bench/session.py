@@ -142,6 +142,8 @@ class _PanelRun:
             self._run()
 
     def _run(self) -> None:
+        # Before anything else is imported or tried: the first bar is the sign that the command works.
+        self._progress.stage(f"{self._title}: who can run here", len(self._rows))
         torch.compiler.reset()  # what was compiled for another shape would be compiled again for any shape
         self._sort_out()
         if not self._fits_at_all():
@@ -173,8 +175,8 @@ class _PanelRun:
     def _sort_out(self) -> None:
         """Try every contender on a small problem: what is not installed or cannot run here says so."""
         no_compiler = why_no_compiler()
-        self._progress.stage(f"{self._title}: who can run here", len(self._rows))
         for index, entry in enumerate(self._plan.entries):
+            self._progress.at(entry.contender.library)
             if entry.contender.is_compiled:
                 if no_compiler:
                     self._set(index, not_run=no_compiler)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from segcrit.bench.fit import size_in_words
-from segcrit.bench.records import Panel, Result, Row, Timing
+from segcrit.bench.records import Panel, Result, Row, Timing, Verdict
 
 __all__ = [
     "HEAD",
@@ -175,10 +175,18 @@ def target_rows(result: Result) -> list[list[str]]:
             verdict.name,
             verdict.demand,
             "" if verdict.measured is None else _figure(verdict.measured),
-            verdict.status if verdict.measured is not None else f"{verdict.status}: {verdict.detail}",
+            _status(verdict),
         ]
         for verdict in result.verdicts
     ]
+
+
+def _status(verdict: Verdict) -> str:
+    if verdict.measured is None:
+        return f"{verdict.status}: {verdict.detail}"
+    if verdict.reachable is not None:
+        return f"{verdict.status}; the speed of memory allows {_figure(verdict.reachable)}"
+    return verdict.status
 
 
 def _figure(value: float) -> str:

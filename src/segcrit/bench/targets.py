@@ -80,6 +80,8 @@ def _copies(kind: str) -> Target:
     return _within(f"{kind}, 150 classes, in copies of the logits", top, bottom, 4, caches=2.0)
 
 
+# Panels of losses, forward and backward, on logits of full resolution.
+_LOSSES: Final = (suite.FIRST, suite.MANY, suite.FEW, suite.BINARY)
 _LOVASZ: Final = "LovaszSoftmax as published"
 
 TARGETS: Final = (
@@ -186,7 +188,21 @@ def _judge(result: Result, target: Target) -> Verdict:
     ratio = top / bottom
     met = ratio >= target.bound if target.at_least else ratio <= target.bound
     detail = f"{top_name} / {bottom_name}" if bottom_name else top_name
-    return Verdict(target.name, target.demand, ratio, "met" if met else "not met", detail)
+    reachable = None if met else _reachable(target, panel, top)
+    return Verdict(target.name, target.demand, ratio, "met" if met else "not met", detail, reachable)
+
+
+def _reachable(target: Target, panel: Panel | None, top: float) -> float | None:
+    """The ratio that memory alone would allow, where that is less than what is asked for.
+
+    Any loss reads the logits forward, and reads them and writes the gradient backward: a read and a copy, of this run.
+    """
+    if panel is None or panel.copy is None or panel.read is None or target.bottom is None:
+        return None
+    if not target.at_least or target.bottom.what != "time" or panel.key not in _LOSSES:
+        return None
+    ratio = top / (panel.copy.median + panel.read.median)
+    return ratio if ratio < target.bound else None
 
 
 def _value(result: Result, quantity: Quantity, *, largest: bool) -> tuple[float | None, str]:

@@ -14,6 +14,7 @@ from segcrit.errors import ParameterError
 
 if TYPE_CHECKING:
     from segcrit.bench.problems import Problem
+    from segcrit.bench.progress import Progress
     from segcrit.bench.records import Panel, Result
 
 __all__ = ["add_parser", "run"]
@@ -79,11 +80,21 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; 130 when it was interrupted."""
+    from segcrit.bench.progress import Progress
+
+    progress = Progress()
+    progress.prepare("loading PyTorch")
+    try:
+        return _measure(arguments, progress)
+    finally:
+        progress.end_stage()
+
+
+def _measure(arguments: argparse.Namespace, progress: Progress) -> int:
     import torch
 
     from segcrit.bench.contenders import COMPILED
     from segcrit.bench.plot import check_picture, draw
-    from segcrit.bench.progress import Progress
     from segcrit.bench.session import Options, measure, new_result, plan_panel
 
     _check(arguments)
@@ -94,7 +105,6 @@ def run(arguments: argparse.Namespace) -> int:
     problems = _problems(arguments)
     without = (COMPILED,) if arguments.no_compile else ()
     plans = [plan_panel(problem, _kinds(arguments), without=without) for problem in problems]
-    progress = Progress()
 
     def show_fit(panel: Panel) -> None:
         progress.end_stage()

@@ -260,6 +260,8 @@ def _print_results(results: Results, folder: Path) -> None:
     from segcrit.comparison.report import REPORT_FILE
     from segcrit.comparison.summary import mean_cost, mean_figures, shown_figures
     from segcrit.comparison.verdict import judge
+    from segcrit.comparison.wording import counted
+    from segcrit.data.wording import worded
 
     verdict = results.verdict or judge(results)
     order = {standing.loss: place for place, standing in enumerate(verdict.standings)}
@@ -283,7 +285,8 @@ def _print_results(results: Results, folder: Path) -> None:
         name = results.data.classes[results.baseline.class_index].name
         shown = [f"{getattr(results.baseline.figures, key):.3f}" for key in (metric, *others)]
         rows.append([f"always {name}", *shown, "-", "-", "-"])
-    _console.heading(f"{results.data.name}: {results.data.images.get('test', 0)} test images")
+    tested = worded(counted(results.data.images.get("test", 0), "test image"), results.data.spatial_dims)
+    _console.heading(f"{results.data.name}: {tested}")
     _console.table(headers, rows)
     print()
     _console.text(verdict.headline)
@@ -292,7 +295,7 @@ def _print_results(results: Results, folder: Path) -> None:
             if seed.status == "diverged":
                 _console.text(f"{loss.name} was stopped: {seed.message}")
     for note in results.run.notes:
-        _console.text(f"Note: {note}")
+        _console.text(f"Note: {worded(note, results.data.spatial_dims)}")
     print()
     print(folder / REPORT_FILE)
 

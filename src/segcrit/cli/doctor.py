@@ -211,18 +211,15 @@ def _print(found: dict[str, Any]) -> None:
     console.table(["what", "value"], _machine_rows(found))
 
     console.heading("Optional parts")
-    missing = {
-        row["name"]: [name for name, version in row["packages"].items() if not version] for row in found["extras"]
-    }
-    rows = [
-        [row["name"], row["purpose"], "installed" if not missing[row["name"]] else ", ".join(missing[row["name"]])]
-        for row in found["extras"]
-    ]
-    console.table(["extra", "for", "installed, or what is missing"], rows)
-    commands = [row["install"] for row in found["extras"] if missing[row["name"]]]
+    console.text("Groups of packages, each for one purpose; the losses work without any of them.")
+    console.table(
+        ["group", "for", "its packages"],
+        [[row["name"], row["purpose"], _packages_text(row["packages"])] for row in found["extras"]],
+    )
+    commands = [row["install"] for row in found["extras"] if not all(row["packages"].values())]
 
     console.heading("Default data of segcrit compare")
-    rows = [[name, row["version"] or "missing"] for name, row in found["default_data"].items()]
+    rows = [[name, row["version"] or "not installed"] for name, row in found["default_data"].items()]
     console.table(["package", "version"], rows)
     commands += [row["install"] for row in found["default_data"].values() if row["version"] is None]
 
@@ -230,6 +227,22 @@ def _print(found: dict[str, Any]) -> None:
         console.heading("To get what is missing")
         for command in dict.fromkeys(commands):  # outside of tables, so that lines can be copied
             print(f"  {command}")
+
+
+def _packages_text(packages: dict[str, str | None]) -> str:
+    """Whether the packages of a group are here.
+
+    Example:
+        >>> _packages_text({"scipy": "1.14", "pillow": None, "nibabel": None})
+        'not installed: pillow, nibabel; installed: scipy'
+        >>> _packages_text({"scipy": "1.14"}), _packages_text({"scipy": None})
+        ('all installed', 'not installed: scipy')
+    """
+    present = [name for name, version in packages.items() if version]
+    missing = [name for name, version in packages.items() if not version]
+    if not missing:
+        return "all installed"
+    return f"not installed: {', '.join(missing)}" + (f"; installed: {', '.join(present)}" if present else "")
 
 
 def _machine_rows(found: dict[str, Any]) -> list[list[str]]:

@@ -100,22 +100,25 @@ def _report_unusable(arguments: argparse.Namespace, problems: Sequence[Problem])
 
 
 def _print_report(report: Audit, data: SegmentationData, arguments: argparse.Namespace) -> None:
+    from segcrit.data.wording import worded
+
     images = sum(report.images.values())
-    what = "volumes" if report.spatial_dims == 3 else "images"
+    what = worded("images", report.spatial_dims)
     channels = "1 channel" if report.channels == 1 else f"{report.channels} channels"
     _console.heading(f"{report.name}: {images:,} {what}, {len(report.classes)} classes")
     first_line = data.description.lstrip("# ").split("\n", 1)[0]
     if first_line:
         _console.text(first_line)
-    _console.text(f"{channels}, {_sizes(report.sizes)}. {_ignored(report)}")
+    _console.text(f"{channels}, {_sizes(report.sizes)}. {worded(_ignored(report), report.spatial_dims)}")
     _console.text(report.normalisation)
 
     _console.heading("Classes")
     _console.table(*_class_table(report))
-    _console.text(
+    legend = (
         "Width: mean width of its regions in pixels. Pieces: connected regions in an image that has the class. "
         "Weights: for class_weight, from the training labels."
     )
+    _console.text(worded(legend, report.spatial_dims))
     if report.pos_weight is not None:
         _console.text(f"pos_weight for the binary task: {report.pos_weight:.3g} (negatives for each positive).")
 
@@ -159,11 +162,13 @@ def _ignored(report: Audit) -> str:
 
 
 def _class_table(report: Audit) -> tuple[list[str], list[list[str]]]:
+    from segcrit.data.wording import worded
+
     headers = [
         "class",
         "",
-        "pixels",
-        "images",
+        worded("pixels", report.spatial_dims),
+        worded("images", report.spatial_dims),
         "train",
         "val",
         "test",

@@ -22,6 +22,7 @@ from segcrit.comparison.settings import Settings
 from segcrit.comparison.source import Part, Progress, SourceInfo, TestImage
 from segcrit.data.model import LabelSource, SegmentationData, Split
 from segcrit.data.reading import mask_shape, probe
+from segcrit.data.wording import worded
 from segcrit.errors import DataError, ParameterError
 from segcrit.weights import ClassFrequencies, class_frequencies
 
@@ -231,7 +232,7 @@ class FolderSource:
         with ThreadPoolExecutor(min(8, usable_cores())) as pool:
             for position, item in enumerate(pool.map(lambda id: self._load(id, labels), ids)):
                 self._cache[labels, ids[position]] = item
-                self._progress(f"reading {split} images", position + 1, len(ids))
+                self._progress(worded(f"reading {split} images", self.data.spatial_dims), position + 1, len(ids))
 
     def _number_of_workers(self, split: Split) -> int:
         if self._workers is not None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from segcrit.comparison.ranking import seeds_with_figures
 from segcrit.comparison.records import Cost, Figures, LossResult, Results
+from segcrit.data.wording import worded
 from segcrit.evaluation.ratios import nan_mean
 
 __all__ = ["SCALAR_FIGURES", "mean_cost", "mean_figures", "shown_figures", "step_seconds"]
@@ -33,7 +34,7 @@ def shown_figures(results: Results) -> dict[str, str]:
     names = {metric: SCALAR_FIGURES[metric]} | SCALAR_FIGURES
     if results.data.background is None and metric != "foreground_iou":
         del names["foreground_iou"]
-    return names
+    return {key: worded(name, results.data.spatial_dims) for key, name in names.items()}
 
 
 def mean_figures(loss: LossResult) -> Figures | None:

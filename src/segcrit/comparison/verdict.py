@@ -15,6 +15,7 @@ from segcrit.comparison.ranking import SMALLEST_SAMPLE, Ranking, rank, seeds_wit
 from segcrit.comparison.records import METRICS, Results
 from segcrit.comparison.verdict_notes import figure, notes
 from segcrit.comparison.wording import counted, listed, number
+from segcrit.data.wording import worded
 
 __all__ = ["PRACTICALLY_EQUAL", "judge", "reference_loss"]
 
@@ -55,10 +56,11 @@ def _judge(results: Results) -> Verdict:
     if (nothing_learnt := _below_baseline(results, ranking)) and kind != "single":
         kind, headline, sentences = "unclear", nothing_learnt, [headline, *sentences]
     seeds = [len(tested) for loss in results.losses if (tested := seeds_with_figures(loss))]
+    dims = results.data.spatial_dims
     return Verdict(
         kind=kind,
-        headline=headline,
-        sentences=(*sentences, *notes(results, ranking)),
+        headline=worded(headline, dims),
+        sentences=tuple(worded(sentence, dims) for sentence in (*sentences, *notes(results, ranking))),
         best=top[0] if top else "",
         top=tuple(top),
         standings=ranking.standings,
@@ -69,7 +71,7 @@ def _judge(results: Results) -> Verdict:
         images=ranking.images,
         groups=ranking.units if results.data.groups else 0,
         seeds=min(seeds, default=0),
-        method=_method(results, ranking, min(seeds, default=0)),
+        method=worded(_method(results, ranking, min(seeds, default=0)), dims),
     )
 
 

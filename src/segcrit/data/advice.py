@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from segcrit.data.wording import worded
 
 if TYPE_CHECKING:
     from segcrit.data.label_counts import ClassRow
@@ -46,6 +48,10 @@ class Recommendation:
     reason: str
     evidence: str
     task: str = ""
+
+    def worded(self, spatial_dims: int) -> Recommendation:
+        """The same in the words for images or for volumes."""
+        return replace(self, reason=worded(self.reason, spatial_dims), evidence=worded(self.evidence, spatial_dims))
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ def _for_regions(facts: Facts) -> list[Recommendation]:
                 "try",
                 "ce + dice(per_image=True)",
                 "images with little of a class count as much as images full of it",
-                f"{facts.rows[label].name}: its area differs {swings[label]:,.0f} times between images "
+                f"{facts.rows[label].name}: its size differs {swings[label]:,.0f} times between images "
                 "(90th over 10th percentile)",
             )
         )

@@ -23,6 +23,7 @@ from segcrit.data.problems import Problem
 from segcrit.data.scanning import MaskValues, Scanner
 from segcrit.data.shapes import ClassShape, class_shapes
 from segcrit.data.survey import damaged
+from segcrit.data.wording import worded
 from segcrit.errors import DataError
 from segcrit.weights import ClassFrequencies, class_weights, pos_weight
 from segcrit.weights.schemes import Scheme
@@ -184,10 +185,10 @@ def audit(data: SegmentationData, *, progress: bool | None = None) -> Audit:
         ignored_share=int(table.ignored.sum()) / max(1, total),
         labelled_share=labelled_share,
         pos_weight=positive,
-        normalisation=_normalisation_text(data),
-        problems=tuple(problems),
-        notes=data.notes,
-        recommendations=recommend(facts) if labelled else (),
+        normalisation=worded(_normalisation_text(data), data.spatial_dims),
+        problems=tuple(problem.worded(data.spatial_dims) for problem in problems),
+        notes=tuple(worded(note, data.spatial_dims) for note in data.notes),
+        recommendations=tuple(entry.worded(data.spatial_dims) for entry in recommend(facts)) if labelled else (),
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from segcrit.data.wording import worded
 from segcrit.errors import DataError
 
 __all__ = ["FolderError", "Problem", "named", "several"]
@@ -57,6 +58,11 @@ class Problem:
         """One line: what is the matter and what to do."""
         found = f"expected {self.expected}, got {self.got}" if self.expected else self.got
         return f"{found}. {self.advice}"
+
+    def worded(self, spatial_dims: int) -> Problem:
+        """The same in the words for images or for volumes."""
+        expected, got, advice = (worded(text, spatial_dims) for text in (self.expected, self.got, self.advice))
+        return replace(self, expected=expected, got=got, advice=advice)
 
     def to_dict(self) -> dict[str, object]:
         """JSON types."""

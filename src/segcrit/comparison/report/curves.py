@@ -10,6 +10,7 @@ import numpy as np
 from segcrit.comparison.records import METRICS, LossResult, Results, SeedResult, TrainingCurve
 from segcrit.comparison.report.charts import Chart, Series, clock_scale, line_chart
 from segcrit.comparison.summary import step_seconds
+from segcrit.data.wording import worded
 
 __all__ = ["TrainingChart", "training_charts", "validation_charts"]
 
@@ -32,7 +33,7 @@ def validation_charts(results: Results) -> tuple[Chart, ...]:
     """
     if not any(seed.validation.steps for loss in results.losses for seed in loss.seeds):
         return ()
-    metric = METRICS[results.run.metric]
+    metric = worded(METRICS[results.run.metric], results.data.spatial_dims)
     seconds = step_seconds(results)
     scale, unit = clock_scale(
         max((seconds.get(loss.name, 0.0) * _last(seed) for loss in results.losses for seed in loss.seeds), default=0.0)

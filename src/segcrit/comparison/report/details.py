@@ -13,6 +13,7 @@ from segcrit.comparison.ranking import seeds_with_figures
 from segcrit.comparison.records import METRICS, DataInfo, LossResult, Results, RunInfo
 from segcrit.comparison.summary import shown_figures
 from segcrit.comparison.wording import MISSING, clock, counted, memory, number, percent, signed, size
+from segcrit.data.wording import worded
 
 __all__ = ["Confusion", "Details", "Table", "details"]
 
@@ -57,12 +58,12 @@ def details(results: Results, verdict: Verdict) -> Details:
     """Collect the tables."""
     few = len(results.data.classes) <= _MOST_CONFUSION_CLASSES
     return Details(
-        settings=_filled(_settings(results.run)),
-        data=_filled(_data(results.data)),
+        settings=_filled(_settings(results.run), results.data.spatial_dims),
+        data=_filled(_data(results.data), results.data.spatial_dims),
         expressions=_expressions(results),
         words=_words(results.data),
         rates=_rates(results),
-        versions=_filled(_versions(results.run)),
+        versions=_filled(_versions(results.run), results.data.spatial_dims),
         pairs=_pairs(verdict),
         trainings=_trainings(results),
         confusions=tuple(_confusions(results)) if few else (),
@@ -82,8 +83,16 @@ def _without_folders(command: str) -> str:
     return re.sub(plain, r"…/\1", re.sub(quoted, r"\1…/\2\1", command))
 
 
-def _filled(entries: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, text) for name, text in entries if text)
+# Entries that are the user's own words.
+_AS_WRITTEN = frozenset({"Command", "Network", "Named as", "Name", "Folder", "Origin"})
+
+
+def _filled(entries: Sequence[tuple[str, str]], spatial_dims: int) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (worded(name, spatial_dims), text if name in _AS_WRITTEN else worded(text, spatial_dims))
+        for name, text in entries
+        if text
+    )
 
 
 def _settings(run: RunInfo) -> list[tuple[str, str]]:
@@ -173,7 +182,8 @@ def _words(data: DataInfo) -> Table:
         (word.word, ", ".join(number(value, 4) for value in word.values), *[""] * (len(per_class) - 1))
         for word in single
     ]
-    head = ("Class", *(f"{word.word} ({word.explanation})" if word.explanation else word.word for word in per_class))
+    explained = [worded(word.explanation, data.spatial_dims) for word in per_class]
+    head = ("Class", *(f"{w.word} ({why})" if why else w.word for w, why in zip(per_class, explained, strict=True)))
     return Table(head if per_class else ("Word", "Value"), tuple(rows))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from segcrit.comparison.report.views import class_rows, cost_bars, forest, loss_
 from segcrit.comparison.results import read_results
 from segcrit.comparison.summary import shown_figures
 from segcrit.comparison.verdict import judge
+from segcrit.data import wording as wording_of_data
 
 __all__ = ["REPORT_FILE", "from_run", "render_report"]
 
@@ -59,6 +61,7 @@ def from_run(run_dir: str | os.PathLike[str]) -> Path:
 
 def _page(results: Results, run_dir: Path) -> str:
     verdict = judge(results)
+    worded = partial(wording_of_data.worded, spatial_dims=results.data.spatial_dims)
     losses = ranked_losses(results, verdict)
     lines = [(loss, criterion_line(loss)) for name in verdict.top for loss in losses if loss.name == name]
     return str(
@@ -69,7 +72,12 @@ def _page(results: Results, run_dir: Path) -> str:
             run=results.run,
             data=results.data,
             verdict=verdict,
-            metric=METRICS[results.run.metric],
+            metric=worded(METRICS[results.run.metric]),
+            # The names of things, for the templates: volumes have voxels.
+            image=worded("image"),
+            pixel=worded("pixel"),
+            is_volume=results.data.spatial_dims == 3,
+            run_notes=[worded(note) for note in results.run.notes],
             figures=shown_figures(results),
             rows=loss_rows(results, verdict),
             forest=forest(results, verdict),
