@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from segcrit.custom import pixel_loss, region_loss
     from segcrit.encodings import Palette, from_one_hot, one_hot
     from segcrit.engines import backends, use_backend
-    from segcrit.evaluation import Evaluator, Report
+    from segcrit.evaluation import (
+        Boundary,
+        Calibration,
+        Evaluator,
+        ObjectSizes,
+        Report,
+        ThresholdCurves,
+        as_torchmetric,
+    )
     from segcrit.modules import (
         BinaryCrossEntropyLoss,
         CrossEntropyLoss,
@@ -38,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BinaryCrossEntropyLoss",
+    "Boundary",
+    "Calibration",
     "Criterion",
     "CrossEntropyLoss",
     "DiceLoss",
@@ -46,11 +56,14 @@ __all__ = [
     "JaccardLoss",
     "LovaszHingeLoss",
     "LovaszSoftmaxLoss",
+    "ObjectSizes",
     "Palette",
     "PartialCrossEntropyLoss",
     "Report",
     "Sums",
+    "ThresholdCurves",
     "TverskyLoss",
+    "as_torchmetric",
     "backends",
     "border_weight_map",
     "class_frequencies",
@@ -74,6 +87,8 @@ __version__ = "0.1.0"
 # `import segcrit` not for the training library.
 _HOMES = {
     "BinaryCrossEntropyLoss": "segcrit.modules",
+    "Boundary": "segcrit.evaluation",
+    "Calibration": "segcrit.evaluation",
     "Criterion": "segcrit.criterion",
     "CrossEntropyLoss": "segcrit.modules",
     "DiceLoss": "segcrit.modules",
@@ -82,11 +97,14 @@ _HOMES = {
     "JaccardLoss": "segcrit.modules",
     "LovaszHingeLoss": "segcrit.modules",
     "LovaszSoftmaxLoss": "segcrit.modules",
+    "ObjectSizes": "segcrit.evaluation",
     "Palette": "segcrit.encodings",
     "PartialCrossEntropyLoss": "segcrit.modules",
     "Report": "segcrit.evaluation",
     "Sums": "segcrit.sums",
+    "ThresholdCurves": "segcrit.evaluation",
     "TverskyLoss": "segcrit.modules",
+    "as_torchmetric": "segcrit.evaluation",
     "backends": "segcrit.engines",
     "border_weight_map": "segcrit.weights",
     "class_frequencies": "segcrit.weights",

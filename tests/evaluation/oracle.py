@@ -85,4 +85,19 @@ def figures(matrices: list[list[list[int]]], background: bool = True) -> dict[st
         result[f"image_foreground_{name}"] = mean([mean(one[name][first:]) for one in each])
         per_class = [mean([one[name][c] for one in each]) for c in range(classes)]
         result["class_miou" if name == "iou" else "class_dice"] = mean(per_class)
+        result[f"class_foreground_{name}"] = mean(per_class[first:])
+    result["worst_image_miou"] = lowest([mean(one["iou"]) for one in each], 10)
+    result["worst_class_miou"] = mean([lowest([one["iou"][c] for one in each], 10) for c in range(classes)])
     return result
+
+
+def lowest(values: list[float], percent: float) -> float:
+    """Mean of the lowest values: this percentage of those that are known, at least one."""
+    known = sorted(value for value in values if not math.isnan(value))
+    if not known:
+        return math.nan
+    number = 0
+    while 100 * (number + 1) <= percent * len(known) + 1e-6:
+        number += 1
+    number = max(1, number)
+    return sum(known[:number]) / number

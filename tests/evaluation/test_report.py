@@ -77,8 +77,8 @@ def test_a_report_without_counts_or_with_other_ones_is_refused() -> None:
     report = _report()
     with pytest.raises(DataError, match=r"one without per_image\..*to_dict\(per_image=True\)"):
         Report.from_dict(report.to_dict())
-    with pytest.raises(DataError, match=r"schema version 1, got 2"):
-        Report.from_dict(report.to_dict(per_image=True) | {"schema_version": 2})
+    with pytest.raises(DataError, match=r"schema version 2 or older, got 3"):
+        Report.from_dict(report.to_dict(per_image=True) | {"schema_version": 3})
     for part in ({"task": "multilabel"}, {"confusion": np.eye(4, dtype=int).tolist()}, {"confusion": [[240]]}):
         with pytest.raises(DataError, match="contradict each other"):
             Report.from_dict(report.to_dict(per_image=True) | part)
@@ -136,7 +136,7 @@ def test_text_is_a_table() -> None:
 def test_dictionary_is_plain_json(task: str, classes: int) -> None:
     report = _report(classes, task=task)
     content = json.loads(json.dumps(report.to_dict(per_image=True), allow_nan=False))
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert set(content["figures"]) == set(FIGURES)
     assert content["figures"]["miou"] == report.miou
     assert content["confusion"] == report.confusion.tolist()

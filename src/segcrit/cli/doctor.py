@@ -21,7 +21,8 @@ Paste the output into a bug report."""
 GIBIBYTE = 1024**3
 
 EXTRAS = {
-    "data": "read images and masks, border weights, progress bars",
+    "data": "read images and masks, border weights, boundary metrics, progress bars",
+    "skeleton": "clDice, the skeleton metric",
     "compare": "segcrit compare, reports, pictures of segcrit explain",
     "demo": "the default land-cover data of segcrit compare",
     "triton": "the kernels for NVIDIA GPUs (Linux)",

@@ -94,8 +94,9 @@ def count_batch(batch: Batch, settings: Settings) -> CountTable:
     rows = batch.images * channels
     pixels = target.numel() // rows if rows else 0
     pairs = _count_pairs(prediction.reshape(rows, pixels), target.reshape(rows, pixels))
-    row, truth, guess, count = _only_classes(pairs, classes, batch, channels)
-    cell = (row % channels) * classes * classes + truth * classes + guess
+    row, truth, guess, count = _only_classes(pairs, classes, batch, channels, settings)
+    columns = settings.matrix[-1]
+    cell = (row % channels) * classes * columns + truth * columns + guess
     return CountTable.from_entries(batch.images, settings.matrix, row // channels, cell, count)
 
 
@@ -119,7 +120,11 @@ def _count_natively(batch: Batch, settings: Settings) -> CountTable | None:
         return None
     table = counts.numpy().reshape(batch.images, -1)
     image, cell = np.nonzero(table)
-    return CountTable.from_entries(batch.images, settings.matrix, image, cell, table[image, cell])
+    count = table[image, cell]
+    if settings.ignored_prediction == "miss":
+        # The kernels know no column for pixels without a predicted class, and found no such pixel.
+        cell = cell // settings.classes * settings.matrix[-1] + cell % settings.classes
+    return CountTable.from_entries(batch.images, settings.matrix, image, cell, count)
 
 
 def _count_pairs(prediction: Tensor, target: Tensor) -> Integers:
@@ -193,13 +198,20 @@ def _whole_numbers(values: Tensor) -> tuple[Tensor, int, int]:
     return values, low, high - low + 1
 
 
-def _only_classes(pairs: Integers, classes: int, batch: Batch, channels: int) -> Integers:
-    """Drop the ignored pixels, refuse every other pair that is not of two classes."""
+def _only_classes(pairs: Integers, classes: int, batch: Batch, channels: int, settings: Settings) -> Integers:
+    """Drop the ignored pixels, refuse every other pair that is not of two classes.
+
+    A predicted ignore label is what the policy says: refused, the column C of no class, or a pixel to drop.
+    """
     pairs = pairs[:, pairs[1] != batch.ignored]
     wrong_truth = (pairs[1] < 0) | (pairs[1] >= classes)
     if wrong_truth.any():
         raise _label_error("target", pairs[:, wrong_truth], 1, classes, channels)
     wrong_guess = (pairs[2] < 0) | (pairs[2] >= classes)
+    unlabelled = np.zeros_like(wrong_guess)
+    if settings.ignored_prediction != "error" and not batch.is_logits:
+        unlabelled = wrong_guess & np.equal(pairs[2], settings.ignore_index)
+        wrong_guess &= ~unlabelled
     if wrong_guess.any():
         if batch.is_logits:
             pixels, image = _pixels(pairs[3, wrong_guess]), int(pairs[0, wrong_guess][0]) // channels
@@ -209,6 +221,9 @@ def _only_classes(pairs: Integers, classes: int, batch: Batch, channels: int) ->
                 "Look for a diverged model or a broken normalisation; NaN has no class.",
             )
         raise _label_error("prediction", pairs[:, wrong_guess], 2, classes, channels)
+    if settings.ignored_prediction == "skip":
+        return pairs[:, ~unlabelled]
+    pairs[2, unlabelled] = classes
     return pairs
 
 

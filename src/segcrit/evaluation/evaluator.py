@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,8 @@ from segcrit._constants import DEFAULT_IGNORE_INDEX
 from segcrit.errors import ParameterError
 from segcrit.evaluation.counts import count_batch
 from segcrit.evaluation.inputs import read_batch, warn_if_probabilities
+from segcrit.evaluation.measure import MeasureTable, Values
+from segcrit.evaluation.measuring import measure_batch
 from segcrit.evaluation.numbering import Numbering, read_ids
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.ratios import Integers
@@ -26,7 +28,7 @@ __all__ = ["Evaluator"]
 # Keys of the rows: the image's own id, or, for an image without one, the number of its counting.
 _NAMED: Final = "id:"
 _UNNAMED: Final = "counting:"
-_STATE_VERSION: Final = 1
+_STATE_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,17 @@ class _Row:
         counting: a number that is unique to the call of update that counted the image, in whatever process:
             the same counting that arrives on two ways is not a repetition.
         entries: (2, entries): cells and counts.
+        values: what was measured beside them: kind -> arrays.
     """
 
     counting: int
     entries: Integers
+    values: Mapping[str, Values] = field(default_factory=dict)
+
+    def as_bytes(self) -> bytes:
+        """An order of the versions of an image that have equal counts."""
+        arrays = (values[name] for _, values in sorted(self.values.items()) for name in sorted(values))
+        return self.entries.tobytes() + b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
 
 
 class Evaluator:
@@ -60,10 +69,15 @@ class Evaluator:
             included). The default is PyTorch's.
         class_names: one name a class.
         policy: what classes count that are absent. ``"segcrit"``: a class neither in the truth nor in the
-            prediction is NaN and skipped in means; one that was only predicted counts 0.
+            prediction is NaN and skipped in means; one that was only predicted counts 0. Others reproduce other
+            tools: ``"mmsegmentation"``, ``"detectron2"``, ``"cityscapes"``, ``"torchmetrics"``, ``"monai"``,
+            ``"huggingface"``, ``"nnunet"``; see ``segcrit.evaluation.POLICIES``.
         upsample: ``"linear"`` interpolates logits (linearly, bi- or trilinearly) to the size of the target
             before the decision, pixels by pixels, so that full-resolution logits never exist.
         align_corners: as in ``torch.nn.functional.interpolate``.
+        measures: what to measure beside the counts: measures with their options, or words for the defaults:
+            ``"boundary"`` (:class:`segcrit.Boundary`), ``"calibration"`` (:class:`segcrit.Calibration`), ``"curves"``
+            (:class:`segcrit.ThresholdCurves`), ``"objects"`` (:class:`segcrit.ObjectSizes`).
 
     Raises:
         ParameterError: a value is not allowed.
@@ -91,6 +105,7 @@ class Evaluator:
         policy: str = "segcrit",
         upsample: str | None = None,
         align_corners: bool = False,
+        measures: Iterable[Any] | str = (),
     ) -> None:
         self._settings = make_settings(
             num_classes,
@@ -101,6 +116,7 @@ class Evaluator:
             policy=policy,
             upsample=upsample,
             align_corners=align_corners,
+            measures=measures,
         )
         self._rows: dict[str, _Row] = {}
         self._repeated: set[str] = set()
@@ -122,7 +138,9 @@ class Evaluator:
         settings = self._settings
         return f"Evaluator({settings.classes} classes, task={settings.task!r}, {self.num_images} images)"
 
-    def update(self, prediction: Any, target: Any, ids: Iterable[object] | None = None) -> Evaluator:
+    def update(
+        self, prediction: Any, target: Any, ids: Iterable[object] | None = None, *, spacing: Any = None
+    ) -> Evaluator:
         """Count a batch.
 
         A batch with an error changes nothing.
@@ -137,6 +155,8 @@ class Evaluator:
                 name, as distributed samplers repeat some to fill up the last batch, counts once; if its
                 counts differ, the version with fewer right pixels is kept, so that the result does not depend
                 on the order.
+            spacing: size of a pixel along each spatial dimension, one number a dimension or one row of them an
+                image, (N, D); read by measures of distances, which take their own option where it is None.
 
         Returns:
             The evaluator itself.
@@ -151,10 +171,12 @@ class Evaluator:
         if batch.is_logits and self._settings.task != "multiclass" and not self._warned:
             self._warned = warn_if_probabilities(batch.prediction)
         table = count_batch(batch, self._settings)
+        measured = measure_batch(batch, self._settings, spacing)
         for image in range(batch.images):
             number = self._next_number()
             key = f"{_UNNAMED}{number:x}" if names is None else _NAMED + names[image]
-            self._add(key, _Row(number, table.row(image)))
+            values = {kind: rows[image] for kind, rows in measured.items()}
+            self._add(key, _Row(number, table.row(image), values))
         return self
 
     def merge(self, other: Evaluator) -> Evaluator:
@@ -232,8 +254,8 @@ class Evaluator:
             class_names=settings.class_names,
             task=settings.task,
             policy=settings.policy,
-            confusion=table.total(),
-            per_image=PerImage(ids, tp, fp, fn, pixels, settings.task, settings.policy),
+            confusion=table.confusion(),
+            per_image=PerImage(ids, tp, fp, fn, pixels, settings.task, settings.policy, table, self._measured()),
             notes=self._notes(),
         )
 
@@ -257,6 +279,10 @@ class Evaluator:
             "counts": torch.from_numpy(table.counts),
             "repeated": sorted(self._repeated),
             "conflicting": sorted(self._conflicting),
+            "measures": {
+                kind: {name: torch.from_numpy(values) for name, values in table.arrays.items()}
+                for kind, table in self._measured().items()
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> Evaluator:
@@ -276,7 +302,16 @@ class Evaluator:
         arrays = [np.asarray(state[name].cpu().numpy(), dtype=np.int64) for name in ("starts", "cells", "counts")]
         table = CountTable(self._settings.matrix, *arrays)
         countings = state["countings"].tolist()
-        self._rows = {key: _Row(countings[image], table.row(image)) for image, key in enumerate(state["keys"])}
+        measured = {
+            measure.kind: MeasureTable(
+                measure, {name: values.cpu().numpy() for name, values in state["measures"][measure.kind].items()}
+            )
+            for measure in self._settings.measures
+        }
+        self._rows = {
+            key: _Row(countings[image], table.row(image), {kind: found.row(image) for kind, found in measured.items()})
+            for image, key in enumerate(state["keys"])
+        }
         self._repeated, self._conflicting = set(state["repeated"]), set(state["conflicting"])
         self._numbering = None
         return self
@@ -288,6 +323,14 @@ class Evaluator:
 
     def _table(self) -> CountTable:
         return CountTable.from_rows([row.entries for row in self._rows.values()], self._settings.matrix)
+
+    def _measured(self) -> dict[str, MeasureTable]:
+        rows = list(self._rows.values())
+        classes = self._settings.classes
+        return {
+            measure.kind: MeasureTable.collect(measure, classes, [row.values[measure.kind] for row in rows])
+            for measure in self._settings.measures
+        }
 
     def _next_number(self) -> int:
         if self._numbering is None or self._numbering.process != os.getpid():
@@ -304,15 +347,15 @@ class Evaluator:
             if not np.array_equal(known.entries, row.entries):
                 self._conflicting.add(key)
             # The smaller number, so that the result does not depend on the order.
-            kept = min(known.entries, row.entries, key=self._preference)
-            self._rows[key] = _Row(min(known.counting, row.counting), kept)
+            kept = min(known, row, key=self._preference)
+            self._rows[key] = _Row(min(known.counting, row.counting), kept.entries, kept.values)
 
-    def _preference(self, entries: Integers) -> tuple[int, bytes]:
+    def _preference(self, row: _Row) -> tuple[int, bytes]:
         """Order of the versions of one image: fewer right pixels first; then any fixed order."""
-        side = self._settings.matrix[-1]
+        side, entries = self._settings.matrix[-1], row.entries
         cell = entries[0] % (side * side)
         right = int(entries[1][cell // side == cell % side].sum())
-        return right, entries.tobytes()
+        return right, row.as_bytes()
 
     def _notes(self) -> tuple[str, ...]:
         notes = []

@@ -10,7 +10,7 @@ import numpy as np
 from segcrit.errors import DataError, ParameterError
 from segcrit.evaluation.per_image import PerImage
 
-__all__ = ["align", "check_pairs"]
+__all__ = ["align", "check_measure", "check_pairs"]
 
 
 def check_pairs(models: Mapping[str, PerImage], pairs: Sequence[tuple[str, str]] | None) -> list[tuple[str, str]]:
@@ -66,3 +66,23 @@ def _check_same_truth(name: str, first: PerImage, other_name: str, other: PerIma
             f"{other_name!r}",
             "Evaluate both against the same masks with the same ignore label.",
         )
+
+
+def check_measure(models: Mapping[str, PerImage], kind: str) -> None:
+    """Refuse models that were measured with other options, if the first one was measured in this way at all.
+
+    Raises:
+        DataError: a model was not measured, or otherwise.
+    """
+    (name, first), *others = models.items()
+    if kind not in first.measures:
+        return
+    wanted = first.measures[kind].measure
+    for other_name, other in others:
+        table = other.measures.get(kind)
+        if table is None or table.measure != wanted:
+            raise DataError(
+                f"models measured with {wanted}",
+                f"{other_name!r} with {'nothing' if table is None else table.measure}, unlike {name!r}",
+                "Evaluate both with the same measures.",
+            )

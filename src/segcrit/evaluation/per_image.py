@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from segcrit._constants import TASKS, Task
 from segcrit.errors import DataError, ParameterError, ShapeError
+from segcrit.evaluation.measure import MeasureTable
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import Floats, Integers, class_ratio
+from segcrit.evaluation.tables import CountTable
 
 __all__ = ["PerImage"]
 
@@ -31,6 +33,8 @@ class PerImage:
             task (images, classes), because there each channel has its own ignored elements.
         task: ``"multiclass"``, ``"multilabel"`` or ``"binary"``.
         policy: name of the policy on absent classes.
+        pairs: the sparse confusion counts of each image, or None where only tp, fp and fn are known.
+        measures: what was measured beside the counts: kind -> table of one row an image.
 
     Raises:
         ShapeError: the arrays do not fit together.
@@ -51,6 +55,8 @@ class PerImage:
     pixels: Integers
     task: Task = "multiclass"
     policy: str = "segcrit"
+    pairs: CountTable | None = None
+    measures: Mapping[str, MeasureTable] = field(default_factory=dict)
 
     def __init__(
         self,
@@ -61,13 +67,16 @@ class PerImage:
         pixels: npt.ArrayLike,
         task: Task = "multiclass",
         policy: str = "segcrit",
+        pairs: CountTable | None = None,
+        measures: Mapping[str, MeasureTable] | None = None,
     ) -> None:
         names = tuple(str(name) for name in ids)
-        fields: dict[str, object] = {"ids": names, "task": task, "policy": policy}
-        for field, values in (("tp", tp), ("fp", fp), ("fn", fn), ("pixels", pixels)):
-            fields[field] = _integers(field, values, len(names))
-        for field, value in fields.items():
-            object.__setattr__(self, field, value)
+        fields: dict[str, object] = {"ids": names, "task": task, "policy": policy, "pairs": pairs}
+        fields["measures"] = dict(measures or {})
+        for name, values in (("tp", tp), ("fp", fp), ("fn", fn), ("pixels", pixels)):
+            fields[name] = _integers(name, values, len(names))
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
         self._check()
 
     def _check(self) -> None:
@@ -92,6 +101,14 @@ class PerImage:
                 "counts that are not negative and at most the number of pixels",
                 f"other counts for image {self.ids[int(np.argmax(wrong.any(axis=1)))]!r}",
                 "Compute the counts again.",
+            )
+        rows = [self.num_images if self.pairs is None else self.pairs.images]
+        rows += [len(values) for table in self.measures.values() for values in table.arrays.values()]
+        if any(number != self.num_images for number in rows):
+            raise ShapeError(
+                f"pairs and measures of {self.num_images} images",
+                f"{max(rows)} and {min(rows)}",
+                "Give one row an image.",
             )
 
     def __repr__(self) -> str:
@@ -146,12 +163,30 @@ class PerImage:
             pixels=self.pixels[index],
             task=self.task,
             policy=self.policy,
+            pairs=None if self.pairs is None else self.pairs.select(index),
+            measures={kind: table.select(index) for kind, table in self.measures.items()},
         )
+
+    def with_policy(self, policy: str) -> PerImage:
+        """Return the same counts under the rules of another policy.
+
+        Example:
+            >>> counts = PerImage(["a"], [[3, 0]], [[1, 2]], [[2, 0]], [6])
+            >>> counts.iou, counts.with_policy("detectron2").iou
+            (array([[0.5, 0. ]]), array([[0.5, nan]]))
+        """
+        arrays = {name: getattr(self, name) for name in ("tp", "fp", "fn", "pixels", "pairs", "measures")}
+        return PerImage(self.ids, **arrays, task=self.task, policy=policy)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, ready for JSON; :meth:`from_dict` reads them back."""
         arrays = {name: getattr(self, name).tolist() for name in ("tp", "fp", "fn", "pixels")}
-        return {"ids": list(self.ids), **arrays, "task": self.task, "policy": self.policy}
+        content = {"ids": list(self.ids), **arrays, "task": self.task, "policy": self.policy}
+        if self.pairs is not None:
+            content["pairs"] = self.pairs.to_dict()
+        if self.measures:
+            content["measures"] = {kind: table.to_dict() for kind, table in self.measures.items()}
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> PerImage:
@@ -161,13 +196,20 @@ class PerImage:
             DataError: a field is missing.
         """
         try:
-            return cls(**{name: content[name] for name in ("ids", "tp", "fp", "fn", "pixels", "task", "policy")})
+            given = {name: content[name] for name in ("ids", "tp", "fp", "fn", "pixels", "task", "policy")}
         except KeyError as error:
             raise DataError(
                 f"per-image counts with the field {error.args[0]!r}",
                 f"the fields {sorted(content)}",
                 "Write them with PerImage.to_dict.",
             ) from None
+        counts = cls(**given)
+        pairs = None if content.get("pairs") is None else CountTable.from_dict(content["pairs"])
+        measures = {
+            str(kind): MeasureTable.from_dict(table, counts.num_classes, counts.num_images)
+            for kind, table in (content.get("measures") or {}).items()
+        }
+        return cls(**given, pairs=pairs, measures=measures)
 
 
 def _integers(name: str, values: npt.ArrayLike, rows: int) -> Integers:

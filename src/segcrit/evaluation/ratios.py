@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from segcrit.evaluation.policy import Policy
 
-__all__ = ["CLASS_RATIOS", "Floats", "Integers", "class_ratio", "nan_mean"]
+__all__ = ["CLASS_RATIOS", "Floats", "Integers", "class_mean", "class_ratio", "counted_ratio", "nan_mean"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -36,12 +36,13 @@ def class_ratio(name: str, tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLi
     Under the policy ``"segcrit"`` each of the four is NaN where the class is absent (tp+fp+fn = 0) and
     otherwise a number: the 0/0 of the precision of a class that was never predicted, or of the recall of one
     that was only predicted, is 0. Skipping it instead would raise the mean of a model that never predicts a
-    hard class.
+    hard class. The policies of other tools choose otherwise; see
+    :class:`segcrit.evaluation.policy.Policy`.
 
     Args:
         name: ``"iou"``, ``"dice"``, ``"precision"`` or ``"recall"``.
         tp, fp, fn: counts of shape (..., C).
-        policy: what a class absent from the truth counts.
+        policy: what a class counts that is absent from truth or prediction.
 
     Returns:
         float64 of shape (..., C), in [0, 1] or NaN.
@@ -59,10 +60,43 @@ def class_ratio(name: str, tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLi
     result: Floats = np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
     in_truth = counts[0] + counts[2] > 0
     predicted = counts[0] + counts[1] > 0
-    if policy.truth_absent != "zero":
+    if name in ("iou", "dice"):
         result[predicted & ~in_truth] = _FILL[policy.truth_absent]
+    elif name == "precision":
+        result[in_truth & ~predicted] = _FILL[policy.empty_precision]
+    else:
+        result[predicted & ~in_truth] = _FILL[policy.empty_recall]
     result[~predicted & ~in_truth] = _FILL[policy.absent]
     return result
+
+
+def counted_ratio(name: str, tp: npt.ArrayLike, fp: npt.ArrayLike, fn: npt.ArrayLike, policy: Policy) -> Floats:
+    """:func:`class_ratio` with NaN for what the policy shows but leaves out of means.
+
+    Example:
+        >>> from segcrit.evaluation.policy import get_policy
+        >>> counted_ratio("iou", [3, 0], [1, 0], [0, 0], get_policy("torchmetrics"))
+        array([0.75,  nan])
+    """
+    values = class_ratio(name, tp, fp, fn, policy)
+    if not policy.absent_in_means and policy.absent != "nan":
+        values[np.asarray(tp) + np.asarray(fp) + np.asarray(fn) == 0] = np.nan
+    return values
+
+
+def class_mean(values: Floats, policy: Policy) -> Floats:
+    """Mean over classes, the last dimension, as the policy takes it: of what is not NaN, or NaN where one is.
+
+    Example:
+        >>> from segcrit.evaluation.policy import get_policy
+        >>> values = np.array([0.5, np.nan])
+        >>> float(class_mean(values, get_policy("segcrit"))), float(class_mean(values, get_policy("nnunet")))
+        (0.5, nan)
+    """
+    if not policy.all_classes:
+        return nan_mean(values)
+    number = values.shape[-1]
+    return np.asarray(values.sum(axis=-1) / number if number else np.full(values.shape[:-1], np.nan), dtype=np.float64)
 
 
 def nan_mean(values: Floats, axis: int = -1) -> Floats:

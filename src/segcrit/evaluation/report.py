@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,17 +14,21 @@ import numpy as np
 from segcrit import _extras
 from segcrit._constants import Task
 from segcrit.errors import DataError, ParameterError
-from segcrit.evaluation.figures import FIGURES, columns_of
+from segcrit.evaluation.boundary import BoundaryScores
+from segcrit.evaluation.figures import columns_of, figures_of, get_figure, measured_figures
+from segcrit.evaluation.merging import merge_reports
+from segcrit.evaluation.objects import ObjectCounts
 from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.plain import plain
 from segcrit.evaluation.policy import get_policy
+from segcrit.evaluation.probability import CalibrationScores, Curves
 from segcrit.evaluation.ratios import CLASS_RATIOS, Floats, Integers, class_ratio
-from segcrit.evaluation.resampling import Groups
+from segcrit.evaluation.resampling import Groups, group_labels
 from segcrit.evaluation.statistics import DEFAULT_RESAMPLES, Interval, bootstrap
+from segcrit.evaluation.stored import SCHEMA_VERSION, read_report
 from segcrit.evaluation.summary import as_text
 
 __all__ = ["Report"]
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,7 +44,8 @@ class Report:
         task: ``"multiclass"``, ``"multilabel"`` or ``"binary"``.
         policy: name of the policy on absent classes.
         confusion: int64 (C, C), rows truth, columns prediction, over all images; in a multilabel task (C, 2,
-            2), for each channel 0 and 1.
+            2), for each channel 0 and 1. Pixels without a predicted class, which some policies know, are in
+            no column.
         per_image: the counts of each image, with ``per_image.iou``, ``per_image.dice``, ...: (images, C).
         notes: remarks on the data in plain words, for example on repeated images.
 
@@ -73,7 +78,7 @@ class Report:
     @property
     def num_pixels(self) -> int:
         """Number of judged pixels; in a multilabel task of judged (pixel, channel) elements."""
-        return int(self.confusion.sum())
+        return int(self.per_image.pixels.sum())
 
     @cached_property
     def class_counts(self) -> dict[str, Integers]:
@@ -82,11 +87,18 @@ class Report:
 
     @cached_property
     def figures(self) -> dict[str, float]:
-        """Every figure of :data:`segcrit.evaluation.figures.FIGURES` by name."""
+        """Every figure of :data:`segcrit.evaluation.figures.FIGURES`, and of the measures, by name."""
         policy = get_policy(self.policy)
-        bases = dict.fromkeys(figure.basis for figure in FIGURES.values())
-        sums = {basis: columns_of(self.per_image, basis).sum(axis=0) for basis in bases}
-        return {name: float(figure.combine(sums[figure.basis], self.task, policy)) for name, figure in FIGURES.items()}
+        sums: dict[str, Floats] = {}
+        found = {}
+        for name, figure in figures_of(self.per_image).items():
+            if figure.worst is not None:
+                found[name] = figure.of(self.per_image)
+                continue
+            if figure.basis not in sums:
+                sums[figure.basis] = figure.columns_of(self.per_image).sum(axis=0)
+            found[name] = float(figure.combine(sums[figure.basis], self.task, policy))
+        return found
 
     def _ratio(self, name: str) -> Floats:
         counts = self.class_counts
@@ -190,6 +202,133 @@ class Report:
         """Name of the first figure: ``"foreground_iou"`` in a binary task, otherwise ``"miou"``."""
         return "foreground_iou" if self.task == "binary" else "miou"
 
+    @property
+    def tool_figures(self) -> dict[str, float]:
+        """The figures that the tool of the policy reports, under its own names; empty for ``"segcrit"``."""
+        return {name: self.figures[own] for name, own in get_policy(self.policy).figures.items()}
+
+    @property
+    def objects(self) -> ObjectCounts | None:
+        """Counts by object size, where :class:`segcrit.ObjectSizes` measured them."""
+        found: ObjectCounts | None = self._result("objects")
+        return found
+
+    @property
+    def boundary(self) -> BoundaryScores | None:
+        """Boundary and distance figures, where :class:`segcrit.Boundary` measured them."""
+        found: BoundaryScores | None = self._result("boundary")
+        return found
+
+    @property
+    def calibration(self) -> CalibrationScores | None:
+        """Calibration, where :class:`segcrit.Calibration` measured it."""
+        found: CalibrationScores | None = self._result("calibration")
+        return found
+
+    @property
+    def curves(self) -> Curves | None:
+        """Curves over the threshold, where :class:`segcrit.ThresholdCurves` measured them."""
+        found: Curves | None = self._result("curves")
+        return found
+
+    def _result(self, kind: str) -> Any:
+        table = self.per_image.measures.get(kind)
+        return None if table is None else table.measure.result(self.per_image, self.class_names)
+
+    def with_policy(self, policy: str) -> Report:
+        """Return the report of the same counts under another policy.
+
+        What the policy does with a predicted ignore label was decided while counting and stays.
+
+        Example:
+            >>> from segcrit.evaluation import Evaluator
+            >>> report = Evaluator(2).update(np.array([[0, 1]]), np.array([[0, 0]])).compute()
+            >>> report.miou, report.with_policy("detectron2").tool_figures["mIoU"]
+            (0.25, 0.5)
+        """
+        return replace(self, policy=policy, per_image=self.per_image.with_policy(policy))
+
+    def select(self, images: Iterable[Any]) -> Report:
+        """Return the report on some of the images.
+
+        Args:
+            images: their ids, or their row numbers.
+
+        Raises:
+            DataError: an image is not there, or the report was made without the counts of each image.
+        """
+        counts = self.per_image
+        if counts.pairs is None:
+            raise DataError(
+                "a report with the confusion counts of each image", "one with their sum only", "Evaluate anew."
+            )
+        place = {name: row for row, name in enumerate(counts.ids)}
+        rows = []
+        for image in images:
+            row = int(image) if isinstance(image, (int, np.integer)) else place.get(str(image), -1)
+            if not 0 <= row < counts.num_images:
+                raise DataError("the id or row of an evaluated image", repr(image), "See report.per_image.ids.")
+            rows.append(row)
+        chosen = counts.select(np.asarray(rows, dtype=np.int64))
+        confusion = self.confusion if chosen.pairs is None else chosen.pairs.confusion()
+        return replace(self, per_image=chosen, confusion=confusion, notes=())
+
+    def by_group(self, groups: Groups) -> dict[str, Report]:
+        """Return a report for each group of images, such as a scene, a patient or a sensor, in the order of their names.
+
+        Args:
+            groups: a mapping from image id to group, or one group an image in the order of ``per_image.ids``.
+
+        Raises:
+            DataError: an image has no group.
+
+        Example:
+            >>> from segcrit.evaluation import Evaluator
+            >>> truth, guess = np.array([[0, 1], [0, 1], [1, 1]]), np.array([[0, 1], [1, 1], [1, 1]])
+            >>> report = Evaluator(2).update(guess, truth, ids=["a", "b", "c"]).compute()
+            >>> {name: part.pixel_accuracy for name, part in report.by_group({"a": "day", "b": "night", "c": "day"}).items()}
+            {'day': 1.0, 'night': 0.5}
+        """
+        names = group_labels(self.per_image, groups)
+        rows = {name: [row for row, own in enumerate(names) if own == name] for name in sorted(set(names))}
+        return {name: self.select(chosen) for name, chosen in rows.items()}
+
+    def worst(self, number: int = 10, figure: str | None = None) -> list[tuple[str, float]]:
+        """Return the images in which a figure is worst, the worst first, with its values.
+
+        Args:
+            number: of images.
+            figure: any name of :attr:`figures`, or a class figure; default: the mean IoU of the classes of the image, in
+                a binary task the IoU of the foreground.
+
+        Example:
+            >>> from segcrit.evaluation import Evaluator
+            >>> truth, guess = np.array([[0, 1], [0, 1]]), np.array([[0, 1], [1, 1]])
+            >>> Evaluator(2).update(guess, truth, ids=["a", "b"]).compute().worst(1)
+            [('b', 0.25)]
+        """
+        name = figure or ("image_foreground_iou" if self.task == "binary" else "image_miou")
+        counts = self.per_image
+        found = get_figure(name, counts.num_classes, self.class_names, counts)
+        if found.worst is not None:
+            values = np.array([found.of(counts.select([row])) for row in range(counts.num_images)])
+        else:
+            values = np.asarray(found.combine(found.columns_of(counts), counts.task, get_policy(counts.policy)))
+        order = np.argsort(values if found.better == "higher" else -values, kind="stable")
+        return [(counts.ids[int(row)], float(values[row])) for row in order if not math.isnan(values[row])][:number]
+
+    def merge(self, other: Report) -> Report:
+        """Return the report on the images of both, for example of two shards.
+
+        The same image with the same counts counts once. Nothing else can be joined: use :meth:`Evaluator.merge` where
+        images may come in several versions.
+
+        Raises:
+            DataError: the two were measured with other settings, one image has different counts in them, or an
+                image has no id of its own.
+        """
+        return merge_reports(self, other)
+
     def bootstrap(
         self,
         statistic: str | None = None,
@@ -251,10 +390,14 @@ class Report:
             "policy": self.policy,
             "num_images": self.num_images,
             "num_pixels": self.num_pixels,
-            "figures": {name: _plain(value) for name, value in self.figures.items()},
-            "classes": [{key: _plain(value) for key, value in row.items()} for row in self.class_rows()],
+            "figures": plain(self.figures),
+            "classes": plain(self.class_rows()),
             "confusion": self.confusion.tolist(),
             "notes": list(self.notes),
+            "measures": {
+                kind: {"options": table.measure.to_dict(), **self._result(kind).to_dict()}
+                for kind, table in self.per_image.measures.items()
+            },
         }
         if per_image:
             result["per_image"] = self.per_image.to_dict()
@@ -276,58 +419,15 @@ class Report:
             >>> Report.from_dict(report.to_dict(per_image=True)).miou
             1.0
         """
-        version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise DataError(
-                f"a report of schema version {SCHEMA_VERSION}", repr(version), "Read it with the version that wrote it."
-            )
-        missing = [key for key in ("task", "policy", "classes", "confusion", "per_image") if key not in content]
-        if missing:
-            raise DataError(
-                "a report with the counts of its images",
-                f"one without {', '.join(missing)}",
-                "Write it with report.to_dict(per_image=True).",
-            )
-        per_image = PerImage.from_dict(content["per_image"])
-        names = tuple(str(row["name"]) for row in content["classes"])
-        report = cls(
-            class_names=names,
-            task=per_image.task,
-            policy=per_image.policy,
-            confusion=np.asarray(content["confusion"], dtype=np.int64),
-            per_image=per_image,
-            notes=tuple(content.get("notes", ())),
-        )
-        report._require_agreement(content["task"], content["policy"])
-        return report
-
-    def _require_agreement(self, task: str, policy: str) -> None:
-        """Two parts of a file that was edited by hand may contradict each other."""
-        table, count = self.confusion, self.num_classes
-        shape = (count, 2, 2) if self.task == "multilabel" else (count, count)
-        agree = (self.task, self.policy) == (task, policy) and self.per_image.num_classes == count
-        if agree and table.shape == shape:
-            right = table[:, 1, 1] if self.task == "multilabel" else table.diagonal()
-            agree = bool(
-                (right == self.class_counts["tp"]).all()
-                and self.per_image.pixels.sum() == table.sum()
-                and table.min() >= 0
-            )
-        else:
-            agree = False
-        if not agree:
-            raise DataError(
-                "a report whose task, classes, confusion matrix and counts of images agree",
-                "parts that contradict each other",
-                "Write it anew with report.to_dict(per_image=True).",
-            )
+        return read_report(cls, content)
 
     def to_dataframe(self, rows: str = "classes") -> Any:
         """Return a pandas table.
 
         Args:
             rows: ``"classes"``: share, IoU, Dice, precision, recall and counts of each class; ``"images"``:
-                the pixels of each image, its mean IoU and Dice, and its IoU in each class.
+                the pixels of each image, its mean IoU and Dice, what was measured beside, and its IoU in each
+                class.
 
         Raises:
             ParameterError: another word.
@@ -344,6 +444,9 @@ class Report:
         table = {"pixels": pixels}
         for basis, columns in values.items():
             table[f"mean_{basis}"] = np.where(columns[:, 1] > 0, columns[:, 0], np.nan)
+        policy = get_policy(self.policy)
+        for name, figure in measured_figures(images).items():
+            table[name] = np.asarray(figure.combine(figure.columns_of(images), self.task, policy))
         table |= {f"iou[{name}]": images.iou[:, index] for index, name in enumerate(self.class_names)}
         return pandas.DataFrame(table, index=pandas.Index(images.ids, name="id"))
 
@@ -370,7 +473,3 @@ class Report:
 
     def __str__(self) -> str:
         return as_text(self)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value

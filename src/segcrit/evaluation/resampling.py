@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from segcrit.errors import DataError
-from segcrit.evaluation.figures import Figure, columns_of
+from segcrit.evaluation.figures import Figure
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import Floats, Integers
+from segcrit.evaluation.worst import worst_mean, worst_mean_swapped
 
-__all__ = ["Groups", "draw", "permutation_tests", "units"]
+__all__ = ["Groups", "draw", "group_labels", "permutation_tests", "units"]
 
 Groups = Mapping[str, Hashable] | Sequence[Hashable] | npt.NDArray[Any]
 
@@ -29,6 +30,17 @@ def units(counts: PerImage, groups: Groups | None) -> tuple[Integers, int]:
         rank = np.empty(counts.num_images, dtype=np.int64)
         rank[np.argsort(np.asarray(counts.ids, dtype=np.str_), kind="stable")] = np.arange(counts.num_images)
         return rank, counts.num_images
+    labels = group_labels(counts, groups)
+    names, unit = np.unique(np.asarray(labels, dtype=np.str_), return_inverse=True)
+    return unit.astype(np.int64), len(names)
+
+
+def group_labels(counts: PerImage, groups: Groups) -> list[str]:
+    """The group of each image as text.
+
+    Raises:
+        DataError: an image has none.
+    """
     if isinstance(groups, Mapping):
         missing = [image for image in counts.ids if image not in groups]
         if missing:
@@ -42,12 +54,11 @@ def units(counts: PerImage, groups: Groups | None) -> tuple[Integers, int]:
                 f"{len(labels)} groups",
                 "Give one label an image.",
             )
-    names, unit = np.unique(np.asarray([str(label) for label in labels], dtype=np.str_), return_inverse=True)
-    return unit.astype(np.int64), len(names)
+    return [str(label) for label in labels]
 
 
-def _unit_columns(counts: PerImage, basis: str, unit: Integers, number: int) -> Floats:
-    columns = columns_of(counts, basis)
+def _unit_columns(counts: PerImage, figure: Figure, unit: Integers, number: int) -> Floats:
+    columns = figure.columns_of(counts)
     result = np.zeros((number, columns.shape[1]))
     np.add.at(result, unit, columns)
     return result
@@ -70,8 +81,17 @@ def draw(
     if number == 0:
         return result
     task, policy = models[0].task, get_policy(models[0].policy)
-    bases = list(dict.fromkeys(figure.basis for figure in figures))
-    columns = [[_unit_columns(counts, basis, unit, number) for basis in bases] for counts in models]
+    # Figures of one basis share their columns.
+    bases = {figure.basis: figure for figure in figures if figure.worst is None}
+    columns = [
+        {basis: _unit_columns(counts, figure, unit, number) for basis, figure in bases.items()} for counts in models
+    ]
+    worst = {
+        (place, model): figure.columns_of(counts)
+        for place, figure in enumerate(figures)
+        if figure.worst is not None
+        for model, counts in enumerate(models)
+    }
     generator = np.random.default_rng([seed, 0])
     step = _block_rows(number)
     for start in range(0, resamples, step):
@@ -80,10 +100,14 @@ def draw(
         drawn += np.arange(rows)[:, None] * number
         # How often each unit was drawn: one multinomial sample a row, far cheaper than sampling it as such.
         weights = np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number).astype(np.float64)
+        block = result[start : start + rows]
         for model, tables in enumerate(columns):
-            sums = {basis: weights @ table for basis, table in zip(bases, tables, strict=True)}
+            sums = {basis: weights @ table for basis, table in tables.items()}
             for place, figure in enumerate(figures):
-                result[start : start + rows, place, model] = figure.combine(sums[figure.basis], task, policy)
+                if figure.worst is None:
+                    block[:, place, model] = figure.combine(sums[figure.basis], task, policy)
+                else:
+                    block[:, place, model] = worst_mean(worst[place, model], weights[:, unit], figure.worst, policy)
     return result
 
 
@@ -99,12 +123,9 @@ def permutation_tests(
     """Two-sided p-values of the pairs by swapping the two models unit by unit."""
     if number == 0:
         return [1.0] * len(places)
-    task, policy = models[0].task, get_policy(models[0].policy)
-    columns = [_unit_columns(counts, figure.basis, unit, number) for counts in models]
-    observed = [
-        float(figure.combine(columns[left].sum(0), task, policy) - figure.combine(columns[right].sum(0), task, policy))
-        for left, right in places
-    ]
+    swapped_figures = _swapper(models, figure, unit, number)
+    nothing = np.zeros((1, number))
+    observed = [float(first[0] - second[0]) for first, second in (swapped_figures(pair, nothing) for pair in places)]
     exact = number < 63 and 2**number <= resamples
     total = 2**number if exact else resamples
     hits = np.zeros(len(places), dtype=np.int64)
@@ -117,12 +138,44 @@ def permutation_tests(
         else:
             swap = generator.integers(0, 2, size=(rows, number), dtype=np.uint8)
         swapped = swap.astype(np.float64)
-        for place, (left, right) in enumerate(places):
-            move = swapped @ (columns[right] - columns[left])
-            first = figure.combine(columns[left].sum(0) + move, task, policy)
-            second = figure.combine(columns[right].sum(0) - move, task, policy)
+        for place, pair in enumerate(places):
+            first, second = swapped_figures(pair, swapped)
             # A swap that leaves the difference as it is must count as a hit despite rounding.
-            hits[place] += int((np.abs(first - second) >= abs(observed[place]) - 1e-12).sum())
+            hits[place] += int((np.abs(first - second) >= _at_least(observed[place])).sum())
     known = ~np.isnan(observed)
     shares = hits / total if exact else (1 + hits) / (1 + total)
     return [float(share) if ok else 1.0 for share, ok in zip(shares, known, strict=True)]
+
+
+def _at_least(observed: float) -> float:
+    return abs(observed) - 1e-12 * max(1.0, abs(observed))
+
+
+Swapped = Callable[[tuple[int, int], Floats], tuple[Floats, Floats]]
+
+
+def _swapper(models: Sequence[PerImage], figure: Figure, unit: Integers, number: int) -> Swapped:
+    """A function of a pair and swaps (swaps, units): the figures of both models after each swap."""
+    task, policy = models[0].task, get_policy(models[0].policy)
+    share = figure.worst
+    if share is not None:
+        tables = [figure.columns_of(counts) for counts in models]
+
+        def sorted_anew(pair: tuple[int, int], swap: Floats) -> tuple[Floats, Floats]:
+            left, right = tables[pair[0]], tables[pair[1]]
+            images = swap[:, unit]
+            return (
+                worst_mean_swapped(left, right, images, share, policy),
+                worst_mean_swapped(right, left, images, share, policy),
+            )
+
+        return sorted_anew
+    columns = [_unit_columns(counts, figure, unit, number) for counts in models]
+
+    def summed_anew(pair: tuple[int, int], swap: Floats) -> tuple[Floats, Floats]:
+        left, right = columns[pair[0]], columns[pair[1]]
+        move = swap @ (right - left)
+        first = figure.combine(left.sum(0) + move, task, policy)
+        return first, figure.combine(right.sum(0) - move, task, policy)
+
+    return summed_anew

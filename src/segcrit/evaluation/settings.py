@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX, TASKS, Task
 from segcrit.errors import ParameterError
+from segcrit.evaluation.measure import Measure, read_measures
 from segcrit.evaluation.policy import get_policy
 
 __all__ = ["Settings", "make_settings"]
@@ -25,6 +26,7 @@ class Settings:
             (background, foreground) of a binary one.
         task, threshold, ignore_index, policy, upsample, align_corners: as in :class:`segcrit.evaluation.Evaluator`.
         class_names: one name a class.
+        measures: what is measured beside the counts, in the order of their kinds.
     """
 
     classes: int
@@ -35,6 +37,7 @@ class Settings:
     policy: str
     upsample: Upsample
     align_corners: bool
+    measures: tuple[Measure, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -43,8 +46,18 @@ class Settings:
 
     @property
     def matrix(self) -> tuple[int, ...]:
-        """Shape of the confusion counts: (C, C), or (C, 2, 2) in a multilabel task."""
-        return (self.classes, 2, 2) if self.task == "multilabel" else (self.classes, self.classes)
+        """Shape of the confusion counts: (C, C), or (C, 2, 2) in a multilabel task.
+
+        (C, C + 1) where the policy counts the ignore label as a prediction, in the last column.
+        """
+        if self.task == "multilabel":
+            return (self.classes, 2, 2)
+        return (self.classes, self.classes + (self.ignored_prediction == "miss"))
+
+    @property
+    def ignored_prediction(self) -> str:
+        """What a predicted ignore label is; see :class:`segcrit.evaluation.policy.Policy`."""
+        return "error" if self.task == "multilabel" else get_policy(self.policy).ignored_prediction
 
     @property
     def logit_threshold(self) -> float:
@@ -54,7 +67,8 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for state dictionaries and results."""
         names = ("classes", "task", "threshold", "ignore_index", "policy", "upsample", "align_corners")
-        return {name: getattr(self, name) for name in names} | {"class_names": list(self.class_names)}
+        listed = {"class_names": list(self.class_names), "measures": [entry.to_dict() for entry in self.measures]}
+        return {name: getattr(self, name) for name in names} | listed
 
 
 def make_settings(
@@ -67,6 +81,7 @@ def make_settings(
     policy: str = "segcrit",
     upsample: str | None = None,
     align_corners: bool = False,
+    measures: Iterable[Any] | str = (),
 ) -> Settings:
     """Check the arguments of an evaluator.
 
@@ -98,7 +113,7 @@ def make_settings(
             repr(upsample),
             "Use 'linear' for logits of a lower resolution than the target.",
         )
-    return Settings(
+    settings = Settings(
         classes=classes,
         task=task,
         threshold=float(threshold),
@@ -107,7 +122,11 @@ def make_settings(
         policy=get_policy(policy).name,
         upsample="linear" if upsample else None,
         align_corners=bool(align_corners),
+        measures=read_measures(measures),
     )
+    for measure in settings.measures:
+        measure.check(settings)
+    return settings
 
 
 def _check_num_classes(num_classes: int, task: Task) -> int:

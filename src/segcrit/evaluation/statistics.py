@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 
 from segcrit.errors import ParameterError
-from segcrit.evaluation.figures import evaluate, get_figure
-from segcrit.evaluation.pairing import align, check_pairs
+from segcrit.evaluation.figures import get_figure
+from segcrit.evaluation.pairing import align, check_measure, check_pairs
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.ratios import Floats
 from segcrit.evaluation.resampling import Groups, draw, permutation_tests, units
@@ -175,8 +175,8 @@ def bootstrap_many(
 ) -> dict[str, Interval]:
     """Return the intervals of several figures from the same resamples; arguments as in :func:`bootstrap`."""
     _check_settings(resamples, level)
-    figures = [get_figure(name, counts.num_classes, class_names) for name in statistics]
-    values = [evaluate(counts, name, class_names) for name in statistics]
+    figures = [get_figure(name, counts.num_classes, class_names, counts) for name in statistics]
+    values = [figure.of(counts) for figure in figures]
     unit, number = units(counts, groups)
     drawn = draw([counts], figures, unit, number, resamples, seed)[:, :, 0]
     result = {}
@@ -267,10 +267,11 @@ def compare_all(
     names = list(models)
     aligned = align(models)
     first = aligned[0]
-    figure = get_figure(statistic, first.num_classes)
+    figure = get_figure(statistic, first.num_classes, None, first)
+    check_measure(models, figure.basis.partition(":")[0])
     unit, number = units(first, groups)
     column = {name: place for place, name in enumerate(names)}
-    values = [evaluate(counts, statistic) for counts in aligned]
+    values = [figure.of(counts) for counts in aligned]
     drawn = draw(aligned, [figure], unit, number, resamples, seed)[:, 0, :]
     places = [(column[left], column[right]) for left, right in chosen]
     gaps = np.stack([drawn[:, left] - drawn[:, right] for left, right in places], axis=1)

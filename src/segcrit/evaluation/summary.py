@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from segcrit.evaluation.figures import FIGURES
+from segcrit.evaluation.figures import FIGURES, measured_figures
 
 if TYPE_CHECKING:
     from segcrit.evaluation.report import Report
@@ -50,6 +50,11 @@ def as_text(report: Report) -> str:
     lines = [f"Evaluation of {images}, {report.num_pixels:,} {kind} ({report.task}, policy {report.policy!r})", ""]
     names = summary_figures(report)
     lines += [f"{figure_label(report, name):<{_NAME_WIDTH}}{number(report.figures[name]):>8}" for name in names]
+    measured = measured_figures(report.per_image)
+    if measured:
+        wide = max(_NAME_WIDTH, *(len(figure.label) + 1 for figure in measured.values()))
+        lines.append("")
+        lines += [f"{figure.label:<{wide}}{number(report.figures[name]):>9}" for name, figure in measured.items()]
     width = min(_NAME_WIDTH, max([5, *(len(name) for name in report.class_names)]))
     lines += ["", f"{'class':<{width}}   share      IoU     Dice  precision  recall"]
     for row in report.class_rows():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from segcrit._constants import Task
+from segcrit.errors import DataError
 from segcrit.evaluation.ratios import Integers
 
 __all__ = ["CountTable"]
@@ -21,7 +23,8 @@ class CountTable:
     The counts of one image are kept apart, so that a repeated image can be removed from the total again.
 
     Attributes:
-        shape: shape of the matrix of one image: (C, C), rows truth; (C, 2, 2) in a multilabel task.
+        shape: shape of the matrix of one image: (C, C), rows truth; (C, 2, 2) in a multilabel task. (C, C + 1) where
+            the last column counts pixels without a predicted class.
         starts: int64 (images + 1,): the entries of image i are starts[i] to starts[i + 1].
         cells: int64: position of each entry in the flattened matrix, ascending within an image.
         counts: int64: number of pixels of each entry, never 0.
@@ -75,11 +78,52 @@ class CountTable:
         part = slice(int(self.starts[image]), int(self.starts[image + 1]))
         return np.stack([self.cells[part], self.counts[part]])
 
+    def select(self, images: Sequence[int] | Integers) -> CountTable:
+        """The table of these images, in this order."""
+        return CountTable.from_rows([self.row(int(image)) for image in images], self.shape)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, ready for JSON; ``from_dict`` reads them."""
+        arrays = {name: getattr(self, name).tolist() for name in ("starts", "cells", "counts")}
+        return {"shape": list(self.shape), **arrays}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> CountTable:
+        """Build the table again.
+
+        Raises:
+            DataError: a field is missing, or the parts do not fit together.
+        """
+        try:
+            shape = tuple(int(side) for side in content["shape"])
+            arrays = [np.asarray(content[name], dtype=np.int64) for name in ("starts", "cells", "counts")]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DataError(
+                "a table of counts with shape, starts, cells and counts",
+                f"another: {error}",
+                "Write it with to_dict().",
+            ) from None
+        starts, cells, counts = arrays
+        fits = starts.ndim == cells.ndim == 1 and len(starts) > 0 and cells.shape == counts.shape
+        fits = fits and starts[0] == 0 and starts[-1] == len(cells) and bool((np.diff(starts) >= 0).all())
+        if fits and len(cells):
+            fits = bool(cells.min() >= 0 and cells.max() < np.prod(shape) and counts.min() > 0)
+        if not fits:
+            raise DataError(
+                "a table of counts whose parts fit together", "parts that contradict each other", "Write it anew."
+            )
+        return cls(shape, starts, cells, counts)
+
     def total(self) -> Integers:
         """The matrix over all images."""
         result = np.zeros(int(np.prod(self.shape)), dtype=np.int64)
         np.add.at(result, self.cells, self.counts)
         return result.reshape(self.shape)
+
+    def confusion(self) -> Integers:
+        """The matrix over all images, without the column of pixels that have no predicted class."""
+        total = self.total()
+        return total[:, : self.shape[0]] if total.ndim == 2 else total
 
     def dense(self) -> Integers:
         """The matrix of every image, (images, \\*shape)."""
@@ -104,10 +148,12 @@ class CountTable:
                 chosen = kind == wanted
                 result[image[chosen], channel[chosen]] = counts[chosen]
             return tp, fp, fn, pixels
-        truth, prediction = cells // classes, cells % classes
+        columns = self.shape[1]
+        truth, prediction = cells // columns, cells % columns
         right = truth == prediction
+        invented = ~right & (prediction < classes)
         tp[image[right], truth[right]] = counts[right]
-        np.add.at(fp, (image[~right], prediction[~right]), counts[~right])
+        np.add.at(fp, (image[invented], prediction[invented]), counts[invented])
         np.add.at(fn, (image[~right], truth[~right]), counts[~right])
         pixels = np.zeros(self.images, dtype=np.int64)
         np.add.at(pixels, image, counts)

@@ -1,0 +1,76 @@
+"""A report out of the values that it was written as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from segcrit.errors import DataError
+from segcrit.evaluation.per_image import PerImage
+
+if TYPE_CHECKING:
+    from segcrit.evaluation.report import Report
+
+__all__ = ["SCHEMA_VERSION", "read_report"]
+
+SCHEMA_VERSION: Final = 2
+# Version 1 had no measures and no confusion counts of the images.
+_READABLE: Final = (1, 2)
+
+
+def read_report(kind: type[Report], content: Mapping[str, Any]) -> Report:
+    """Build a report; see :meth:`segcrit.evaluation.Report.from_dict`."""
+    version = content.get("schema_version")
+    if version not in _READABLE:
+        raise DataError(
+            f"a report of schema version {SCHEMA_VERSION} or older",
+            repr(version),
+            "Read it with the version that wrote it.",
+        )
+    missing = [key for key in ("task", "policy", "classes", "confusion", "per_image") if key not in content]
+    if missing:
+        raise DataError(
+            "a report with the counts of its images",
+            f"one without {', '.join(missing)}",
+            "Write it with report.to_dict(per_image=True).",
+        )
+    per_image = PerImage.from_dict(content["per_image"])
+    names = tuple(str(row["name"]) for row in content["classes"])
+    report = kind(
+        class_names=names,
+        task=per_image.task,
+        policy=per_image.policy,
+        confusion=np.asarray(content["confusion"], dtype=np.int64),
+        per_image=per_image,
+        notes=tuple(content.get("notes", ())),
+    )
+    _require_agreement(report, content["task"], content["policy"])
+    return report
+
+
+def _require_agreement(report: Report, task: str, policy: str) -> None:
+    """Two parts of a file that was edited by hand may contradict each other."""
+    table, count, counts = report.confusion, report.num_classes, report.per_image
+    shape = (count, 2, 2) if report.task == "multilabel" else (count, count)
+    agree = (report.task, report.policy) == (task, policy) and report.per_image.num_classes == count
+    if agree and table.shape == shape:
+        right = table[:, 1, 1] if report.task == "multilabel" else table.diagonal()
+        agree = bool(
+            (right == report.class_counts["tp"]).all() and counts.pixels.sum() >= table.sum() and table.min() >= 0
+        )
+        if counts.pairs is None:
+            agree = agree and bool(counts.pixels.sum() == table.sum())
+        else:
+            given = (counts.tp, counts.fp, counts.fn, counts.pixels)
+            agree = agree and np.array_equal(counts.pairs.confusion(), table)
+            agree = agree and all(map(np.array_equal, given, counts.pairs.class_counts(report.task)))
+    else:
+        agree = False
+    if not agree:
+        raise DataError(
+            "a report whose task, classes, confusion matrix and counts of images agree",
+            "parts that contradict each other",
+            "Write it anew with report.to_dict(per_image=True).",
+        )

@@ -1,0 +1,187 @@
+"""Each policy gives the tool's own numbers: beside the tool where it installs, beside written loops elsewhere."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segcrit.errors import LabelError, ParameterError
+from segcrit.evaluation import FIGURES, POLICIES, Evaluator, Report
+from tests.evaluation import oracle, tools
+
+WRITTEN = ["mmsegmentation", "detectron2", "cityscapes", "huggingface", "monai", "nnunet"]
+
+
+def _draw(seed: int, classes: int, images: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Skewed draws: classes that are missing from an image, from truth or prediction, or from both."""
+    generator = np.random.default_rng(seed)
+    weights = generator.dirichlet(np.full(classes, 0.25), size=(2, images))
+    truth, guess = (np.stack([generator.choice(classes, 14, p=row) for row in side]) for side in weights)
+    truth[generator.random(truth.shape) < 0.1] = 255
+    return guess, truth
+
+
+def _report(guess: np.ndarray, truth: np.ndarray, classes: int, policy: str) -> Report:
+    return Evaluator(classes, ignore_index=255, policy=policy).update(guess, truth).compute()
+
+
+@pytest.mark.parametrize("policy", WRITTEN)
+@given(seed=st.integers(0, 2**32 - 1), classes=st.integers(2, 6))
+@settings(max_examples=60)
+def test_written_tools(policy: str, seed: int, classes: int) -> None:
+    guess, truth = _draw(seed, classes)
+    matrices = [oracle.confusion(guess[i], truth[i], classes, 255) for i in range(len(guess))]
+    report = _report(guess, truth, classes, policy)
+    expected = getattr(tools, policy)(matrices)
+    assert report.tool_figures.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(report.tool_figures[name], value, rtol=1e-12, err_msg=name)
+    # The same counts under another rule, without evaluating again.
+    again = _report(guess, truth, classes, "segcrit").with_policy(policy)
+    np.testing.assert_equal(again.tool_figures, report.tool_figures)
+    np.testing.assert_equal(again.figures, report.figures)
+
+
+@pytest.mark.parametrize("policy", ["mmsegmentation", "cityscapes", "huggingface", "detectron2"])
+def test_a_predicted_ignore_label(policy: str) -> None:
+    guess = np.array([[0, 0, 255, 1, 255, 1]])
+    truth = np.array([[0, 0, 0, 1, 255, 0]])
+    matrix = [[2, 1, 1], [0, 1, 0]]
+    report = _report(guess, truth, 2, policy)
+    expected = getattr(tools, policy)([matrix])
+    for name, value in expected.items():
+        assert report.tool_figures[name] == pytest.approx(value, rel=1e-12), name
+    # class 0: tp 2, predicted 2; false negatives 2 where the pixel counts, 1 where it is left out
+    assert report.iou[0] == pytest.approx(2 / 3 if policy == "detectron2" else 2 / 4)
+    assert report.confusion.tolist() == [[2, 1], [0, 1]]
+    assert report.num_pixels == (4 if policy == "detectron2" else 5)
+    back = Report.from_dict(report.to_dict(per_image=True))
+    np.testing.assert_equal(back.figures, report.figures)
+    with pytest.raises(LabelError, match="label 255"):
+        _report(guess, truth, 2, "segcrit")
+    with pytest.raises(LabelError, match="label 2"):
+        _report(np.where(guess == 255, 2, guess), truth, 2, policy)
+
+
+def test_nan_logits_are_no_ignored_prediction() -> None:
+    logits = torch.zeros(1, 2, 3)
+    logits[0, :, 1] = math.nan
+    from segcrit.errors import DataError
+
+    with pytest.raises(DataError, match="NaN at 1 pixel"):
+        Evaluator(2, ignore_index=255, policy="mmsegmentation").update(logits, torch.zeros(1, 3, dtype=torch.int64))
+
+
+def test_logits_and_labels_agree_under_a_policy_with_a_column_more() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 4, 9, 7, generator=generator)
+    truth = torch.randint(0, 4, (2, 9, 7), generator=generator)
+    one = Evaluator(4, policy="cityscapes").update(logits, truth).compute()
+    two = Evaluator(4, policy="cityscapes").update(logits.argmax(1), truth).compute()
+    assert np.array_equal(one.confusion, two.confusion)
+    assert np.array_equal(one.confusion, Evaluator(4).update(logits, truth).compute().confusion)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_torchmetrics(seed: int) -> None:
+    classification = pytest.importorskip("torchmetrics.classification", reason="torchmetrics is not installed")
+    classes = 5
+    guess, truth = _draw(seed, classes)
+    report = _report(guess, truth, classes, "torchmetrics")
+    given = (torch.from_numpy(guess), torch.from_numpy(truth))
+    for name, value in report.tool_figures.items():
+        word, _, options = name.partition("(average='")
+        kind = getattr(classification, word)
+        average = {} if word == "MulticlassCohenKappa" else {"average": options.removesuffix("')") or "macro"}
+        expected = float(kind(classes, ignore_index=255, **average)(*given))
+        assert value == pytest.approx(expected, abs=1e-6), name
+    # The values of single classes, in which an absent class shows 0.
+    for word, values in (
+        ("MulticlassJaccardIndex", report.iou),
+        ("MulticlassF1Score", report.dice),
+        ("MulticlassPrecision", report.precision),
+        ("MulticlassRecall", report.recall),
+    ):
+        expected = getattr(classification, word)(classes, average=None, ignore_index=255)(*given)
+        np.testing.assert_allclose(values, expected.numpy(), atol=1e-6, err_msg=word)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_monai(seed: int) -> None:
+    metrics = pytest.importorskip("monai.metrics", reason="MONAI is not installed")
+    classes = 4
+    guess, truth = _draw(seed, classes, images=4)
+    truth = np.where(truth == 255, 0, truth)  # MONAI knows no ignore label
+    report = _report(guess, truth, classes, "monai")
+    hot = [
+        torch.nn.functional.one_hot(torch.from_numpy(values), classes).movedim(-1, 1).float()
+        for values in (guess, truth)
+    ]
+    for name, kind in (("DiceMetric", metrics.DiceMetric), ("MeanIoU", metrics.MeanIoU)):
+        metric = kind(include_background=True, reduction="mean")
+        metric(*hot)
+        assert report.tool_figures[name] == pytest.approx(float(metric.aggregate()), abs=1e-6), name
+    metric = metrics.DiceMetric(include_background=True, reduction="mean_batch")
+    metric(*hot)
+    known = report.per_image.dice
+    means = [oracle.mean(known[:, index].tolist()) for index in range(classes)]
+    np.testing.assert_allclose(np.nan_to_num(means), metric.aggregate().numpy(), atol=1e-6)
+
+
+def test_five_answers_to_one_confusion_matrix() -> None:
+    """Class 2 is only predicted, class 3 is nowhere."""
+    guess, truth = np.array([[0, 0, 1, 2]]), np.array([[0, 0, 1, 1]])
+    values = {policy: _report(guess, truth, 4, policy).miou for policy in POLICIES}
+    # IoU: 1, 1/2, 0 (only predicted), undefined (absent)
+    assert values["segcrit"] == values["mmsegmentation"] == values["cityscapes"] == values["torchmetrics"] == 0.5
+    assert values["detectron2"] == values["monai"] == 0.75
+    assert math.isnan(values["nnunet"])
+
+
+def test_mmsegmentation_drops_the_worst_class_from_its_fscore() -> None:
+    """A class that is never right: Dice 0, but 0/0 as harmonic mean of precision 0 and recall 0."""
+    guess, truth = np.array([[0, 0, 0, 0, 1]]), np.array([[0, 0, 1, 1, 0]])
+    matrix = oracle.confusion(guess, truth, 2, 255)
+    report = _report(guess, truth, 2, "mmsegmentation")
+    assert report.dice[1] == 0
+    assert report.tool_figures["mDice"] == pytest.approx((2 * 2 / 7) / 2)
+    assert tools.mmsegmentation_fscore([matrix]) == pytest.approx(2 * 2 / 7)
+    assert "mFscore" in POLICIES["mmsegmentation"].note
+
+
+def test_shown_values_and_mean_of_torchmetrics() -> None:
+    report = _report(np.array([[0, 1]]), np.array([[0, 1]]), 3, "torchmetrics")
+    assert report.iou.tolist() == [1, 1, 0]
+    assert report.miou == 1
+
+
+def test_policies_are_complete_and_say_their_difference() -> None:
+    for policy in POLICIES.values():
+        assert policy.note.count("\n") == 0
+        assert policy.note.endswith(".")
+        assert set(policy.figures.values()) <= set(FIGURES)
+    with pytest.raises(ParameterError, match="'cityscapes'"):
+        Evaluator(2, policy="coco")
+
+
+def test_evaluators_of_two_policies_do_not_merge() -> None:
+    with pytest.raises(ParameterError, match="policy='monai'"):
+        Evaluator(2).merge(Evaluator(2, policy="monai"))
+
+
+def test_merging_and_states_with_a_column_more(tmp_path: Any) -> None:
+    guess = np.array([[0, 255, 1], [1, 1, 255], [0, 0, 0]])
+    truth = np.array([[0, 0, 1], [0, 1, 255], [0, 1, 1]])
+    options: dict[str, Any] = {"ignore_index": 255, "policy": "cityscapes"}
+    whole = Evaluator(2, **options).update(guess, truth, ["a", "b", "c"])
+    part = Evaluator(2, **options).update(guess[2:], truth[2:], ["c"])
+    part.merge(Evaluator(2, **options).update(guess[:2], truth[:2], ["a", "b"]))
+    assert np.array_equal(part.compute().confusion, whole.compute().confusion)
+    loaded = Evaluator(2, **options).load_state_dict(whole.state_dict())
+    np.testing.assert_equal(loaded.compute().figures, whole.compute().figures)
