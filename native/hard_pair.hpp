@@ -15,7 +15,8 @@ class HardPair {
   explicit HardPair(const segcrit_job& j) : job(j) {
     regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q)) != 0;
     const bool views = job.background || job.foreground_only || job.ignore_index == 0 || job.ignore_index == 1;
-    const bool more = job.errors || job.confusion || job.maps || job.map_gradient;
+    // Where normalizers are kept, they are those of every pixel.
+    const bool more = job.errors || job.confusion || job.maps || job.map_gradient || job.normalizers;
     common = job.classes == 2 && job.target_form == SEGCRIT_LABELS && !job.pixel_weight && job.target_pixel_stride == 1 && !views && !more &&
              job.losses <= 1;
     if (job.losses != 1) return;
@@ -25,8 +26,7 @@ class HardPair {
     common = common && job.gamma[0] == 0.0 && job.smoothing[0] == 0.0 && of_label[0] != T(0) && of_label[1] != T(0);
   }
 
-  // Reads the labels; false where the block needs the general way, which is the same forward and backward: no normalizers are
-  // kept for a block that is taken here.
+  // Reads the labels; false where the block needs the general way.
   bool read(const Span& span) {
     if (!common || span.count < BLOCK) return false;
     bool good = false;

@@ -144,11 +144,27 @@ class SoftmaxBlock {
     for (int b = 0; b < span.count; ++b) { first[b] = maximum[b]; second[b] = total[b]; }
   }
 
-  // Backward: the maxima and sums of the forward pass.
+  // Backward: the maxima and sums of the forward pass, or computed again where none were kept. After locate().
   void recall(const Span& span) {
+    if (!job.normalizers) {
+      compute_again();
+      return;
+    }
     const T *first = normalizer(span), *second = first + job.images * job.pixels;
     for (int b = 0; b < span.count; ++b) { maximum[b] = first[b]; total[b] = second[b]; }
     for (int b = span.count; b < BLOCK; ++b) { maximum[b] = 0; total[b] = 1; }
+    for (int b = 0; b < BLOCK; ++b) inverse[b] = T(1) / total[b];
+  }
+
+  void compute_again() {
+    for (int b = 0; b < BLOCK; ++b) { maximum[b] = -static_cast<T>(INFINITY); total[b] = 0; }
+    for (int c = 0; c < classes; ++c)
+      for (int b = 0; b < BLOCK; ++b) {
+        const T z = logit(c, b);
+        maximum[b] = z > maximum[b] ? z : maximum[b];
+      }
+    for (int c = 0; c < classes; ++c)
+      for (int b = 0; b < BLOCK; ++b) total[b] += exp_negative(logit(c, b) - maximum[b]);
     for (int b = 0; b < BLOCK; ++b) inverse[b] = T(1) / total[b];
   }
 

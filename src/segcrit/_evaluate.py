@@ -18,7 +18,7 @@ from segcrit._masking import View, read_labels, read_target, read_weight, refuse
 from segcrit.engines.interpolation import interpolate
 from segcrit.engines.operators import sweep
 from segcrit.engines.reference import select, transform_logits
-from segcrit.engines.request import call_suffix
+from segcrit.engines.request import call_suffix, keeps_normalizers
 from segcrit.errors import ParameterError
 from segcrit.formulas.pixel import PixelFormula
 from segcrit.formulas.quotient import quotient
@@ -148,7 +148,7 @@ def measure(
         check=check,
         upsample=batch.upsample,
         align_corners=batch.align_corners,
-        save=torch.is_grad_enabled() and batch.logits.requires_grad,
+        save=torch.is_grad_enabled() and batch.logits.requires_grad and keeps_normalizers(batch.logits, batch.upsample),
         backend=backend,
     )
     bias = _bias(group, batch, lookup)

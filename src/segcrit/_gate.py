@@ -7,6 +7,7 @@ finite) are looked at by the engine while it reads them, unless ``check`` is off
 from __future__ import annotations
 
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +101,14 @@ def _shape(tensor: Tensor) -> str:
 
 def check_tensor(name: str, value: Any) -> None:
     """Raise DtypeError for what is no tensor."""
-    if not isinstance(value, Tensor):
-        raise DtypeError(f"{name} as a torch.Tensor", describe_value(value), "Convert with torch.as_tensor(...).")
+    if isinstance(value, Tensor):
+        return
+    advice = "Convert with torch.as_tensor(...)."
+    if isinstance(value, Mapping):
+        # What torchvision's and other model collections' networks return.
+        keys = ", ".join(f"[{key!r}]" for key in list(value)[:4])
+        advice = f"Pass the entry that holds them: {keys}." if keys else "Pass the entry that holds them."
+    raise DtypeError(f"{name} as a torch.Tensor", describe_value(value), advice)
 
 
 def _check_dense(name: str, tensor: Tensor) -> None:

@@ -191,7 +191,8 @@ class Criterion(nn.Module):
         first = levels[0]
         if self.statistics:
             self.last_confusion = first.measured[-1 if self._needs_confusion_group() else self._plain()].confusion
-        result = total.to(compute_dtype(first.batch.logits.dtype))
+        # A copy: who divides the loss in place does not mean last_terms.
+        result = total.to(compute_dtype(first.batch.logits.dtype), copy=True)
         if isinstance(logits, (list, tuple)):
             # Levels of weight 0 stay in the graph with a zero gradient, so that DDP finds every parameter used.
             for level in logits:

@@ -112,10 +112,11 @@ def _resolve(loss: Loss, task: Task) -> Loss:
     others = {"ce": "bce", "bce": "ce", "lovasz_hinge": "lovasz"}
     right = others.get(loss.name)
     offers = [row.name for row in list_losses() if row.family == loss.family and task in row.tasks]
+    advice = f"Use {right!r} here" if right in offers else f"Use one of: {', '.join(offers)}"
     raise ParameterError(
         f"a loss for task={task!r}",
         f"{loss.name!r}, which is for {' and '.join(map(repr, loss.tasks))}",
-        f"Use {right!r} here." if right in offers else f"Use one of: {', '.join(offers)}.",
+        f"{advice}, or give the task: {' or '.join(f'task={name!r}' for name in loss.tasks)}.",
     )
 
 

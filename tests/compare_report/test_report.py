@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segcrit import evaluation
 from segcrit.comparison import report
 from segcrit.comparison.records import ComputedWord, Results
 from segcrit.comparison.report import from_run, render_report
@@ -211,7 +212,7 @@ def test_the_table_says_where_the_interval_does_not_decide(run: Run) -> None:
     pairs = [pair for pair in verdict.pairs if pair.first == verdict.best]
     if not pairs:
         return
-    text = " ".join(section.text.split())
+    text = " ".join(section.text.replace("\u00a0", " ").split())
     assert "a loss is told apart from the first where that interval leaves out 0" in text
     assert ("and a permutation test agrees (p ≤ 0.05" in text) is (verdict.seeds == 1)
     cells = [row[3] for row in table_rows(section.find("table")[0])[2 : 2 + len(pairs)]]
@@ -542,6 +543,23 @@ def test_results_of_other_metrics_lead_the_table(tmp_path: Path) -> None:
     _, page = _make(tmp_path, replace(results, run=replace(results.run, metric="image_dice")))
     assert table_rows(_section(page, "losses").find("table")[0])[0][1] == "per-image Dice"
     assert "per-image Dice" in _section(page, "validation").text
+
+
+def _rule(style: str, selector: str) -> str:
+    return re.findall(rf"^{re.escape(selector)} {{\n(.*?)^}}", style, flags=re.MULTILINE | re.DOTALL)[0]
+
+
+def test_a_table_that_scrolls_shows_it() -> None:
+    """A shadow that stays at the edge, and a cover of it that scrolls with the end of the table; alike in all reports."""
+    sheets = [
+        (Path(package.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+        for package in (report, evaluation)
+    ]
+    boxes = [_rule(sheet, ".box") for sheet in sheets]
+    assert boxes[0] == boxes[1]
+    cover, shadow = (boxes[0].index(word) for word in (" local", " scroll"))
+    assert cover < shadow  # what is listed first lies on top
+    assert all(len(re.findall(r"--shadow: ", sheet)) == 2 for sheet in sheets)  # light and dark
 
 
 def _luminance(color: str) -> float:

@@ -123,13 +123,27 @@ def test_an_interval_that_the_test_does_not_confirm_is_explained() -> None:
     assert "may be chance" in verdict.headline
     assert "which a permutation test does not confirm, p = 0.094" in verdict.headline
     assert _sentence(verdict, "With 6 test images and 3 pairs of losses not even a loss that wins on every test image")
+    # A size that could be told apart would contradict that.
+    assert math.isnan(verdict.resolution)
+    assert not any(text.startswith("The smallest difference") for text in verdict.sentences)
     # Who is named with an interval says it there, everybody else in a sentence of their own.
     four = judge(_results({"dice": 50, "focal": 150, "jaccard": 200, "ce": 250}, images=6))
     assert _sentence(four, "Not told apart either, although the interval leaves out 0: `jaccard` (p = ")
     enough = judge(_results({"dice": 50, "focal": 150, "ce": 250}, images=8))
     assert enough.kind == "leader"
+    assert enough.resolution > 0
     assert not any(pair.unconfirmed for pair in enough.pairs)
     assert not any("not even a loss" in text or "Not told apart" in text for text in enough.sentences)
+
+
+def test_many_losses_do_not_put_every_difference_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The correction for 120 pairs takes more permutations than the time that a slow comparison is given."""
+    monkeypatch.setattr("segcrit.comparison.ranking._SECONDS", 0.0)
+    levels = {f"focal(gamma={k})": 40 + 25 * k for k in range(16)}
+    ranking = rank(_results(levels, images=150, spread=3.0))
+    assert len(ranking.pairs) == 120
+    assert 120 / (1 + ranking.resamples) < 0.05
+    assert all(pair.distinguishable for pair in ranking.pairs[:15])
 
 
 @pytest.mark.parametrize("images", [1, 2, 5])

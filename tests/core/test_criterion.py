@@ -321,3 +321,33 @@ def test_weights_move_to_a_device_without_float64() -> None:
     assert len(list(moved.buffers())) > 0
     logits, target = torch.randn(1, 3, 4, 4), torch.randint(3, (1, 4, 4))
     assert torch.allclose(moved(logits, target), segcrit.Criterion("ce(class_weight=[1, 2, 3]) + dice")(logits, target))
+
+
+def test_the_loss_may_be_changed_in_place_without_changing_last_terms():
+    module = segcrit.Criterion("ce")
+    logits, target = torch.randn(1, 3, 4, 4, dtype=torch.float64, requires_grad=True), torch.randint(0, 3, (1, 4, 4))
+    loss = module(logits, target)
+    before = float(module.last_terms["ce"])
+    loss /= 4
+    assert float(module.last_terms["ce"]) == before
+
+
+@pytest.mark.parametrize("text", ["ce", "ce + dice", "lovasz"])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_transforms_of_torch_func(text, classes):
+    module = segcrit.Criterion(text)
+    logits, target = torch.randn(2, classes, 8, 8, requires_grad=True), torch.randint(0, classes, (2, 8, 8))
+    (expected,) = torch.autograd.grad(module(logits, target), logits)
+    torch.testing.assert_close(torch.func.grad(lambda z: module(z, target))(logits.detach()), expected)
+    value, backward = torch.func.vjp(lambda z: module(z, target), logits.detach())
+    torch.testing.assert_close(backward(torch.ones_like(value))[0], expected)
+
+
+def test_sorting_without_positives_steps_once():
+    """The largest error alone, however small the weights of the first pixels are."""
+    logits, target = torch.tensor([[[3.0, 2.0, 1.0, 0.0]]]), torch.zeros(1, 4).long()
+    for first in (1e-20, 1e-300, 0.0, 1.0):
+        weight = torch.tensor([[first, 1.0, 1.0, 1.0]], dtype=torch.float64).float()
+        exact = segcrit.Criterion("lovasz(exact=True)", task="binary")(logits, target, weight)
+        # 1 + z of the first pixel that counts: float32 has no 1e-300.
+        assert float(exact) == (4.0 if float(weight[0, 0]) > 0 else 3.0)

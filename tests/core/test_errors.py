@@ -453,3 +453,13 @@ def test_error_pickles():
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is errors.LabelError
     assert str(again) == "expected a, got b. C."
+
+
+def test_an_output_in_a_dictionary_is_named():
+    with pytest.raises(TypeError, match=r"Pass the entry that holds them: \['out'\], \['aux'\]"):
+        segcrit.Criterion("ce")({"out": torch.zeros(1, 3, 2), "aux": None}, torch.zeros(1, 2).long())
+
+
+def test_a_loss_of_another_task_names_the_task():
+    with pytest.raises(ValueError, match=r"Use 'ce' here, or give the task: .*task='binary'"):
+        segcrit.Criterion("bce")

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import segcrit
+from segcrit.engines import operators
 
 from .cases import CASES, criterion
 from .problems import fractions, mask_of, positive_weights, problem
@@ -130,4 +131,18 @@ def test_the_operators_keep_torchs_rules(upsample):
     )
     logits = (p.logits[:, :, ::2, ::2] if upsample else p.logits).clone().requires_grad_()
     coefficients = torch.ones(0, 2, 4)
-    torch.library.opcheck(torch.ops.segcrit.sweep.default, (logits, p.target, None, coefficients, None, text))
+    torch.library.opcheck(operators._sweep, (logits, p.target, None, coefficients, None, text))
+
+
+@pytest.mark.parametrize("save", [True, False])
+def test_two_classes_keep_torchs_rules(save):
+    """Their pixels have a kernel of their own, which keeps no normalizers: what is delivered is the same at every call."""
+    from segcrit.engines.request import PixelRequest, Request, call_suffix
+
+    generator = torch.Generator().manual_seed(147)
+    logits = torch.randn(2, 2, 64, 64, generator=generator).requires_grad_()
+    target = torch.randint(2, (2, 64, 64), generator=generator)
+    request = Request(task="multiclass", pixel=(PixelRequest("cross_entropy"),), fields=("T", "V"))
+    flags = {"confusion": False, "maps": False, "check": True, "upsample": False, "align_corners": False}
+    text = request.encode() + call_suffix("index", -100, **flags, save=save, backend="auto")
+    torch.library.opcheck(operators._sweep, (logits, target, None, torch.ones(1, 2, 2), None, text))

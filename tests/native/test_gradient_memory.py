@@ -104,6 +104,14 @@ def test_the_memory_can_be_given_back_at_once(monkeypatch):
     assert not gradient_memory._free
 
 
+def test_what_the_storage_cannot_do():
+    """As the documentation says."""
+    logits, _ = _gradient()
+    with pytest.raises(RuntimeError, match="not resizable"):
+        logits.grad.resize_(1, 9, 512, 512)
+    assert logits.grad.clone().resize_(1, 9, 512, 512).shape[1] == 9
+
+
 def test_threads_do_not_share_memory():
     failures = []
 

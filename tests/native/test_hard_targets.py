@@ -162,3 +162,23 @@ def test_gradients_that_are_written_past_the_caches(threads):
             agree(both(text, task, logits, target), 5e-6)
     finally:
         torch.set_num_threads(before)
+
+
+def test_another_layout_at_the_backward_pass():
+    """Saved tensors may come back with other strides: the backward pass need not take what the forward pass took."""
+    random = torch.Generator().manual_seed(9)
+    target = torch.randint(2, (2, 64, 64), generator=random)
+    plain = torch.randn(2, 2, 64, 64, generator=random).requires_grad_()
+    criterion = segcrit.Criterion("ce + dice")
+    criterion(plain, target).backward()
+    other = plain.detach().clone().requires_grad_()
+
+    def strided(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.ndim == 4:
+            return tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.repeat_interleave(2, -1)[..., ::2] if tensor.shape == target.shape else tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, strided):
+        loss = criterion(other, target)
+    loss.backward()
+    torch.testing.assert_close(other.grad, plain.grad, rtol=1e-5, atol=1e-9)

@@ -248,6 +248,8 @@ class _PanelRun:
         self._progress.stage(f"{self._title}: compiling", len(rows))
         for index in rows:
             contender, problem = self._plan.entries[index].contender, self._plan.entries[index].problem
+            if contender.is_compiled:
+                self._progress.at(contender.kind)
             if problem not in made:
                 made[problem] = problem.make()
             tensors = made[problem]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -278,7 +279,7 @@ def _print_results(results: Results, folder: Path) -> None:
             shown = [status, *("-" for _ in others)]
         else:
             shown = [f"{getattr(figures, name):.3f}" for name in (metric, *others)]
-        times = ["-", "-"] if cost is None else [f"{1000 * cost.step_seconds:.0f}", f"{100 * cost.loss_share:.0f}"]
+        times = ["-", "-"] if cost is None else [f"{1000 * cost.step_seconds:.0f}", _percent(cost.loss_share)]
         seconds = sum(seed.training_seconds for seed in loss.seeds)
         rows.append([loss.name, *shown, *times, f"{seconds:.0f} s"])
     if results.baseline is not None:
@@ -300,6 +301,11 @@ def _print_results(results: Results, folder: Path) -> None:
     print(folder / REPORT_FILE)
 
 
+def _percent(share: float) -> str:
+    # Runs of a few steps have no time of the loss by itself.
+    return "-" if math.isnan(share) else f"{100 * share:.0f}"
+
+
 def _print_estimate(estimate: CostEstimate, request: Request) -> None:
     from segcrit.comparison.progress import duration
 
@@ -310,7 +316,7 @@ def _print_estimate(estimate: CostEstimate, request: Request) -> None:
             [
                 name,
                 f"{1000 * measured.step_seconds:.0f}",
-                f"{100 * measured.loss_share:.0f}",
+                _percent(measured.loss_share),
                 f"{measured.peak_memory / 2**30:.2f}",
                 duration(one),
             ]

@@ -69,7 +69,7 @@ class Verdict(Record):
     pairs: tuple[PairComparison, ...]  # every pair, in the order of the standings
     reference: str  # the loss that class changes are counted from
     changes: tuple[ClassChange, ...]
-    resolution: float  # smallest difference that this run could have told apart, NaN if unknown
+    resolution: float  # smallest difference that this run could have told apart, NaN if unknown or out of reach
     images: int  # test images
     groups: int  # groups that were resampled as wholes, 0 where images were
     seeds: int  # smallest number of tested seeds of a loss that was tested

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segcrit.comparison.ranking import LEVEL, SMALLEST_SAMPLE, Ranking, seeds_with_figures
+from segcrit.comparison.ranking import LEVEL, SMALLEST_SAMPLE, Ranking, seeds_with_figures, smallest_p_value
 from segcrit.comparison.records import METRICS, Figures, MetricName, Results
 from segcrit.comparison.wording import counted, listed, number
 
@@ -79,13 +79,13 @@ def _out_of_reach(results: Results, ranking: Ranking) -> str:
     """A permutation test of few images has a smallest p-value, which the correction for many pairs multiplies."""
     if max((len(s.seed_values) for s in ranking.standings), default=0) > 1 or ranking.units < SMALLEST_SAMPLE:
         return ""
-    smallest = len(ranking.pairs) * 2 / 2**ranking.units
+    smallest = smallest_p_value(len(ranking.pairs), ranking.units)
     if smallest <= 1 - LEVEL:
         return ""
     unit = "group" if results.data.groups else "test image"
     return (
         f"With {counted(ranking.units, unit)} and {counted(len(ranking.pairs), 'pair')} of losses not even a loss that "
-        f"wins on every {unit} can be told apart: its p would be {number(min(1.0, smallest))}, and 0.05 is needed. More "
+        f"wins on every {unit} can be told apart: its p would be {number(smallest)}, and 0.05 is needed. More "
         "test images or fewer losses help."
     )
 

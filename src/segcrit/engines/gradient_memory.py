@@ -3,7 +3,8 @@
 Allocators give blocks of many megabytes back to the operating system, which clears new ones page by page when they are first
 touched. That takes as long as the whole backward pass (docs/performance.md). So a block whose gradient is gone is kept, and
 the system is told (``MADV_FREE``) that it may take the pages whenever it needs memory: they count as memory of the process
-until then, but nothing runs out of memory because of them.
+until then, but nothing runs out of memory because of them. Such a gradient is an ordinary tensor, but for its storage, which
+PyTorch cannot resize.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def _give_back(block: _Block) -> None:
         # A kernel that does not know the advice would never get the pages back.
         return
     _free.append(block)
-    if len(_free) > _BLOCKS:
-        _take(_free[0])
+    for oldest in _free[:-_BLOCKS]:
+        _take(oldest)
 
 
 def _take(block: _Block) -> bool:

@@ -17,7 +17,7 @@ from segcrit.engines import reference
 from segcrit.engines.gradient_memory import new_gradient
 from segcrit.engines.native_library import ELEMENT_TYPES, Job, describe, flat, load, place_logits, threads
 from segcrit.engines.reference import Sweep
-from segcrit.engines.request import PixelRequest, Request, Shapes, spatial_size
+from segcrit.engines.request import PixelRequest, Request, Shapes, keeps_normalizers, spatial_size
 from segcrit.formulas.region import FIELDS
 
 __all__ = ["backward", "describe", "forward", "is_supported"]
@@ -49,6 +49,11 @@ def is_supported(sweep: Sweep, request: Request) -> bool:
 def _gamma(item: PixelRequest) -> float:
     """Cross-entropy is the focal pair with exponent 0."""
     return dict(item.scalars).get("gamma", 0.0)
+
+
+def _computes_again(sweep: Sweep, request: Request) -> bool:
+    """Whether the backward pass needs nothing of the forward pass."""
+    return request.sigmoid or not keeps_normalizers(sweep.logits, request.upsample)
 
 
 def _form(request: Request) -> int:
@@ -170,8 +175,11 @@ def backward(
     """See ``reference.backward``."""
     library, _ = load()
     gradients = (pixel_gradient, table_gradient, moment_gradient, map_gradient)
-    needed = request.sigmoid or normalizers.numel() > 0
-    if library is None or not needed or not is_supported(sweep, request):
+    if (
+        library is None
+        or not (normalizers.numel() or _computes_again(sweep, request))
+        or not is_supported(sweep, request)
+    ):
         return reference.backward(sweep, request, normalizers, *gradients)
     gradient = new_gradient(sweep.logits)
     if request.bins_per_image and len(sweep.logits) > 1:

@@ -158,6 +158,8 @@ def _differentiate_with(
         logits.new_zeros(shape, dtype=table_dtype(logits.device)) if gradient is None else gradient
         for gradient, shape in zip(given, ctx.shapes, strict=True)
     ]
+    if map_gradient is not None and not map_gradient.numel():
+        map_gradient = None  # traces make zeros of the maps that nobody asked for
     gradient = step(
         logits,
         target,
@@ -212,6 +214,34 @@ class _EagerSweepBackward(torch.autograd.Function):
     backward = staticmethod(_refuse)
 
 
+class _TransformedSweep(torch.autograd.Function):
+    """The same for ``torch.func``, whose transforms ask for ``setup_context``."""
+
+    forward = staticmethod(_compute)
+    setup_context = staticmethod(_save)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return _differentiate_with(_TransformedSweepBackward.apply, ctx, *gradients)
+
+
+class _TransformedSweepBackward(torch.autograd.Function):
+    forward = staticmethod(_compute_gradient)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Second derivatives are refused, so that nothing is kept for them."""
+
+    backward = staticmethod(_refuse)
+
+
+def _step(logits: Tensor) -> Callable[..., Any]:
+    if torch.compiler.is_compiling() or type(logits) not in (Tensor, torch.nn.Parameter):
+        return _sweep
+    # The question of autograd.Function.apply.
+    return _TransformedSweep.apply if torch._C._are_functorch_transforms_active() else _EagerSweep.apply
+
+
 def sweep(
     logits: Tensor,
     target: Tensor,
@@ -221,9 +251,7 @@ def sweep(
     request: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One pass over the pixels; see ``engines.reference.forward`` for what comes back."""
-    traced = torch.compiler.is_compiling() or type(logits) not in (Tensor, torch.nn.Parameter)
-    step: Callable[..., Any] = _sweep if traced else _EagerSweep.apply
-    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = step(
+    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = _step(logits)(
         logits, target, pixel_weight, coefficients, logit_bias, request
     )
     return result

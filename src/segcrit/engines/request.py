@@ -17,7 +17,7 @@ from segcrit._dtypes import compute_dtype, table_dtype
 from segcrit._masking import TargetKind, View
 from segcrit.formulas.region import FIELDS
 
-__all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like", "spatial_size"]
+__all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like", "keeps_normalizers", "spatial_size"]
 
 Errors = Literal["none", "probability", "margin"]
 
@@ -133,6 +133,14 @@ def call_suffix(
     return f"|{kind},{ignore_index},{flags},{backend}"
 
 
+def keeps_normalizers(logits: torch.Tensor, upsample: bool) -> bool:
+    """Whether the normalizers of a softmax are worth keeping for the backward pass.
+
+    On the CPU, those of two classes are computed faster than they are written and read.
+    """
+    return upsample or logits.shape[1] > 2 or logits.device.type != "cpu"
+
+
 def spatial_size(logits: torch.Tensor, target: torch.Tensor) -> tuple[int, ...]:
     """Spatial size of a target (N, *S) or (N, C, *S) beside logits (N, C, *low)."""
     dimensions = logits.ndim - 2
@@ -182,6 +190,9 @@ class Shapes:
 
 def gradient_like(logits: torch.Tensor) -> torch.Tensor:
     """Uninitialised gradient of the logits: same layout for NCHW and channels-last, contiguous for any other strides."""
+    if logits.is_contiguous():
+        # One channel is contiguous in every format; the strides of this one say that its rows lie one after another.
+        return torch.empty_like(logits, memory_format=torch.contiguous_format)
     if logits.ndim == 4 and logits.is_contiguous(memory_format=torch.channels_last):
         return torch.empty_like(logits, memory_format=torch.channels_last)
     if logits.ndim == 5 and logits.is_contiguous(memory_format=torch.channels_last_3d):

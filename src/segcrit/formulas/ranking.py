@@ -118,7 +118,8 @@ def exact_loss(errors: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
         foreground = torch.where(sorted_positive, sorted_weight, 0.0)
         background = torch.where(sorted_positive, 0.0, sorted_weight)
         total = foreground.sum()
-        before = total + background.cumsum(0) - background
+        # The sum before each, not the difference to the sum with it: that would lose small weights beside large ones.
+        before = total + torch.cat((background.new_zeros(1), background.cumsum(0)))[: len(background)]
         after = before + background
         found = foreground.cumsum(0)
         # Without positives the extension is that of the largest error alone: the first negative that counts has step 1.
