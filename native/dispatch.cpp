@@ -59,6 +59,6 @@ SEGCRIT_EXPORT int32_t segcrit_forward(const segcrit_job* job) { return choice()
 SEGCRIT_EXPORT int32_t segcrit_backward(const segcrit_job* job) { return choice().execute(*job, false); }
 SEGCRIT_EXPORT int32_t segcrit_count(const segcrit_count_job* job) { return choice().count(*job); }
 SEGCRIT_EXPORT const char* segcrit_instruction_set(void) { return choice().name; }
-SEGCRIT_EXPORT int32_t segcrit_abi(void) { return 3; }
+SEGCRIT_EXPORT int32_t segcrit_abi(void) { return 4; }
 SEGCRIT_EXPORT int64_t segcrit_job_bytes(void) { return static_cast<int64_t>(sizeof(segcrit_job)); }
 SEGCRIT_EXPORT int64_t segcrit_count_job_bytes(void) { return static_cast<int64_t>(sizeof(segcrit_count_job)); }

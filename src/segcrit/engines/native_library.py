@@ -18,7 +18,7 @@ from segcrit.engines.interpolation import axis_of
 __all__ = ["ELEMENT_TYPES", "CountJob", "Job", "describe", "flat", "load", "place_logits", "threads"]
 
 # Version of the C interface, native/segcrit.h; a library of another version is not used.
-_ABI = 3
+_ABI = 4
 _NAME = "segcrit_cpu.dll" if sys.platform == "win32" else "segcrit_cpu.so"
 
 ELEMENT_TYPES = {
