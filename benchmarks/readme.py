@@ -102,8 +102,8 @@ def render(result: Result, path: str) -> str:
         (
             f"{machine['processor']}, {threads_in_words(result)}, {machine['vector_instructions']}, torch "
             f"{result.versions['torch']}, {result.date[:10]}: [{Path(path).name}]({path}). {met} of {asked} targets are met "
-            "(every row and every target: [docs/performance.md](docs/performance.md), filled in by `make docs`). `segcrit bench --shape N,C,H,W` measures your machine "
-            "and your shape."
+            "(every row and every target: [docs/performance.md](docs/performance.md), filled in by `make docs`). "
+            "`segcrit bench --shape N,C,H,W` measures your machine and your shape."
         ),
     ]
     return "\n".join(lines)
