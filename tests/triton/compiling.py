@@ -67,7 +67,8 @@ class _Driver:
         return self._target
 
     def get_current_device(self) -> int:
-        return 0
+        # Triton keeps what it has compiled by device: another architecture is another device.
+        return self._target.arch
 
     def get_current_stream(self, device: int) -> int:
         return 0
@@ -141,6 +142,8 @@ def run(
     criterion = segcrit.Criterion(
         text, task=task, upsample=None if upsample == 1 else "linear", validate="never", statistics=True
     )
+    # After construction, which asks whether the engine can run here.
+    criterion.backend = "triton"
     # Nothing is computed, so that values and shapes alone are meaningful.
     picked, operators.pick = operators.pick, lambda *_: engine
     check = type(criterion)._looks

@@ -30,7 +30,7 @@ def test_kernels_compile_and_spill_nothing(name: str) -> None:
         assert kernel.registers * 32 * kernel.warps <= 65536 // 2, "fewer than two programs fit on a multiprocessor"
 
 
-@pytest.mark.parametrize("capability", [80, 100])
+@pytest.mark.parametrize("capability", [70, 80, 100])
 def test_other_generations(capability: int) -> None:
     with compiling(capability) as found:
         run(**CASES["ce + dice, 19 classes"])

@@ -34,6 +34,14 @@ def only_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "backward", refuse)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("upsample", [None, "linear"])
+def test_the_backward_pass_finds_what_it_needs(classes: int, upsample: str | None, only_triton: None) -> None:
+    p = problem(classes=classes, dtype=torch.float32)
+    criterion = segcrit.Criterion("ce + dice", upsample=upsample)
+    assert outcome(criterion, "triton", p.logits, p.target).gradient.any()
+
+
 def test_bad_labels_are_named_where_they_are_looked_at() -> None:
     p = problem(dtype=torch.float32)
     bad = p.target.clone()
@@ -165,6 +173,29 @@ def test_every_layout_in_memory(place: int) -> None:
     assert_agree("ce + dice", logits, target, weight)
     assert_agree("ce + dice", logits, one_hot(target, 4), weight)
     assert all(torch.equal(a, b) for a, b in zip(before, (logits, target, weight), strict=True))
+
+
+@pytest.mark.parametrize("form", ["one-hot", "soft"])
+def test_classes_that_lie_further_apart_than_32_bits_count(form: str, only_triton: None) -> None:
+    p = problem(classes=4, images=1, shape=(5,), dtype=torch.float32)
+    step = (1 << 31) // 3 + 16
+    # Memory that is not touched costs nothing.
+    memory = torch.empty(3 * step + 5, dtype=torch.uint8 if form == "one-hot" else torch.float16)
+    target = memory.as_strided((1, 4, 5), (4 * step, step, 1)).copy_(one_hot(p.target, 4))
+    criterion = segcrit.Criterion("ce + dice", validate="never")
+    near, far = (outcome(criterion, "triton", p.logits, t) for t in (target.clone(), target))
+    assert torch.isfinite(near.value)
+    assert torch.equal(far.value, near.value)
+    assert torch.equal(far.gradient, near.gradient)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_weights_of_any_size_are_counted(size: float) -> None:
+    p = problem(seed=179, dtype=torch.float32)
+    weight = positive_weights(p).float()
+    plain = assert_agree("lovasz(bins=64)", p.logits, p.target, weight)
+    found = assert_agree("lovasz(bins=64)", p.logits, p.target, weight * size)
+    torch.testing.assert_close(found.value, plain.value, rtol=1e-5, atol=0)
 
 
 def test_what_the_kernels_leave_to_the_reference_engine() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import segcrit
+from segcrit.engines import reference
 from segcrit.engines.triton_engine import describe, is_interpreted
 from tests.laws.cases import CASES
 from tests.laws.problems import mask_of, positive_weights, problem
@@ -179,6 +180,43 @@ def test_more_logits_than_a_32_bit_index_reaches() -> None:
     torch.testing.assert_close(value, wanted, rtol=1e-6, atol=0)
     assert torch.equal(gradient[-1:], slope)
     assert not gradient[:-1].any()
+
+
+@pytest.mark.parametrize("form", ["one-hot", "soft"])
+def test_a_volume_whose_target_no_32_bit_index_reaches(form: str) -> None:
+    shape = (1, 33, 512, 512, 256)
+    if torch.cuda.mem_get_info()[0] < 4 * 2 * 33 * 512 * 512 * 256:
+        pytest.skip("needs 18 GB of free memory on the GPU")
+    logits = torch.empty(shape, dtype=torch.bfloat16, device="cuda").normal_().requires_grad_()
+    labels = torch.randint(33, (1, *shape[2:]), device="cuda", dtype=torch.int64)
+    target = torch.zeros(shape, device="cuda", dtype=torch.uint8 if form == "one-hot" else torch.bfloat16)
+    target.scatter_(1, labels[:, None], 1)
+    criterion = segcrit.Criterion("ce + dice")
+    results = []
+    for given in (labels, target):
+        value = criterion(logits, given)
+        (gradient,) = torch.autograd.grad(value, logits)
+        results.append((value.detach(), float(gradient.float().norm())))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_backward_pass_is_the_kernels(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "backward", lambda *_: pytest.fail("the reference engine was asked"))
+    logits = torch.randn(2, classes, 9, 9, device="cuda", requires_grad=True)
+    segcrit.Criterion("ce + dice")(logits, torch.randint(classes, (2, 9, 9), device="cuda")).backward()
+    assert logits.grad is not None
+
+
+def test_the_backward_pass_keeps_to_the_engine_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    backward = reference.backward
+    monkeypatch.setattr(reference, "backward", lambda *given: asked.append("reference") or backward(*given))
+    logits = torch.randn(2, 3, 9, 9, device="cuda", requires_grad=True)
+    with segcrit.use_backend("reference"):
+        # In a thread of autograd's own.
+        segcrit.Criterion("ce")(logits, torch.randint(3, (2, 9, 9), device="cuda")).backward()
+    assert asked == ["reference"]
 
 
 def test_interpolated_logits_need_little_memory() -> None:

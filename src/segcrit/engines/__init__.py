@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 from segcrit._registry import nearest
 from segcrit.engines import native, reference, triton_engine
 from segcrit.errors import BackendError, ParameterError
 
-__all__ = ["Backend", "backends", "check_name", "pick", "use_backend"]
+__all__ = ["Backend", "asked_for", "backends", "check_name", "keeps_normalizers", "pick", "use_backend"]
 
 _forced: ContextVar[str | None] = ContextVar("segcrit_backend", default=None)
 
@@ -70,7 +71,8 @@ def backends() -> tuple[Backend, ...]:
 def _backend(name: str) -> Backend:
     if name == "triton":
         devices = ("cuda", "cpu") if triton_engine.is_interpreted() else ("cuda",)
-        return Backend(name, triton_engine.describe()[0], devices, triton_engine.describe()[1])
+        available, reason = triton_engine.describe()
+        return Backend(name, available, devices, reason)
     if name == "cpu":
         return Backend(name, native.describe()[0], ("cpu",), native.describe()[1])
     return Backend(name, True, ("any",), "PyTorch operations tile by tile; runs wherever PyTorch does")
@@ -103,6 +105,8 @@ def check_name(name: str) -> str:
 def use_backend(name: str) -> Iterator[None]:
     """Force one engine for everything inside the ``with`` block, in this thread or task.
 
+    The backward pass of a loss that was computed inside uses the same engine, wherever it runs.
+
     Args:
         name: an engine of ``segcrit.backends()``, or ``"auto"``.
 
@@ -121,6 +125,34 @@ def use_backend(name: str) -> Iterator[None]:
         yield
     finally:
         _forced.reset(token)
+
+
+def asked_for(requested: str) -> str:
+    """The engine that a call asks for, which its backward pass asks for too.
+
+    That pass may run after the ``with`` block, and on a GPU it runs in a thread of autograd's own, where the block is not
+    known. A trace is for all blocks: its operators look when they run.
+    """
+    if torch.compiler.is_compiling():
+        return requested
+    forced = _forced.get()
+    return requested if forced is None else forced
+
+
+def keeps_normalizers(requested: str, logits: Tensor, upsample: bool) -> bool:
+    """Whether the forward pass of a softmax keeps the normalizers for the backward pass: the only place that decides it.
+
+    The Triton engine always reads them, the native engine where it does not compute them again, the reference engine never.
+    So nothing is lost where another engine runs in the end than the one that was asked for.
+
+    Args:
+        requested: what ``asked_for`` says.
+        logits: (N, C, ...).
+        upsample: whether they are interpolated.
+    """
+    if logits.device.type == "cuda" or requested == "triton":
+        return True
+    return not native.computes_again(logits.shape[1], upsample)
 
 
 def pick(requested: str, device: torch.device) -> ModuleType:

@@ -16,6 +16,7 @@ from segcrit.engines import reference
 from segcrit.engines.native_library import ELEMENT_TYPES
 from segcrit.engines.reference import Sweep
 from segcrit.engines.request import Request, Shapes, spatial_size
+from segcrit.engines.triton_engine.availability import OLDEST_DEVICE
 from segcrit.engines.triton_engine.histograms import most_pixels
 from segcrit.engines.triton_engine.launch import on_device
 from segcrit.formulas.region import FIELDS
@@ -31,12 +32,14 @@ _LARGEST_INDEX = 2**31 - 1
 def is_supported(sweep: Sweep, request: Request) -> bool:
     """Whether the kernels take this sweep; the reference engine computes the others.
 
-    Left to it: float64; empty batches; more than 2³¹ pixels an image, or 2²⁸ in one histogram; samples (N, C) whose losses
-    are wanted one by one; histograms of softmax errors with a soft target, which are refused there; biases for each label
-    with a soft target.
+    Left to it: float64; GPUs older than ``OLDEST_DEVICE``; empty batches; more than 2³¹ pixels an image, or 2²⁸ in one
+    histogram; samples (N, C) whose losses are wanted one by one; histograms of softmax errors with a soft target, which are
+    refused there; biases for each label with a soft target.
     """
     logits, target = sweep.logits, sweep.target
     if logits.dtype not in _LOGITS or target.dtype not in ELEMENT_TYPES:
+        return False
+    if logits.is_cuda and torch.cuda.get_device_capability(logits.device) < OLDEST_DEVICE:
         return False
     if logits.numel() == 0 or target.numel() == 0:
         return False

@@ -14,6 +14,7 @@ __all__ = ["Words", "most_pixels"]
 _BITS = 63
 _FINEST = 15  # units of 2⁻¹⁵ bins
 _COARSEST = 7
+_LARGEST_EXPONENT = 126  # of a scale in float32
 _MARGIN_BITS = 8  # errors below the last bin are smaller than 2⁸
 
 
@@ -56,5 +57,6 @@ class Words:
         else:
             # The largest weight is known on the device only; a copy to the host would wait for all that is queued.
             peak = weight.nan_to_num(0.0, 0.0, 0.0).amax().to(torch.float64).clamp_min(1e-30)
-            scales = torch.exp2(torch.floor(free - torch.log2(peak))).to(torch.float32).expand(2).contiguous()
+            exponent = torch.floor(free - torch.log2(peak)).clamp_max(_LARGEST_EXPONENT)
+            scales = torch.exp2(exponent).to(torch.float32).expand(2).contiguous()
         return Words(words, torch.zeros_like(words), scales, 0, 1.0)

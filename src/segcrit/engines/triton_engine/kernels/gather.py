@@ -33,7 +33,7 @@ def read_share(place, sample, low, high, ALIGN: tl.constexpr):
     return tl.where(place < high, weight, 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["images", "blocks"])
 def softmax_gather(
     logits, target, shares, weight, coefficients, bias, normalizers, upstream, tables, moments, map_gradient, totals,
     of_labels, gradient, images, pixels, blocks, logits_image, logits_class, target_image, target_class, target_pixel,
@@ -132,7 +132,7 @@ def softmax_gather(
     tl.store(place, result.to(gradient.dtype.element_ty), mask=known[None, :] & (c < CLASSES))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["images", "blocks"])
 def sigmoid_gather(
     logits, target, weight, coefficients, bias, upstream, tables, moments, map_gradient, gradient,
     images, pixels, blocks, logits_image, logits_class, target_image, target_class, target_pixel,

@@ -61,7 +61,7 @@ def element_gradient(
     return tl.where(valid, result * u * SCALE, 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["images", "blocks"])
 def sigmoid_forward(
     logits, target, weight, coefficients, bias, partials, maps, words, weights, scales,
     images, pixels, blocks, logits_image, logits_class, logits_pixel, target_image, target_class, target_pixel,
@@ -153,7 +153,7 @@ def sigmoid_forward(
         tl.store(sums + ROW_TRUTH + 3, tl.sum(tl.where(valid & truth & guess, 1.0, 0.0)))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["images", "blocks"])
 def sigmoid_backward(
     logits, target, weight, coefficients, bias, upstream, tables, moments, map_gradient, gradient,
     images, pixels, blocks, logits_image, logits_class, logits_pixel, target_image, target_class, target_pixel,

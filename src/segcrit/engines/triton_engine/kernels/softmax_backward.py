@@ -102,7 +102,7 @@ def summand(
     return p, tl.where(c < CLASSES, e, 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["images", "blocks"])
 def softmax_backward(
     logits, target, weight, coefficients, bias, normalizers, upstream, tables, moments, map_gradient, gradient,
     totals, of_labels, labels, images, pixels, blocks, logits_image, logits_class, logits_pixel,

@@ -15,7 +15,7 @@ def store_sums(partials, row, c, values, CLASSES: tl.constexpr):
     tl.store(partials + row * CLASSES + c, tl.sum(values, 1), mask=c < CLASSES)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["images", "blocks"])
 def softmax_forward(
     logits, target, weight, coefficients, bias, partials, maps, normalizers, words, weights, scales, confusion,
     images, pixels, blocks, logits_image, logits_class, logits_pixel, target_image, target_class, target_pixel,

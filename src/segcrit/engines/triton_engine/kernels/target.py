@@ -26,6 +26,8 @@ def read_pixels(
     ignored pixels that are read as background.
     """
     start = target + image * target_image + pixel.to(tl.int64) * target_pixel
+    # Of a class; 64-bit, for a volume has more classes times pixels than 32 bits count.
+    offset = image * 0
     label = tl.zeros_like(pixel)
     if FORM == LABELS:
         value = tl.load(start, mask=inside, other=0)
@@ -43,7 +45,8 @@ def read_pixels(
         ones = tl.zeros_like(pixel)
         others = tl.zeros_like(pixel)
         for c in range(CLASSES):
-            value = tl.load(start + c * target_class, mask=inside, other=0)
+            value = tl.load(start + offset, mask=inside, other=0)
+            offset += target_class
             one = value == 1
             label = tl.where(one, c, label)
             ones += one.to(tl.int32)
@@ -56,7 +59,8 @@ def read_pixels(
         some = pixel < 0
         outside = pixel < 0
         for c in range(CLASSES):
-            share = tl.load(start + c * target_class, mask=inside, other=0).to(tl.float32)
+            share = tl.load(start + offset, mask=inside, other=0).to(tl.float32)
+            offset += target_class
             total += share
             some = some | (share != 0)
             outside = outside | ~((share >= 0) & (share <= 1 + ROW_TOLERANCE))
