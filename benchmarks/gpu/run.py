@@ -41,7 +41,8 @@ def main() -> int:
     options = parser.parse_args()
     engine = next(item for item in segcrit.backends() if item.name == "triton")
     if not engine.available or not torch.cuda.is_available():
-        print(f"benchmarks/gpu/run.py: nothing was measured: {engine.reason}", file=sys.stderr)
+        reason = engine.reason if torch.cuda.is_available() else "no CUDA device that PyTorch can use"
+        print(f"benchmarks/gpu/run.py: nothing was measured: {reason}", file=sys.stderr)
         return 2
     from check import check_case
     from measure import copy_bandwidth, run_case

@@ -114,7 +114,7 @@ def test_nan_that_counts_is_not_hidden(expression: str, only_triton: None) -> No
 
 
 @pytest.mark.parametrize("expression", ["ce + dice", "focal(gamma=0.5)", "lovasz(bins=64)", "ce(label_smoothing=0.1)"])
-@pytest.mark.parametrize("size", [1e-4, 30.0, 1e4])
+@pytest.mark.parametrize("size", [1e-4, 1e4])
 def test_extreme_logits(expression: str, size: float) -> None:
     p = problem(seed=172, dtype=torch.float32)
     assert_agree(expression, p.logits * size, p.target)

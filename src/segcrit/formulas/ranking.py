@@ -74,8 +74,8 @@ def bin_weights(counts: Tensor) -> Tensor:
 
 def _running_sum(values: Tensor) -> Tensor:
     """The cumulative sum along the last dimension."""
-    if values.is_cuda and torch.are_deterministic_algorithms_enabled():
-        # PyTorch's own refuses floats on a GPU where results must repeat.
+    if values.is_cuda and (torch.are_deterministic_algorithms_enabled() or values.numel() == values.shape[-1]):
+        # On a GPU PyTorch's own adds a single row in an order that varies, and refuses floats where results must repeat.
         return doubling_sum(values)
     return values.cumsum(-1)
 
