@@ -12,12 +12,14 @@
 #define SEGCRIT_SIMD
 #define SEGCRIT_SIMD_SUM(...)
 #define SEGCRIT_SIMD_MAX(most)
+#define SEGCRIT_SIMD_ANY(bits)
 #define SEGCRIT_INLINE static __forceinline
 #else
 #define SEGCRIT_PRAGMA(text) _Pragma(#text)
 #define SEGCRIT_SIMD SEGCRIT_PRAGMA(omp simd)
 #define SEGCRIT_SIMD_SUM(...) SEGCRIT_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
 #define SEGCRIT_SIMD_MAX(most) SEGCRIT_PRAGMA(omp simd reduction(max : most))
+#define SEGCRIT_SIMD_ANY(bits) SEGCRIT_PRAGMA(omp simd reduction(| : bits))
 #define SEGCRIT_INLINE static inline __attribute__((always_inline))
 #endif
 

@@ -216,12 +216,7 @@ static int32_t run_count(const segcrit_count_job& task, const Axes<T>& axes) {
       for (int64_t channel = 0; channel < channels && !bad; ++channel) {
         for (int64_t block = chunk.first; block < chunk.last && !bad; ++block) {
           const Span span = Chunks::span(job, chunk.image, block);
-          int32_t cell[BLOCK];
-          if (predictor.cells(span, static_cast<int>(channel), cell)) {
-            counter.add(cell, span.count);
-          } else {
-            bad = 1;
-          }
+          bad |= predictor.count(span, static_cast<int>(channel), counter) ? 0 : 1;
         }
 #pragma omp critical(segcrit_count)
         counter.flush(task.counts + (chunk.image * channels + channel) * cells);

@@ -22,6 +22,7 @@ from segcrit.comparison.verdict import judge
 from segcrit.comparison.wording import number, percent, signed
 from segcrit.data.wording import worded
 from segcrit.errors import DataError
+from segcrit.evaluation.error_colors import UNJUDGED
 from tests.compare_report.factory import LAND, Recipe, from_counts, make, many_classes, two_class_counts
 from tests.compare_report.page_reader import Element, read_page, table_rows
 
@@ -444,7 +445,7 @@ def test_large_pictures_are_made_small(tmp_path: Path) -> None:
     # Labels are not averaged: no colour appears that is not in the legend.
     with Image.open(io.BytesIO(base64.b64decode(pictures[1].attributes["src"].split(",")[1]))) as truth:
         colors = {color for _, color in truth.convert("RGB").getcolors(1 << 20) or []}
-    legend = {tuple(bytes.fromhex(color[1:])) for _, color in LAND} | {(128, 134, 142)}
+    legend = {tuple(bytes.fromhex(color[1:])) for _, color in LAND} | set(UNJUDGED)
     assert colors <= legend
 
 

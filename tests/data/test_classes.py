@@ -303,3 +303,15 @@ def test_another_class_as_background_is_refused(tmp_path: Path) -> None:
     write_json(write_folder(tmp_path, _masks([0, 1])) / "classes.json", _named("cell", "rest") | {"background": 1})
     with pytest.raises(DataError, match=r'0 or null as "background".*got 1'):
         load_folder(tmp_path)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("unknown", ["error", "ignore", "nearest"])
+def test_bytes_are_decoded_as_wider_integers_are(order: str, unknown: str) -> None:
+    coding = LabelCoding({0: 0, 7: 1, 200: 2}, (255,), 255, unknown=unknown)
+    values = [0, 7, 200, 255] if unknown == "error" else list(range(256))
+    stored = np.asarray(np.random.default_rng(0).choice(values, (40, 50)), dtype=np.uint8, order=order)
+    labels = coding.decode_values(stored)
+    assert labels.tolist() == coding.decode_values(stored.astype(np.int32)).tolist()
+    assert labels.flags.writeable
+    assert labels.shape == stored.shape

@@ -93,6 +93,39 @@ def test_the_same_counts_or_the_same_error(block: int) -> None:
     assert 2 <= errors <= 60
 
 
+def areas(choice: random.Random, top: int, pixels: int) -> Tensor:
+    """Labels in stretches of 1 to 90 equal ones, as the rows of a label map."""
+    values: list[int] = []
+    while len(values) < pixels:
+        values += [choice.randrange(top)] * choice.choice((1, 2, 15, 16, 31, 32, 33, 64, 90))
+    return torch.tensor(values[:pixels], dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("classes", [2, 19, 150, 254, 256])
+def test_areas_of_one_class(classes: int) -> None:
+    """Bytes beside bytes are counted run by run, in 16-bit cells up to 255 classes; what is no class is met anywhere."""
+    choice, numbers = random.Random(classes), torch.Generator().manual_seed(classes)
+    errors = 0
+    for _ in range(60):
+        shape = (choice.choice((1, 2)), choice.choice((1, 7, 31, 32, 257, 600)))
+        pixels = shape[0] * shape[1]
+        ignored = choice.choice((-100, 0, 1, 255, 511))
+        target, prediction = areas(choice, classes, pixels), areas(choice, classes, pixels)
+        agreeing = choice.random() < 0.5
+        prediction = torch.where(torch.rand(pixels, generator=numbers) < 0.1, prediction, target) if agreeing else prediction
+        if choice.random() < 0.3 and classes < 255:
+            map_ = choice.choice((target, prediction))
+            first = choice.randrange(pixels)
+            map_[first : first + choice.choice((1, 40))] = choice.choice((classes, 255))
+        found = []
+        for backend in ("reference", "cpu"):
+            options = {"num_classes": classes, "ignore_index": ignored}
+            found.append(outcome(options, prediction.view(shape), target.view(shape), backend))
+        assert found[0] == found[1]
+        errors += isinstance(found[0][0], str)
+    assert classes > 254 or 3 <= errors <= 40
+
+
 def test_the_kernels_do_count(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     kernels = counting.count_pairs

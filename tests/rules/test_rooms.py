@@ -24,7 +24,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("encodings", "weights"),
     ("evaluation",),
     ("data",),
-    ("explain", "scribble"),
+    ("explain", "scribble", "evaluating"),
     ("comparison",),
     ("bench",),
     (PUBLIC,),

@@ -35,11 +35,14 @@ class Command:
     purpose: str
 
 
-CHOOSE, UNDERSTAND, PREPARE, MACHINE = "Choose a loss", "Understand a loss", "Prepare labels", "Your machine"
+CHOOSE, JUDGE, UNDERSTAND = "Choose a loss", "Judge predictions", "Understand a loss"
+PREPARE, MACHINE = "Prepare labels", "Your machine"
 
 COMMANDS = (
     Command("compare", CHOOSE, "train one network under several losses on your data and report which won"),
     Command("inspect", CHOOSE, "look through a data folder: class shares, label errors, losses that suit it"),
+    Command("evaluate", JUDGE, "judge predictions against label maps: figures, intervals, a report; compare models"),
+    Command("merge", JUDGE, "join the shards of an evaluation"),
     Command("explain", UNDERSTAND, "every step of a loss with your own numbers, maps of an image, curves"),
     Command("losses", UNDERSTAND, "the table of losses, or one of them in full"),
     Command("scribble", PREPARE, "make scribbles, points or partial labels from full masks"),
@@ -51,6 +54,7 @@ EXAMPLES = (
     ("segcrit explain", "a worked example, step by step"),
     ("segcrit inspect DATA", "what is in a folder with images/ and masks/"),
     ('segcrit compare DATA --losses ce dice "ce + dice"', "which loss is best there"),
+    ("segcrit evaluate PRED MASKS --classes 19", "mIoU and more, with intervals"),
     ("segcrit losses focal", "formula, parameters, when to use it"),
     ("segcrit bench --shape 4,19,512,1024", "what the losses cost on your batch"),
 )

@@ -160,12 +160,11 @@ class LabelCoding:
             elif self.unknown == "nearest":
                 distance = np.abs(keys[None, :] - codes[~found][:, None])
                 table[~found] = labels[distance.argmin(axis=1)]
-            elif not found[position].all():
+            elif not _looked_up(found.astype(np.uint8), position).all():
                 strange = stored[~found[position]]
                 values, counts = np.unique(strange, return_counts=True)
                 raise self.unknown_error(dict(zip(values.tolist(), counts.tolist(), strict=True)), path)
-        result: npt.NDArray[Any] = table[position]
-        return result
+        return _looked_up(table, position)
 
     def _decode_color(self, colors: npt.NDArray[Any], path: Path | None) -> npt.NDArray[Any]:
         place = "" if path is None else f" in {path}"
@@ -213,6 +212,18 @@ class LabelCoding:
                 '"unknown": "nearest" into classes.json to take the nearest class.'
             )
         return 'Give each a class in classes.json, or write "unknown": "ignore" there to leave such pixels out.'
+
+
+def _looked_up(table: npt.NDArray[Any], position: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``table[position]``; for bytes several times as fast, because NumPy makes a 64-bit index of each first."""
+    result: npt.NDArray[Any]
+    if position.dtype == np.uint8 and table.dtype == np.uint8:
+        whole = table[:256].tobytes().ljust(256, b"\0")
+        translated = bytearray(np.ascontiguousarray(position)).translate(whole)
+        result = np.frombuffer(translated, dtype=np.uint8).reshape(position.shape)
+    else:
+        result = table[position]
+    return result
 
 
 def value_ranges(values: Iterable[int]) -> str:

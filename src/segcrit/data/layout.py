@@ -13,7 +13,7 @@ from segcrit.data.model import Case
 from segcrit.data.problems import FolderError, Problem, named, several
 from segcrit.errors import DataError
 
-__all__ = ["Layout", "check_root", "files_by_stem", "find_files", "pair_up", "train_label_files"]
+__all__ = ["Layout", "check_root", "common_ending", "files_by_stem", "find_files", "pair_up", "train_label_files"]
 
 # Files that systems and tools leave beside images.
 _BYSTANDERS = {"thumbs.db", "desktop.ini", "readme.md", "readme.txt", "license", "license.txt"}
@@ -168,9 +168,9 @@ def _without_common_ending(
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """``car_01.jpg`` and ``car_01_mask.png``: drop what all names of a folder end with, if that makes them match."""
     endings = [
-        ("", _common_ending(masks)),
-        (_common_ending(images), _common_ending(masks)),
-        (_common_ending(images), ""),
+        ("", common_ending(masks)),
+        (common_ending(images), common_ending(masks)),
+        (common_ending(images), ""),
     ]
     for image_ending, mask_ending in endings:
         short_images = {name.removesuffix(image_ending): path for name, path in images.items()}
@@ -183,7 +183,7 @@ def _without_common_ending(
     return images, masks
 
 
-def _common_ending(names: Iterable[str]) -> str:
+def common_ending(names: Iterable[str]) -> str:
     """The ending that all names share, from a separator on: ``_mask``."""
     listed = list(names)
     shortest = min(listed, key=len)
@@ -220,7 +220,7 @@ def train_label_files(root: Path, wanted: str, ids: Sequence[str]) -> tuple[dict
         found.pop("preview", None)  # the picture that segcrit scribble leaves beside its labels
     matching = {name: found[name] for name in ids if name in found}
     if not matching and found:
-        ending = _common_ending(found)
+        ending = common_ending(found)
         matching = {name: found[name + ending] for name in ids if name + ending in found}
     if not matching:
         raise DataError(

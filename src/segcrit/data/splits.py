@@ -17,7 +17,7 @@ from segcrit.data.model import SPLITS, Split
 from segcrit.data.problems import named, several
 from segcrit.errors import DataError, ParameterError
 
-__all__ = ["SHARES", "make_split", "read_groups", "read_splits"]
+__all__ = ["SHARES", "groups_by_pattern", "make_split", "read_groups", "read_groups_file", "read_names", "read_splits"]
 
 SHARES: dict[Split, float] = {"train": 0.70, "val": 0.15, "test": 0.15}
 _FILES: dict[Split, tuple[str, ...]] = {
@@ -44,18 +44,7 @@ def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]
         file = next((folder / f"{name}.txt" for name in names if (folder / f"{name}.txt").is_file()), None)
         if file is None:
             continue
-        listed = list(dict.fromkeys(_names(file)))
-        found = [_resolve(name, known) for name in listed]
-        unknown = [name for name, result in zip(listed, found, strict=True) if result is None]
-        if unknown:
-            raise DataError(
-                f"names of images in {file}",
-                f"{several(unknown, 'name')} without an image: {named(unknown)}",
-                f"Names look like {named(sorted(known), 2)}; correct the file or bring the images.",
-            )
-        splits[split] = tuple(name for name in found if name is not None)
-        if not splits[split]:
-            raise DataError(f"at least one name in {file}", "an empty file", "Fill it, or remove it.")
+        splits[split] = read_names(file, known)
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(set(splits.get(first, ())) & set(splits.get(second, ())))  # type: ignore[call-overload]
         if both:
@@ -65,6 +54,26 @@ def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]
                 "Remove them from one of the two: a network is not judged on what it was trained on.",
             )
     return splits
+
+
+def read_names(file: Path, known: set[str]) -> tuple[str, ...]:
+    """The images that a text file lists; a line is as in :func:`read_splits`.
+
+    Raises:
+        DataError: the file is missing or empty, or a name is no image.
+    """
+    listed = list(dict.fromkeys(_names(file)))
+    found = [_resolve(name, known) for name in listed]
+    unknown = [name for name, result in zip(listed, found, strict=True) if result is None]
+    if unknown:
+        raise DataError(
+            f"names of images in {file}",
+            f"{several(unknown, 'name')} without an image: {named(unknown)}",
+            f"Names look like {named(sorted(known), 2)}; correct the file or bring the images.",
+        )
+    if not listed:
+        raise DataError(f"at least one name in {file}", "an empty file", "Fill it, or remove it.")
+    return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 def _names(file: Path) -> list[str]:
@@ -103,34 +112,53 @@ def read_groups(root: Path, ids: Sequence[str], group_by: str | None) -> tuple[d
         DataError: an id has no group.
     """
     if group_by is not None:
-        try:
-            pattern = re.compile(group_by)
-        except re.error as error:
-            raise ParameterError(
-                "a regular expression as group_by", f"{group_by!r} ({error})", "Correct it."
-            ) from error
-        matches = {name: pattern.search(name) for name in ids}
-        missing = [name for name, match in matches.items() if match is None]
-        if missing:
-            raise DataError(
-                f"an expression that matches every image name ({group_by!r})",
-                f"{several(missing, 'name')} that it does not match: {named(missing)}",
-                "Widen it; 'patient\\d+' groups patient001_slice_3 by patient001.",
-            )
-        groups = {
-            name: str(match.group(1) if pattern.groups and match.group(1) is not None else match.group(0))
-            for name, match in matches.items()
-            if match is not None
-        }
+        groups = groups_by_pattern(ids, group_by)
         return groups, f"Images are grouped by {group_by!r}: {len(set(groups.values()))} groups of {len(ids)} images."
     file = root / "groups.csv"
     if not file.is_file():
         return None, ""
-    groups = _groups_file(file, set(ids))
+    groups = read_groups_file(file, set(ids))
     return groups, f"Images are grouped by groups.csv: {len(set(groups.values()))} groups of {len(ids)} images."
 
 
-def _groups_file(file: Path, known: set[str]) -> dict[str, str]:
+def groups_by_pattern(ids: Sequence[str], group_by: str) -> dict[str, str]:
+    """For every id what a regular expression finds in it: its first bracket, or the whole match.
+
+    Raises:
+        ParameterError: the expression cannot be read.
+        DataError: it does not match every id.
+
+    Example:
+        >>> groups_by_pattern(["patient1_a", "patient2_b"], r"patient\\d+")
+        {'patient1_a': 'patient1', 'patient2_b': 'patient2'}
+    """
+    try:
+        pattern = re.compile(group_by)
+    except re.error as error:
+        raise ParameterError("a regular expression as group_by", f"{group_by!r} ({error})", "Correct it.") from error
+    matches = {name: pattern.search(name) for name in ids}
+    missing = [name for name, match in matches.items() if match is None]
+    if missing:
+        raise DataError(
+            f"an expression that matches every image name ({group_by!r})",
+            f"{several(missing, 'name')} that it does not match: {named(missing)}",
+            "Widen it; 'patient\\d+' groups patient001_slice_3 by patient001.",
+        )
+    return {
+        name: str(match.group(1) if pattern.groups and match.group(1) is not None else match.group(0))
+        for name, match in matches.items()
+        if match is not None
+    }
+
+
+def read_groups_file(file: Path, known: set[str]) -> dict[str, str]:
+    """For every known id its group, from a table of two columns, image and group.
+
+    Rows of other images are passed over.
+
+    Raises:
+        DataError: the file cannot be read, or an id has no group.
+    """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

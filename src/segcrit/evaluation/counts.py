@@ -119,12 +119,12 @@ def _count_natively(batch: Batch, settings: Settings) -> CountTable | None:
     if counts is None:
         return None
     table = counts.numpy().reshape(batch.images, -1)
-    image, cell = np.nonzero(table)
-    count = table[image, cell]
+    cells = None
     if settings.ignored_prediction == "miss":
         # The kernels know no column for pixels without a predicted class, and found no such pixel.
-        cell = cell // settings.classes * settings.matrix[-1] + cell % settings.classes
-    return CountTable.from_entries(batch.images, settings.matrix, image, cell, count)
+        pairs = np.arange(table.shape[1], dtype=np.int64)
+        cells = pairs // settings.classes * settings.matrix[-1] + pairs % settings.classes
+    return CountTable.from_dense(table, settings.matrix, cells)
 
 
 def _count_pairs(prediction: Tensor, target: Tensor) -> Integers:

@@ -20,7 +20,7 @@ from segcrit.evaluation.summary import figure_label, summary_figures
 if TYPE_CHECKING:
     from segcrit.evaluation.report import Report
 
-__all__ = ["write_page"]
+__all__ = ["channel_table", "class_table", "figure_text", "matrix_of", "percent_text", "write_page"]
 
 _MOST_RESAMPLES: Final = 2_000
 _FEWEST_RESAMPLES: Final = 200
@@ -50,7 +50,7 @@ def render(report: Report, *, title: str, groups: Groups | None = None) -> str:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
     )
-    environment.filters.update(figure=_figure, percent=_percent, amount=lambda value: f"{value:,}")
+    environment.filters.update(figure=figure_text, percent=percent_text, amount=lambda value: f"{value:,}")
     intervals = _intervals(report, groups)
     content = {
         "title": title,
@@ -63,9 +63,9 @@ def render(report: Report, *, title: str, groups: Groups | None = None) -> str:
         ],
         "resampling": next(iter(intervals.values()), None),
         "unit": "images" if groups is None else "groups of images",
-        "classes": _classes(report, intervals),
-        "matrix": _matrix(report) if report.task != "multilabel" else None,
-        "channels": _channels(report) if report.task == "multilabel" else None,
+        "classes": class_table(report, intervals),
+        "matrix": matrix_of(report) if report.task != "multilabel" else None,
+        "channels": channel_table(report) if report.task == "multilabel" else None,
         "images": _images(report),
         "definitions": [(figure_label(report, name), FIGURES[name].description) for name in FIGURES],
         "policy": get_policy(report.policy),
@@ -73,11 +73,12 @@ def render(report: Report, *, title: str, groups: Groups | None = None) -> str:
     return str(environment.get_template("report.html.j2").render(content))
 
 
-def _figure(value: float) -> str:
+def figure_text(value: float) -> str:
+    """Three digits; a dash where it is undefined."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _percent(value: float) -> str:
+def percent_text(value: float) -> str:
     """A share with two meaningful digits: 41 %, 3.2 %, 0.04 %."""
     if math.isnan(value):
         return "–"
@@ -105,7 +106,8 @@ def _named_figure(report: Report, name: str, intervals: dict[str, Interval]) -> 
     }
 
 
-def _classes(report: Report, intervals: dict[str, Interval]) -> list[dict[str, Any]]:
+def class_table(report: Report, intervals: dict[str, Interval]) -> list[dict[str, Any]]:
+    """One row a class, with the widths of its bars in percent."""
     rows = report.class_rows()
     largest = max((row["share"] for row in rows if not math.isnan(row["share"])), default=0.0)
     for row in rows:
@@ -116,7 +118,7 @@ def _classes(report: Report, intervals: dict[str, Interval]) -> list[dict[str, A
     return rows
 
 
-def _matrix(report: Report) -> dict[str, Any]:
+def matrix_of(report: Report) -> dict[str, Any]:
     """Geometry and colours of the row-normalised confusion matrix, and the largest confusions in words."""
     counts = report.confusion.astype(np.float64)
     total = counts.sum(axis=1, keepdims=True)
@@ -136,7 +138,7 @@ def _matrix(report: Report) -> dict[str, Any]:
             "right": bool(row == column),
             "text": f"{100 * shares[row, column]:.0f}" if classes <= 12 and shares[row, column] >= 0.005 else "",
             "title": f"true {report.class_names[row]}, predicted {report.class_names[column]}: "
-            f"{_percent(float(shares[row, column]))} ({int(counts[row, column]):,} pixels)",
+            f"{percent_text(float(shares[row, column]))} ({int(counts[row, column]):,} pixels)",
         }
         for row, column in np.argwhere(shares >= _VISIBLE)
     ]
@@ -181,7 +183,8 @@ def _confusions(report: Report, shares: np.ndarray[Any, np.dtype[np.float64]]) -
     ]
 
 
-def _channels(report: Report) -> list[dict[str, Any]]:
+def channel_table(report: Report) -> list[dict[str, Any]]:
+    """Counts of each channel of a multilabel task."""
     return [
         {
             "name": name,

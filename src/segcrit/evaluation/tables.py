@@ -61,6 +61,14 @@ class CountTable:
         return cls(shape, starts.astype(np.int64), keys % max(size, 1), counts)
 
     @classmethod
+    def from_dense(cls, table: Integers, shape: tuple[int, ...], cells: Integers | None = None) -> CountTable:
+        """The entries of a table (images, cells) that are not 0; ``cells``: increasing numbers of its columns."""
+        image, column = np.nonzero(table)
+        starts = np.searchsorted(image, np.arange(len(table) + 1)).astype(np.int64)
+        counts = table[image, column].astype(np.int64, copy=False)
+        return cls(shape, starts, column.astype(np.int64, copy=False) if cells is None else cells[column], counts)
+
+    @classmethod
     def from_rows(cls, rows: Sequence[Integers], shape: tuple[int, ...]) -> CountTable:
         """Join rows as :meth:`row` gives them."""
         lengths = [row.shape[1] for row in rows]

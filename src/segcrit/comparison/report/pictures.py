@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from segcrit import _extras
 from segcrit.comparison.records import ClassEntry
 from segcrit.errors import DataError
+from segcrit.evaluation.error_colors import UNJUDGED, WRONG, stripes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +25,6 @@ __all__ = ["IGNORED", "error_uri", "label_uri", "photo_uri", "read_labels"]
 IGNORED = 255
 # A picture is shown at most about 360 CSS pixels wide; more would only make the file larger.
 _LONGEST = 448
-_WRONG, _UNJUDGED = (214, 28, 96), (128, 134, 142)
 
 
 def _open(path: Path) -> Image.Image:
@@ -75,21 +75,24 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 
 
 def label_uri(labels: NDArray[np.uint8], classes: Sequence[ClassEntry]) -> str:
-    """Labels in the colours of their classes; what is not judged is grey, as in the maps of errors."""
+    """Labels in the colours of their classes; what is not judged is striped, as in the maps of errors."""
     palette = np.zeros((256, 3), dtype=np.uint8)
     for entry in classes[:256]:
         palette[entry.index] = _rgb(entry.color)
-    if len(classes) <= IGNORED:
-        palette[IGNORED] = _UNJUDGED
+    if len(classes) < IGNORED:
+        palette[IGNORED - 1], palette[IGNORED] = UNJUDGED
+        second = (labels == IGNORED) & ~stripes(labels.shape)
+        labels = np.where(second, np.uint8(IGNORED - 1), labels)
+    elif len(classes) == IGNORED:
+        palette[IGNORED] = UNJUDGED[0]  # no number is left for a second colour
     return _palette_uri(labels, palette, transparent=None)
 
 
 def error_uri(truth: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> str:
-    """Wrong pixels in one strong colour, right ones transparent, ignored ones grey."""
-    codes = (truth != predicted).astype(np.uint8)
-    codes[truth == IGNORED] = 2
+    """Wrong pixels in one strong colour, right ones transparent, ignored ones striped."""
+    codes = np.where(truth == IGNORED, 2 + stripes(truth.shape), truth != predicted).astype(np.uint8)
     palette = np.zeros((256, 3), dtype=np.uint8)
-    palette[1], palette[2] = _WRONG, _UNJUDGED
+    palette[1], palette[2:4] = WRONG, UNJUDGED
     return _palette_uri(codes, palette, transparent=0)
 
 

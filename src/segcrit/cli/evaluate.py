@@ -1,0 +1,329 @@
+"""``segcrit evaluate``: judge folders of predictions against label maps."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segcrit import _files
+from segcrit.cli import _console
+from segcrit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from segcrit.data.problems import Problem
+    from segcrit.evaluating.results import Outcome
+    from segcrit.evaluating.run import AuditError, Job
+
+__all__ = ["add_output_options", "add_parser", "finish", "new_folder", "report_unusable", "run"]
+
+DESCRIPTION = """\
+Matches predictions and label maps by name, looks through all of them for mistakes (unknown values, masks of 0 and 255,
+sizes that differ, damaged files), counts, and writes report.html, results.json and CSV tables with the same figures.
+
+PRED and TARGET are folders (or single files) of label images (index, palette or colour PNG, TIFF), npy or npz arrays of
+labels, logits or probabilities, or NIfTI volumes. Several PRED are compared on the same images. NAME=PRED names one.
+
+Classes come from --classes, else from a classes.json in TARGET or beside it, else from the values in TARGET."""
+
+EPILOG = """\
+examples:
+  segcrit evaluate predictions masks --classes 19
+  segcrit evaluate predictions data/masks --only data/splits/test.txt
+  segcrit evaluate unet=runs/a deeplab=runs/b masks --classes classes.json --groups scenes.csv
+  segcrit evaluate predictions labels --map "7:0,8:1,11:2,*:ignore" --classes road,sidewalk,building
+  segcrit evaluate logits masks --classes 19 --measures boundary "calibration(bins=20)"
+  segcrit evaluate predictions masks --classes 19 --shard 3/16 --out runs/eval     one job of a cluster's array
+  segcrit merge runs/eval --out runs/eval                                          all shards, in one result
+  segcrit evaluate --out runs/eval --resume                                        after Ctrl-C, a crash or a kill
+
+exit codes: 0, 2 for files or options that cannot be evaluated, 130 when interrupted."""
+
+ERROR = 2
+INTERRUPTED = 130
+_SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
+_REPORT = "report.html"
+# More files than this stand in a file of their own.
+_SHOWN_FILES = 4
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command ``evaluate``."""
+    parser = subparsers.add_parser(
+        "evaluate", help="judge predictions against label maps", description=DESCRIPTION, epilog=EPILOG
+    )
+    parser.add_argument("paths", nargs="*", metavar="PRED ... TARGET", help="predictions, and the label maps last")
+    parser.add_argument("--only", metavar="FILE.txt", help="evaluate the images named there, one a line (a split file)")
+    labels = parser.add_argument_group("labels")
+    labels.add_argument(
+        "--classes", metavar="CLASSES", help="their number, names separated by commas, or a classes.json"
+    )
+    labels.add_argument(
+        "--task", default="multiclass", metavar="NAME", help="multiclass (default), binary or multilabel"
+    )
+    labels.add_argument("--ignore-index", metavar="N", help="label of pixels that do not count, or none (default 255)")
+    labels.add_argument("--map", metavar="RULES", help='what the values of TARGET mean: "7:0,8:1,20..29:2,*:ignore"')
+    labels.add_argument(
+        "--map-predictions", metavar="RULES", help="the same for PRED; 'same' as in TARGET, or 'index': class numbers"
+    )
+    labels.add_argument(
+        "--reduce-zero-label",
+        nargs="?",
+        const="target",
+        metavar="WHERE",
+        help="value 0 of TARGET is ignored and classes count from 1; 'both': so in PRED",
+    )
+    labels.add_argument(
+        "--values", default="logits", metavar="KIND", help="floats are logits (default) or probabilities"
+    )
+    labels.add_argument("--threshold", type=float, default=0.5, metavar="P", help="of sigmoid tasks (default 0.5)")
+    labels.add_argument("--upsample", metavar="linear", help="logits of lower resolution are interpolated")
+    labels.add_argument("--align-corners", action="store_true", help="as in torch.nn.functional.interpolate")
+    figures = parser.add_argument_group("figures")
+    figures.add_argument("--policy", default="segcrit", metavar="NAME", help="absent classes as in mmsegmentation, ...")
+    figures.add_argument(
+        "--measures", nargs="+", default=[], metavar="M", help="boundary, calibration, curves, objects, with options"
+    )
+    add_output_options(figures, parser.add_argument_group("output"))
+    work = parser.add_argument_group("work")
+    work.add_argument("--resume", action="store_true", help="go on with an interrupted evaluation in --out")
+    work.add_argument("--shard", metavar="I/N", help="evaluate the I-th of N parts; segcrit merge joins them")
+    work.add_argument("--workers", type=int, metavar="N", help="images at a time (default: processors)")
+    work.add_argument(
+        "--tile", type=int, default=4096, metavar="SIDE", help="window of gigapixel images (default 4096)"
+    )
+    work.add_argument("--allow-unmatched", action="store_true", help="evaluate the images that have both files")
+    work.add_argument(
+        "--save-every", type=float, default=20.0, metavar="SECONDS", help="what a kill may cost (default 20)"
+    )
+
+
+def add_output_options(figures: Any, output: Any) -> None:
+    """Options that evaluate and merge share."""
+    figures.add_argument(
+        "--groups", metavar="FILE.csv", help="image, group (scene, patient): intervals resample groups"
+    )
+    figures.add_argument("--group-by", metavar="REGEX", help="what in an image's name tells its group")
+    figures.add_argument("--resamples", type=int, metavar="N", help="of the intervals (default: up to 2,000)")
+    output.add_argument("--out", metavar="FOLDER", help="where everything is written (default: a new one in runs/)")
+    output.add_argument("--images", metavar="FOLDER", help="the photographs, shown in the report")
+    output.add_argument("--title", metavar="TEXT", help="heading of the report")
+    output.add_argument("--no-report", action="store_true", help="write tables only")
+    output.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate, print the table, and end with the path of the report."""
+    from segcrit.evaluating.run import AuditError, Interrupted, count_files
+
+    job, folder = _job(arguments)
+    arguments.images = job.images
+    # Also where a shell started the command in the background, with Ctrl-C switched off.
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        tally, problems = count_files(
+            job,
+            folder,
+            resume=arguments.resume,
+            workers=arguments.workers,
+            progress=False if arguments.quiet else None,
+            save_every=arguments.save_every,
+        )
+    except AuditError as error:
+        return report_unusable(error, folder)
+    except Interrupted as interruption:
+        shard = "" if job.shard is None else f" --shard {job.shard[0]}/{job.shard[1]}"
+        command = f"segcrit evaluate --out {shlex.quote(str(folder))} --resume{shard}"
+        print(
+            f"\nsegcrit: interrupted after {interruption.done} of {interruption.total} images. Continue with: {command}",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if job.shard is not None:
+        print_problems(problems)
+        print(folder / f"{job.name}.npz")
+        return 0
+    return finish(tally, problems, folder, arguments, job.options.groups, job.options.group_by)
+
+
+def finish(
+    tally: Any,
+    problems: Sequence[Problem],
+    folder: Path,
+    arguments: argparse.Namespace,
+    groups: str | None,
+    group_by: str | None,
+) -> int:
+    """Figures of counts that are complete: written, and shown as a table."""
+    from segcrit.evaluating.matching import read_groups
+    from segcrit.evaluating.results import Outcome, write_tables
+
+    if not tally.ids:
+        raise ParameterError("at least one image", "none", "Check what the folders hold.")
+    models = " and ".join(tally.models)
+    outcome = Outcome(
+        tally,
+        tuple(problems),
+        read_groups(tally.ids, groups, group_by),
+        arguments.resamples,
+        arguments.title or f"Evaluation of {models}",
+    )
+    write_tables(outcome, folder)
+    _print_outcome(outcome)
+    if not arguments.no_report:
+        from segcrit.evaluating.page import write_page
+
+        write_page(outcome, folder / _REPORT, images=arguments.images)
+    print()
+    print(folder / ("results.json" if arguments.no_report else _REPORT))
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # A cluster ends a job with SIGTERM: what was counted is written down, as after Ctrl-C.
+    raise KeyboardInterrupt
+
+
+def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
+    from segcrit.evaluating.options import Options, parse_shard
+    from segcrit.evaluating.run import Job, read_job
+
+    shard = None if arguments.shard is None else parse_shard(arguments.shard)
+    if not arguments.paths and arguments.resume and arguments.out is not None:
+        return read_job(Path(arguments.out), shard), Path(arguments.out)
+    if len(arguments.paths) < 2:
+        raise ParameterError(
+            "predictions and label maps", f"{len(arguments.paths)} paths", "Write segcrit evaluate PRED TARGET."
+        )
+    if arguments.resume and arguments.out is None:
+        raise ParameterError("--out beside --resume", "none", "Name the folder to go on with.")
+    if shard is not None and arguments.out is None:
+        raise ParameterError("--out beside --shard", "none", "Name one folder for all shards.")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ParameterError("at least one worker", str(arguments.workers), "Write --workers 4.")
+    void: int | str | None = arguments.ignore_index
+    if isinstance(void, str) and void != "none":
+        try:
+            void = int(void)
+        except ValueError:
+            raise ParameterError("--ignore-index N, or none", repr(void), "Write --ignore-index 255.") from None
+    options = Options(
+        classes=arguments.classes,
+        task=arguments.task,
+        threshold=arguments.threshold,
+        ignore_index=void,
+        policy=arguments.policy,
+        map=arguments.map,
+        map_predictions=arguments.map_predictions,
+        reduce_zero_label=arguments.reduce_zero_label,
+        values=arguments.values,
+        upsample=arguments.upsample,
+        align_corners=arguments.align_corners,
+        measures=tuple(arguments.measures),
+        tile=arguments.tile,
+        allow_unmatched=arguments.allow_unmatched,
+        only=arguments.only,
+        groups=arguments.groups,
+        group_by=arguments.group_by,
+    )
+    *predictions, target = arguments.paths
+    job = Job(tuple(predictions), target, options, shard, arguments.images)
+    return job, Path(arguments.out) if arguments.out is not None else new_folder()
+
+
+def new_folder() -> Path:
+    number = 1
+    while (folder := Path("runs") / ("evaluation" if number == 1 else f"evaluation-{number}")).exists():
+        number += 1
+    return folder
+
+
+def report_unusable(error: AuditError, folder: Path) -> int:
+    """Every reason on stdout, the first in one line on stderr, every file in audit.json; no figures."""
+    problems = error.problems
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if len(problems) > 1:
+        print_problems(problems)
+    if len(error.files) > _SHOWN_FILES:
+        content = {
+            "problems": [problem.to_dict() for problem in problems],
+            "files": [dict(zip(("code", "model", "id"), entry, strict=True)) for entry in error.files],
+        }
+        _files.atomic_write_text(folder / "audit.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        print(f"All {len(error.files):,} files: {folder / 'audit.json'}")
+    more = f" ({len(errors) - 1} more kinds of errors are listed above.)" if len(errors) > 1 else ""
+    print(f"segcrit: error: {errors[0].message}{more}", file=sys.stderr)
+    return ERROR
+
+
+def print_problems(problems: Sequence[Problem]) -> None:
+    """The audit."""
+    if not problems:
+        return
+    _console.heading("What to know about the files")
+    for problem in problems:
+        _console.text(f"{_SEVERITIES[problem.severity]}: {problem.message}", indent=2)
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    report = outcome.first
+    print_problems(outcome.problems)
+    images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
+    _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, policy {report.policy}")
+    for note in outcome.tally.notes:
+        _console.text(note)
+    _console.table(["figure", *outcome.reports, *_comparison_heads(outcome)], _summary_rows(outcome))
+    if len(outcome.reports) == 1 and report.num_images > 1:
+        _console.text("[low, high]: 95 % bootstrap interval over images" + (" (groups)." if outcome.groups else "."))
+    if outcome.caution:
+        _console.text(outcome.caution)
+    rows = [
+        [
+            f"{index} {name}",
+            f"{100 * report.share[index]:.2f} %",
+            *(_number(float(own.iou[index])) for own in outcome.reports.values()),
+        ]
+        for index, name in enumerate(report.class_names)
+    ]
+    _console.heading("IoU of the classes")
+    _console.table(["class", "share", *outcome.reports], rows)
+    for name, value in report.tool_figures.items():
+        _console.text(f"{name} as {report.policy} reports it: {_number(value)}")
+
+
+def _comparison_heads(outcome: Outcome) -> list[str]:
+    return ["change", "95 % interval", "p"] if len(outcome.reports) == 2 and outcome.comparisons else []
+
+
+def _summary_rows(outcome: Outcome) -> list[list[str]]:
+    rows = []
+    for name in outcome.summary:
+        cells = []
+        for model, report in outcome.reports.items():
+            interval = outcome.intervals[model].get(name)
+            text = _number(report.figures[name])
+            if interval is not None and len(outcome.reports) == 1:
+                text += f"  [{_number(interval.low)}, {_number(interval.high)}]"
+            cells.append(text)
+        pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
+        if pair is not None:
+            # The second against the first, as on the page: a new run against an old one.
+            cells += [f"{-pair.difference:+.4f}", f"[{-pair.high:+.4f}, {-pair.low:+.4f}]", f"{pair.p_value:.4f}"]
+        elif _comparison_heads(outcome):
+            cells += ["", "", ""]
+        rows.append([name, *cells])
+    return rows
+
+
+def _number(value: float) -> str:
+    return "–" if value != value else f"{value:.4f}"

@@ -1,0 +1,49 @@
+"""``segcrit merge``: join the shards of an evaluation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from segcrit.cli.evaluate import add_output_options, finish, new_folder, report_unusable
+
+__all__ = ["add_parser", "run"]
+
+DESCRIPTION = """\
+Joins what segcrit evaluate --shard I/N counted, and writes the same report and tables as one evaluation of everything:
+the figures do not depend on the number of shards or the order of the files. A shard that is missing is an error."""
+
+EPILOG = """\
+examples:
+  segcrit merge runs/eval --out runs/eval                 all shard-*.npz of a folder
+  segcrit merge a/counts.npz b/counts.npz --out runs/all  two evaluations of different images"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command ``merge``."""
+    parser = subparsers.add_parser(
+        "merge", help="join the shards of an evaluation", description=DESCRIPTION, epilog=EPILOG
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="npz files of segcrit evaluate, or folders of them")
+    parser.add_argument("--allow-missing", action="store_true", help="merge although shards are missing")
+    add_output_options(parser.add_argument_group("figures"), parser.add_argument_group("output"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Merge, print the table, and end with the path of the report."""
+    from segcrit.evaluating.run import AuditError, merge_files
+
+    paths = [Path(name).expanduser() for name in arguments.files]
+    folder = Path(arguments.out) if arguments.out is not None else new_folder()
+    try:
+        tally, problems = merge_files(paths, allow_missing=arguments.allow_missing)
+    except AuditError as error:
+        return report_unusable(error, folder)
+    tally.save(folder / "counts.npz")
+    options = tally.sources.get("options", {})
+    given = arguments.groups is not None or arguments.group_by is not None
+    groups = arguments.groups if given else options.get("groups")
+    group_by = arguments.group_by if given else options.get("group_by")
+    arguments.images = arguments.images or tally.sources.get("images")
+    return finish(tally, problems, folder, arguments, groups, group_by)

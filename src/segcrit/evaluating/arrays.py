@@ -1,0 +1,219 @@
+"""Arrays of predictions and label maps from files: labels, logits, probabilities, in one layout."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrit.data.coding import LabelCoding, StoredMask
+from segcrit.data.formats import load
+from segcrit.data.reading import read_stored_mask, shown_size
+from segcrit.errors import DataError
+from segcrit.evaluating.mapping import is_identity
+from segcrit.evaluation.settings import Settings
+
+__all__ = ["Strange", "decode", "load_array", "prediction_of", "target_of", "to_logits"]
+
+Array = npt.NDArray[Any]
+
+# Names of arrays in npz files, the first that is there; nnU-Net writes "probabilities", older ones "softmax".
+_LABELS: Final = ("labels", "label", "segmentation", "mask", "seg", "prediction", "pred")
+_LOGITS: Final = ("logits", "logit", "scores")
+_PROBABILITIES: Final = ("probabilities", "probs", "softmax", "sigmoid", "probability")
+# The smallest probability of float32, so that the logarithm of 0 is finite.
+_TINY: Final = 1.1754944e-38
+_ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
+
+
+class Strange(DataError):
+    """Values that are no class; ``values`` tells how many pixels hold each."""
+
+    def __init__(self, expected: str, got: str, advice: str, values: Mapping[int, int] | None = None) -> None:
+        super().__init__(expected, got, advice)
+        self.values = dict(values or {})
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An array of a file; ``values`` is "labels", "logits", "probabilities", or "" where the file does not say."""
+
+    array: Array
+    values: str = ""
+
+
+def load_array(path: Path) -> Loaded:
+    """The array of an array file.
+
+    Raises:
+        DataError: the file is damaged, or an npz holds several arrays and none with a name that tells.
+    """
+    if path.suffix.lower() != ".npz":
+        return Loaded(load(path).array)
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+            names = list(content.files)
+            for kind, known in (("logits", _LOGITS), ("probabilities", _PROBABILITIES), ("labels", _LABELS)):
+                found = next((name for name in names if name.lower() in known), None)
+                if found is not None:
+                    return Loaded(content[found], kind)
+            if len(names) == 1:
+                return Loaded(content[names[0]])
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError("a whole NPZ file", f"{path}, which is damaged ({error})", "Write it again.") from error
+    raise DataError(
+        f"one array in {path}, or one called 'logits', 'probabilities' or 'labels'",
+        ", ".join(names) or "none",
+        "Name the array.",
+    )
+
+
+def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Array, str]:
+    """The true labels (\\*S), in a multilabel task (C, \\*S), and how the file stores them.
+
+    Raises:
+        DataError: damaged, lossy, fractions, or values that are no class.
+    """
+    if settings.task == "multilabel":
+        array = _squeezed(load_array(path).array, None)
+        array = _channels_first(array, settings.channels, array.ndim - 1)
+        if array.ndim < 2 or array.shape[0] != settings.channels:
+            raise DataError(
+                f"a multilabel map of {settings.channels} channels in {path}",
+                shown_size(array.shape),
+                "Give (C, H, W).",
+            )
+        return _whole(array, path), str(array.dtype)
+    if path.suffix.lower() == ".npz":
+        array = _squeezed(load_array(path).array, None)
+        return decode(StoredMask(_whole(array, path), False, None, str(array.dtype)), coding, path), str(array.dtype)
+    mask = read_stored_mask(path)
+    return decode(mask, coding, path), mask.mode
+
+
+def prediction_of(
+    path: Path, size: tuple[int, ...], coding: LabelCoding, settings: Settings, values: str
+) -> tuple[Array, str]:
+    """A prediction: floating logits (C, \\*S), or integer labels, and how the file stores it.
+
+    Args:
+        path: of the file.
+        size: of the truth, which tells the axes.
+        coding: of label files.
+        settings: of the counting.
+        values: what floating arrays hold: "logits" or "probabilities".
+
+    Raises:
+        DataError: damaged, lossy, of another size, or values that are no class.
+    """
+    dimensions = len(size) - (1 if settings.task == "multilabel" else 0)
+    is_array = path.suffix.lower() in _ARRAYS
+    if is_array or values == "probabilities":
+        loaded = load_array(path)
+        kind = loaded.values or values
+        array = _squeezed(loaded.array, dimensions)
+        mode = str(array.dtype)
+        if array.dtype.kind in "bui" and kind == "probabilities" and array.dtype.itemsize <= 2:
+            array = array.astype(np.float32) / np.iinfo(array.dtype).max if array.dtype.kind != "b" else array
+        soft = kind == "probabilities" or (kind != "labels" and not _are_labels(array, size, settings))
+        if array.dtype.kind == "f" and soft:
+            return to_logits(array, dimensions, settings, kind, path), mode
+        if settings.task == "multilabel":
+            return _whole(_channels_first(array, settings.channels, dimensions), path), mode
+        if path.suffix.lower() in (".npy", ".npz"):
+            one_hot = _channels_first(array, settings.channels, dimensions)
+            if one_hot.ndim == dimensions + 1:
+                return one_hot, mode
+            mask = StoredMask(_whole(array, path), False, None, mode)
+            return decode(mask, coding, path), mode
+    if settings.task == "multilabel":
+        raise DataError(f"an array of channels in {path}", "an image of labels", "Save (C, H, W) as npy or npz.")
+    mask = read_stored_mask(path, 3 if dimensions == 3 else None)
+    return decode(mask, coding, path), mask.mode
+
+
+def decode(mask: StoredMask, coding: LabelCoding, path: Path) -> Array:
+    """Labels of a mask.
+
+    Values that the counting can refuse itself are left alone.
+
+    Raises:
+        DataError: a colour is unknown.
+        Strange: a value is unknown.
+    """
+    if not mask.is_color and is_identity(coding) and coding.palette_colors(mask) is None:
+        return mask.array
+    try:
+        return coding.decode(mask, path)
+    except DataError as error:
+        unknown: dict[int, int] = {}
+        if not mask.is_color:
+            unknown = {value: pixels for value, pixels in mask.value_counts().items() if value not in coding.table}
+        raise Strange(error.expected, error.got, error.advice, unknown) from None
+
+
+def to_logits(array: Array, dimensions: int, settings: Settings, values: str, path: Path) -> Array:
+    """Floating (C, \\*S), (\\*S, C) or, with one channel, (\\*S), as logits (C, \\*S)."""
+    channels = settings.channels
+    if array.ndim == dimensions and channels == 1:
+        array = array[None]
+    array = _channels_first(array, channels, dimensions)
+    if array.ndim != dimensions + 1 or array.shape[0] != channels:
+        raise DataError(
+            f"{values} of shape ({channels}, *size) in {path}",
+            shown_size(array.shape),
+            "Save one channel a class, channels first; or labels as integers.",
+        )
+    if array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    if values == "logits":
+        return array
+    low, high = float(np.min(array, initial=0.0)), float(np.max(array, initial=0.0))
+    if low < 0 or high > 1.0001:
+        raise DataError(f"probabilities between 0 and 1 in {path}", f"{low:g} to {high:g}", "Pass --values logits.")
+    kept = array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
+    logits = np.log(np.maximum(kept, _TINY))
+    if settings.task != "multiclass":
+        logits = logits - np.log(np.maximum(1.0 - kept, _TINY))
+    return np.asarray(logits, dtype=kept.dtype)
+
+
+def _squeezed(array: Array, dimensions: int | None) -> Array:
+    """Without a leading axis of one image, as networks write it."""
+    most = 4 if dimensions is None else dimensions + 1
+    while array.ndim > most and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+
+def _channels_first(array: Array, channels: int, dimensions: int) -> Array:
+    if array.ndim != dimensions + 1:
+        return array
+    if array.shape[0] != channels and array.shape[-1] == channels:
+        return np.moveaxis(array, -1, 0)
+    return array
+
+
+def _are_labels(array: Array, size: tuple[int, ...], settings: Settings) -> bool:
+    """Whether floating numbers are labels: of the size of the truth, and whole. MONAI and ITK save labels so."""
+    if array.shape != size and tuple(n for n in array.shape if n != 1) != tuple(n for n in size if n != 1):
+        return False
+    if settings.task != "multiclass":
+        # Whole numbers may be logits that were made by hand; labels are 0 and 1.
+        return bool(((array == 0) | (array == 1)).all())
+    return bool(np.isfinite(array).all()) and bool((array == np.rint(array)).all())
+
+
+def _whole(array: Array, path: Path) -> Array:
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or (array != np.rint(array)).any():
+            raise DataError(f"whole numbers in {path}", "fractions or NaN", "Save class numbers.")
+        return array.astype(np.int64)
+    if array.dtype.kind not in "bui":
+        raise DataError(f"whole numbers in {path}", f"values of type {array.dtype}", "Save class numbers.")
+    return array.astype(np.uint8) if array.dtype.kind == "b" else array

@@ -1,0 +1,293 @@
+"""What is the matter with label maps and predictions, told before any figure: by kind, with files and how many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from segcrit.data.formats import probe
+from segcrit.data.layout import most_common
+from segcrit.data.problems import Problem, named, several
+from segcrit.data.reading import mask_shape, shown_size
+from segcrit.errors import DataError
+from segcrit.evaluating.matching import Matched, Pair
+from segcrit.evaluating.store import Tally, Trouble
+from segcrit.evaluation.ratios import Integers
+from segcrit.evaluation.tables import CountTable
+
+__all__ = ["audit_names", "audit_tally", "look_at_headers"]
+
+_ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
+_VOID: Final = 255
+
+
+def audit_names(matched: Matched, *, allow_unmatched: bool) -> list[Problem]:
+    """Truths without a prediction and predictions without a truth."""
+    problems = []
+    for models, ids in _alike(matched.without_prediction).items():
+        got = f"{several(ids, 'label map')} without a prediction of {_models(models)}: {named(ids)}"
+        if allow_unmatched:
+            problems.append(Problem.warning("no-prediction", got[0].upper() + got[1:], "They are left out.", ids))
+        else:
+            problems.append(
+                Problem.error(
+                    "no-prediction",
+                    "a prediction for every label map",
+                    got,
+                    "Bring them, list the images to evaluate in a file for --only, or pass --allow-unmatched.",
+                    ids,
+                )
+            )
+    for models, ids in _alike(matched.without_target).items():
+        problems.append(
+            Problem.warning(
+                "no-label-map",
+                f"{several(ids, 'prediction')} of {_models(models)} without a label map: {named(ids)}",
+                "They are left out.",
+                ids,
+            )
+        )
+    return problems
+
+
+def _alike(found: Mapping[str, tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Models that lack the same ids are named together."""
+    by_ids: dict[tuple[str, ...], list[str]] = {}
+    for model, ids in found.items():
+        by_ids.setdefault(ids, []).append(model)
+    return {tuple(models): ids for ids, models in by_ids.items()}
+
+
+def _models(models: Sequence[str]) -> str:
+    return named([repr(model) for model in models], 8)
+
+
+def look_at_headers(pairs: Sequence[Pair], models: Sequence[str]) -> list[Trouble]:
+    """Label maps and label images of other size, by their headers alone.
+
+    Arrays of numbers are left to the counting, which knows what they hold.
+    """
+    troubles = []
+    for pair in pairs:
+        if pair.target.suffix.lower() in _ARRAYS:
+            continue
+        try:
+            size = mask_shape(probe(pair.target))
+        except DataError as error:
+            troubles.append(_of(error, "unreadable", "", pair, pair.target))
+            continue
+        for model, path in zip(models, pair.predictions, strict=True):
+            if path.suffix.lower() in _ARRAYS:
+                continue
+            try:
+                header = probe(path)
+            except DataError as error:
+                troubles.append(_of(error, "unreadable", model, pair, path))
+                continue
+            if mask_shape(header) != size:
+                differs = DataError(
+                    f"a prediction of the size of its label map, {shown_size(size)}",
+                    shown_size(mask_shape(header)),
+                    "Save predictions at full size (labels by nearest neighbour).",
+                )
+                troubles.append(_of(differs, "sizes-differ", model, pair, path))
+    return troubles
+
+
+def _of(error: DataError, code: str, role: str, pair: Pair, path: Path) -> Trouble:
+    return Trouble(code, role, pair.id, path.name, error.expected, error.got, error.advice)
+
+
+def audit_tally(tally: Tally) -> list[Problem]:
+    """All problems that counting found, errors first."""
+    errors = problems_of(tally.troubles, tally)
+    others = [*_modes(tally)]
+    if tally.ids:
+        others += _truth(tally)
+        for model, table in zip(tally.models, tally.tables, strict=True):
+            others += _predictions(model, tally, table)
+    order = {"error": 0, "warning": 1, "note": 2}
+    return sorted([*errors, *others], key=lambda problem: order[problem.severity])
+
+
+def problems_of(troubles: Sequence[Trouble], tally: Tally) -> list[Problem]:
+    """One error a kind of trouble and model."""
+    kinds: dict[tuple[str, str], list[Trouble]] = {}
+    for trouble in troubles:
+        kinds.setdefault((trouble.role, trouble.code), []).append(trouble)
+    return [_problem(role, code, found, tally) for (role, code), found in sorted(kinds.items())]
+
+
+def _problem(role: str, code: str, found: list[Trouble], tally: Tally) -> Problem:
+    what = "label maps" if not role else f"predictions of {role!r}"
+    first = found[0]
+    files = [trouble.file for trouble in found]
+    got, expected, advice = first.got, first.expected, first.advice
+    values: Counter[int] = Counter()
+    for trouble in found:
+        values.update(dict(trouble.values))
+    if code == "unknown-labels" and values:
+        listing = ", ".join(f"{value} ({pixels:,} pixels)" for value, pixels in values.most_common(5))
+        more = f" and {len(values) - 5} more values" if len(values) > 5 else ""
+        got = f"{listing}{more}"
+        expected, advice = _expected(role, tally), _advice(values, role, tally)
+    place = f"in {len(found)} {what}" if len(found) > 1 else f"in one of the {what}"
+    return Problem.error(
+        code if not role else f"prediction-{code}", expected, f"{got} {place}: {named(files)}", advice, files
+    )
+
+
+def _expected(role: str, tally: Tally) -> str:
+    classes = tally.settings.classes
+    if role:
+        return f"predicted labels 0 to {classes - 1}"
+    about = tally.about["target"]
+    stored = sorted({*(int(value) for value in about["classes"]), *about["ignored"]})
+    shown = f"{stored[0]} to {stored[-1]}" if stored == list(range(len(stored))) else ", ".join(map(str, stored[:40]))
+    return f"values {shown} in the label maps"
+
+
+def _advice(values: Counter[int], role: str, tally: Tally) -> str:
+    classes = tally.settings.classes
+    option = "--map-predictions" if role else "--map"
+    if set(values) == {_VOID} and classes == 2:
+        return (
+            f"If 255 is the foreground, pass {option} '0:0,255:1'"
+            + ("" if role else "; if void, --ignore-index 255")
+            + "."
+        )
+    if len(values) > 8:
+        return (
+            "So many values come from smooth edges or JPEG: save labels without smoothing. Probabilities as grey images "
+            "are read with --values probabilities."
+        )
+    if role:
+        return f"Predict classes only, or say what the values mean: {option} 'VALUE:CLASS,...,*:ignore'."
+    if set(values) == {classes}:
+        return f"Numbers from 1? Pass --reduce-zero-label or {option}; if {classes} is void, --ignore-index {classes}."
+    if len(values) == 1:
+        (value,) = values
+        void = f"If {value} is void, pass --ignore-index {value}"
+        return f"{void}; else {option} '{value}:CLASS,...', or --classes {value + 1}."
+    return f"Say what they mean: {option} 'VALUE:CLASS,...', with '*:ignore' for all others; or correct --classes."
+
+
+def _modes(tally: Tally) -> list[Problem]:
+    problems = []
+    for role, modes in tally.modes.items():
+        what = f"predictions of {role!r}" if role else "label maps"
+        what = what[0].upper() + what[1:]
+        if len(modes) > 1:
+            kept = Counter(dict(modes))
+            problems.append(
+                Problem.note(
+                    "modes-differ",
+                    f"{what} are stored in different ways: {most_common(kept.elements())}",
+                    "Check them.",
+                )
+            )
+        alpha = sum(number for mode, number in modes.items() if "alpha" in mode)
+        if alpha:
+            problems.append(
+                Problem.warning(
+                    "alpha",
+                    f"{alpha} of the {what.lower()} have an alpha channel, which is dropped",
+                    "Save labels without.",
+                )
+            )
+    return problems
+
+
+def _classes_of(tally: Tally, table: CountTable, *, truth: bool) -> Integers:
+    """Pixels of each class in each image, (images, C)."""
+    tp, fp, fn, _ = table.class_counts(tally.settings.task)
+    return tp + fn if truth else tp + fp
+
+
+def _listing(tally: Tally, counts: Integers, rows: Integers) -> str:
+    names = tally.settings.class_names
+    return most_common(names[int(counts[row].argmax())] for row in rows)
+
+
+def _truth(tally: Tally) -> list[Problem]:
+    settings = tally.settings
+    counts = _classes_of(tally, tally.tables[0], truth=True)
+    problems = []
+    present = (counts > 0).sum(axis=1)
+    judged = tally.tables[0].class_counts(settings.task)[3]
+    judged = judged if judged.ndim == 1 else judged.sum(axis=1)
+    empty = np.flatnonzero(judged == 0)
+    if len(empty):
+        ids = [tally.ids[row] for row in empty]
+        problems.append(
+            Problem.warning(
+                "empty-label-maps",
+                f"In {several(ids, 'label map')} every pixel is ignored: {named(ids)}",
+                "They count nothing; take them out, or check them.",
+                ids,
+            )
+        )
+    constant = np.flatnonzero((present == 1) & (judged > 0))
+    if len(constant) and settings.task != "multilabel":
+        ids = [tally.ids[row] for row in constant]
+        kind = Problem.warning if len(constant) > len(tally.ids) / 2 else Problem.note
+        problems.append(
+            kind(
+                "constant-label-maps",
+                f"{len(ids)} of {len(tally.ids)} label maps hold one class only: {_listing(tally, counts, constant)}",
+                "That is as it should be where an image holds no object; otherwise check them.",
+                ids,
+            )
+        )
+    total = counts.sum(axis=0)
+    absent = [name for name, pixels in zip(settings.class_names, total, strict=True) if not pixels]
+    foreground_ignored = (
+        settings.classes == 2
+        and settings.task != "multilabel"
+        and total[1] == 0
+        and _VOID in tally.about["target"]["ignored"]
+    )
+    if foreground_ignored and int(tally.pixels.sum()) > int(judged.sum()):
+        problems.append(
+            Problem.error(
+                "masks-0-255",
+                "label maps of 0 and 1",
+                f"0 and 255 only, and 255 is ignored: no foreground is left in {len(tally.ids)} label maps",
+                "If 255 is the foreground, pass --map '0:0,255:1'.",
+                tally.ids,
+            )
+        )
+    elif absent:
+        problems.append(
+            Problem.warning(
+                "class-absent",
+                f"No label map holds {named(absent, 6)}",
+                "Such a class is in a mean only where it was predicted, as 0.",
+            )
+        )
+    return problems
+
+
+def _predictions(model: str, tally: Tally, table: CountTable) -> list[Problem]:
+    if tally.settings.task == "multilabel":
+        return []
+    predicted = _classes_of(tally, table, truth=False)
+    truth = _classes_of(tally, table, truth=True)
+    constant = np.flatnonzero(((predicted > 0).sum(axis=1) == 1) & ((truth > 0).sum(axis=1) > 1))
+    if not len(constant):
+        return []
+    ids = [tally.ids[row] for row in constant]
+    kind = Problem.warning if len(constant) > len(tally.ids) / 2 else Problem.note
+    return [
+        kind(
+            "constant-predictions",
+            f"{len(ids)} of {len(tally.ids)} predictions of {model!r} hold one class where the truth has several: "
+            f"{_listing(tally, predicted, constant)}",
+            "Look at them: files saved wrongly, or a model that learnt nothing.",
+            ids,
+        )
+    ]

@@ -1,0 +1,266 @@
+"""The classes of an evaluation, and how label maps and predictions are read into them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from segcrit._constants import DEFAULT_IGNORE_INDEX
+from segcrit.data.class_info import ClassInfo
+from segcrit.data.classes import VOID, ClassTable, build_table, free_void, make_table, read_classes_file
+from segcrit.data.coding import LabelCoding, value_ranges
+from segcrit.data.inference import infer_table
+from segcrit.data.problems import FolderError
+from segcrit.data.reading import read_stored_mask
+from segcrit.data.scanning import Scanner
+from segcrit.data.survey import damaged
+from segcrit.encodings import Palette
+from segcrit.encodings.class_list import Entry
+from segcrit.errors import DataError, ParameterError
+from segcrit.evaluating.mapping import identity_coding, is_identity, parse_map, reduced_coding
+from segcrit.evaluating.matching import Pair
+from segcrit.evaluating.options import Options, parse_measure
+from segcrit.evaluation.policy import get_policy
+from segcrit.evaluation.settings import Settings, make_settings
+
+__all__ = ["Labels", "codings_of", "describe", "read_labels"]
+
+# Predictions that are looked at to tell class numbers from stored values.
+_LOOKED_AT: Final = 32
+_MASKS: Final = frozenset({".npy", ".npz"})
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Classes and codings.
+
+    Attributes:
+        classes: with their colours, for pictures.
+        settings: of the counting.
+        target: coding of the label maps.
+        predictions: coding of the predictions of each model.
+        notes: what was decided, in sentences.
+    """
+
+    classes: tuple[ClassInfo, ...]
+    settings: Settings
+    target: LabelCoding
+    predictions: tuple[LabelCoding, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_labels(
+    options: Options, target: Path, pairs: Sequence[Pair], models: Sequence[str], *, sharded: bool
+) -> Labels:
+    """Decide about classes and codings; the same for every shard of one evaluation.
+
+    Raises:
+        ParameterError, DataError: the options contradict each other or the files.
+    """
+    table = _table(options, target, pairs, sharded)
+    count = len(table.classes)
+    void = _void(options, table)
+    palette = _palette(table, void)
+    if options.map is not None:
+        coding = parse_map(options.map).coding(count, void, palette)
+    elif options.reduce_zero_label is not None:
+        coding = reduced_coding(count, void)
+    else:
+        coding = _with_void(table.coding, void, count)
+    settings = make_settings(
+        count,
+        task=options.task,
+        threshold=options.threshold,
+        ignore_index=DEFAULT_IGNORE_INDEX if void is None else void,
+        class_names=[entry.name for entry in table.classes],
+        policy=options.policy,
+        upsample=options.upsample,
+        align_corners=options.align_corners,
+        measures=[parse_measure(text) for text in options.measures],
+    )
+    predicted_void = void if get_policy(options.policy).ignored_prediction != "error" else None
+    plain = identity_coding(count, predicted_void, palette)
+    notes = list(table.notes)
+    codings = []
+    for place, model in enumerate(models):
+        chosen, note = _prediction_coding(options, coding, plain, pairs, place, model)
+        codings.append(chosen)
+        notes += note
+    return Labels(table.classes, settings, coding, tuple(codings), tuple(notes))
+
+
+def _table(options: Options, target: Path, pairs: Sequence[Pair], sharded: bool) -> ClassTable:
+    given = options.classes
+    if given is not None and given.strip().isdecimal():
+        return _numbered(int(given))
+    if given is not None and (given.endswith(".json") or Path(given).is_file()):
+        file = Path(given).expanduser()
+        return build_table(read_classes_file(file), file)
+    if given is not None:
+        names = [name.strip() for name in given.split(",")]
+        if len(names) < 2 and options.task == "multiclass":
+            raise ParameterError(
+                "the number of classes, names separated by commas, or a classes.json",
+                repr(given),
+                "Write --classes 19.",
+            )
+        return _named(names)
+    folder = target if target.is_dir() else target.parent
+    for place in (folder, folder.parent):
+        if (place / "classes.json").is_file():
+            return build_table(read_classes_file(place / "classes.json"), place / "classes.json")
+    if options.map is not None:
+        labels = [label for label in parse_map(options.map).values.values() if label is not None and label != VOID]
+        return _numbered(max(labels, default=0) + 1)
+    if sharded or options.task == "multilabel":
+        why = "a shard sees a part of the label maps only" if sharded else "channels cannot be told from the values"
+        raise ParameterError(f"--classes, because {why}", "none", "Write --classes 19, or their names.")
+    return _inferred(folder, pairs)
+
+
+def _numbered(count: int) -> ClassTable:
+    return _named([f"class {index}" for index in range(count)])
+
+
+def _named(names: Sequence[str]) -> ClassTable:
+    entries = [Entry(index, name, None) for index, name in enumerate(names)]
+    if len(entries) == 1:
+        # The one channel of a multilabel task, which make_table knows nothing of.
+        return ClassTable((ClassInfo(0, names[0], (230, 159, 0)),), VOID, identity_coding(1, VOID))
+    stored = [(index,) for index in range(len(entries))]
+    ignored = (VOID,) if len(entries) <= VOID else ()
+    table = make_table(entries, stored, ignored, "error", None, (), Path("--classes"))
+    return replace(table, coding=replace(table.coding, palette=None))
+
+
+def _inferred(folder: Path, pairs: Sequence[Pair]) -> ClassTable:
+    paths = [pair.target for pair in pairs]
+    arrays = [path for path in paths if path.suffix.lower() in _MASKS and path.suffix.lower() == ".npz"]
+    if arrays:
+        raise ParameterError("--classes beside label maps in npz files", "none", "Write --classes 19, or their names.")
+    scan = Scanner(folder).mask_values(paths)
+    if scan.errors:
+        raise FolderError([damaged(scan.errors)])
+    return infer_table(scan.found, folder)
+
+
+def _void(options: Options, table: ClassTable) -> int | None:
+    wish = options.ignore_index
+    if isinstance(wish, int):
+        return wish
+    if wish is not None:
+        return None  # "none"
+    if table.ignore_index is None and (options.map is not None or options.reduce_zero_label is not None):
+        return free_void(len(table.classes))
+    return table.ignore_index
+
+
+def _with_void(coding: LabelCoding, void: int | None, count: int) -> LabelCoding:
+    """The coding with another ignore label than its table has."""
+    label = coding.ignore_index
+    if void == label or (void is None and not coding.ignored):
+        return replace(coding, ignore_index=void)
+    classes = {value: own for value, own in coding.classes.items() if value != void}
+    if void is None:
+        return replace(coding, classes=coding.classes, ignored=(), ignore_index=None)
+    if 0 <= void < count and len(classes) < len(coding.classes):
+        # A class that is not to be judged: its pixels are left out, the others keep their numbers.
+        classes = dict(coding.classes)
+    ignored = tuple(sorted({*(value for value in coding.ignored if value != label), void} - set(classes)))
+    return LabelCoding(classes, ignored, void, coding.palette, coding.unknown)
+
+
+def _palette(table: ClassTable, void: int | None) -> Palette | None:
+    found = table.coding.palette
+    if found is None or (void is not None and 0 <= void < len(table.classes)):
+        return None
+    return Palette(found.colors, names=found.names, ignore_index=void, ignore_color=found.ignore_color)
+
+
+def _prediction_coding(
+    options: Options, target: LabelCoding, plain: LabelCoding, pairs: Sequence[Pair], place: int, model: str
+) -> tuple[LabelCoding, list[str]]:
+    wish = options.map_predictions
+    if wish == "same" or (wish is None and options.reduce_zero_label == "both"):
+        return target, []
+    if wish == "index" or (wish is None and options.reduce_zero_label is not None):
+        return plain, []
+    if wish is not None:
+        return parse_map(wish).coding(len(set(plain.classes)), plain.ignore_index, plain.palette), []
+    if is_identity(target) or options.map is not None:
+        return plain, []
+    return _told_by_values(target, plain, pairs, place, model)
+
+
+def _told_by_values(
+    target: LabelCoding, plain: LabelCoding, pairs: Sequence[Pair], place: int, model: str
+) -> tuple[LabelCoding, list[str]]:
+    """Whether predictions hold class numbers, or the same values as the label maps, from some of the files."""
+    step = max(1, len(pairs) // _LOOKED_AT)
+    seen: set[int] = set()
+    for pair in pairs[::step]:
+        path = pair.predictions[place]
+        if path.suffix.lower() in _MASKS:
+            continue
+        try:
+            mask = read_stored_mask(path)
+        except DataError:
+            continue
+        if not mask.is_color and mask.array.dtype.kind in "bui":
+            seen |= set(mask.value_counts())
+    stored, numbers = set(target.table), set(plain.table)
+    if not seen or (seen <= stored and not seen <= numbers):
+        return target, [f"Predictions of {model!r} hold the same values as the label maps ({value_ranges(stored)})."]
+    if seen <= numbers and not seen <= stored:
+        return plain, [f"Predictions of {model!r} hold class numbers ({value_ranges(numbers)})."]
+    if seen <= numbers and all(target.table[value] == plain.table[value] for value in seen):
+        return plain, []
+    raise ParameterError(
+        f"predictions of {model!r} that hold either class numbers ({value_ranges(numbers)}) or the values of the label "
+        f"maps ({value_ranges(stored)})",
+        f"the values {value_ranges(seen)}" + (", which can be both" if seen <= numbers else ""),
+        "Pass --map-predictions index, same, or a map such as '0:0,255:1'.",
+    )
+
+
+def describe(labels: Labels) -> dict[str, Any]:
+    """What decides about the figures, as plain values: equal for shards that may be merged."""
+
+    def coding(entry: LabelCoding) -> dict[str, Any]:
+        return {
+            "classes": {str(value): label for value, label in sorted(entry.classes.items())},
+            "ignored": list(entry.ignored),
+            "unknown": entry.unknown,
+            "ignore_index": entry.ignore_index,
+            "palette": None if entry.palette is None else [list(color) for color in entry.palette.colors],
+            "ignore_color": None if entry.palette is None else list(entry.palette.ignore_color),
+        }
+
+    content = {
+        "settings": labels.settings.to_dict(),
+        "colors": [list(entry.color) for entry in labels.classes],
+        "target": coding(labels.target),
+        "predictions": [coding(entry) for entry in labels.predictions],
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
+
+
+def codings_of(about: Mapping[str, Any]) -> tuple[LabelCoding, tuple[LabelCoding, ...]]:
+    """The codings of label maps and predictions, out of what :func:`describe` gave."""
+
+    def coding(entry: Mapping[str, Any]) -> LabelCoding:
+        palette = None
+        if entry["palette"] is not None:
+            palette = Palette(
+                entry["palette"],
+                ignore_index=about["target"]["ignore_index"],
+                ignore_color=entry["ignore_color"],
+            )
+        classes = {int(value): int(label) for value, label in entry["classes"].items()}
+        return LabelCoding(classes, tuple(entry["ignored"]), entry["ignore_index"], palette, entry["unknown"])
+
+    return coding(about["target"]), tuple(coding(entry) for entry in about["predictions"])

@@ -1,0 +1,298 @@
+"""The evaluation of files as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from segcrit import _extras, _files
+from segcrit.evaluating.charts import class_changes, histogram, reliability
+from segcrit.evaluating.pictures import Gallery, Panel
+from segcrit.evaluating.results import Outcome
+from segcrit.evaluation.figures import figures_of
+from segcrit.evaluation.html import channel_table, class_table, figure_text, matrix_of, percent_text
+from segcrit.evaluation.policy import get_policy
+from segcrit.evaluation.report import Report
+from segcrit.evaluation.summary import figure_label
+
+if TYPE_CHECKING:
+    from segcrit.evaluation.statistics import PairedComparison
+
+__all__ = ["render", "write_page"]
+
+_WORST: Final = 4
+_CHANGED: Final = 3
+_MOST_NAMES: Final = 60
+
+
+def write_page(outcome: Outcome, path: str | os.PathLike[str], *, images: str | None = None) -> None:
+    """Write the page.
+
+    Args:
+        outcome: what was found.
+        path: of the file; written atomically.
+        images: folder of the photographs.
+
+    Raises:
+        MissingExtraError: jinja2 is not installed.
+    """
+    _files.atomic_write_text(path, render(outcome, images=images))
+
+
+def render(outcome: Outcome, *, images: str | None = None) -> str:
+    """The page as text."""
+    jinja2 = _extras.require("jinja2", extra="compare")
+    own = resources.files("segcrit.evaluating") / "templates"
+    shared = resources.files("segcrit.evaluation") / "templates"
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(lambda name: (own / name).read_text(encoding="utf-8")),
+    )
+    environment.filters.update(
+        figure=_figure, percent=percent_text, amount=lambda value: f"{value:,}", signed=_signed, p_value=_p_value
+    )
+    style = "\n".join((place / "style.css").read_text(encoding="utf-8") for place in (shared, own))
+    return str(environment.get_template("page.html.j2").render({"style": style, **_content(outcome, images)}))
+
+
+def _figure(value: float) -> str:
+    """Shares with three digits, distances with three figures."""
+    return figure_text(value) if math.isnan(value) or abs(value) < 10 else f"{value:.3g}"
+
+
+def _signed(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
+    report = outcome.first
+    models = list(outcome.reports)
+    gallery = Gallery(outcome.tally, images)
+    chosen = _chosen(outcome, gallery)
+    return {
+        "outcome": outcome,
+        "title": outcome.title,
+        "report": report,
+        "models": models,
+        "single": len(models) == 1,
+        "elements": "elements" if report.task == "multilabel" else "pixels",
+        "summary": _summary(outcome),
+        "resampling": next((i for found in outcome.intervals.values() for i in found.values()), None),
+        "unit": "images" if outcome.groups is None else "groups of images",
+        "classes": _classes(outcome),
+        "matrices": _matrices(outcome),
+        "channels": channel_table(report) if report.task == "multilabel" else None,
+        "changes": _changes(outcome),
+        "images": _images(outcome),
+        "panels": chosen,
+        "legend": _legend(outcome, chosen),
+        "boundary": _boundary(outcome),
+        "calibration": reliability({name: own.calibration for name, own in outcome.reports.items()}),
+        "groups": _groups(outcome),
+        "problems": outcome.problems,
+        "notes": [*outcome.tally.notes, *report.notes],
+        "policy": get_policy(report.policy),
+        "definitions": [
+            (figure.label, figure.description) for name, figure in figures_of(report.per_image).items() if name
+        ],
+        "ignored": outcome.ignored_share,
+    }
+
+
+def _label(report: Report, name: str) -> str:
+    found = figures_of(report.per_image)
+    return figure_label(report, name) if name in ("miou", "mean_dice") else found[name].label
+
+
+def _summary(outcome: Outcome) -> list[dict[str, Any]]:
+    """One row a figure of the summary: its value of each model, and the comparison of two."""
+    figures = figures_of(outcome.first.per_image)
+    rows = []
+    for name in outcome.summary:
+        values = {model: report.figures[name] for model, report in outcome.reports.items()}
+        pairs = outcome.comparisons.get(name, [])
+        rows.append(
+            {
+                "name": name,
+                "label": _label(outcome.first, name),
+                "description": figures[name].description,
+                "better": figures[name].better,
+                "values": values,
+                "best": _best(values, figures[name].better),
+                "intervals": {model: outcome.intervals[model].get(name) for model in values},
+                "pair": _pair(pairs[0], figures[name].better) if len(values) == 2 and pairs else None,
+            }
+        )
+    return rows
+
+
+def _best(values: Mapping[str, float], better: str) -> str | None:
+    known = {model: value for model, value in values.items() if not math.isnan(value)}
+    if len(known) < 2 or len(set(known.values())) == 1:
+        return None
+    return (max if better == "higher" else min)(known, key=lambda model: known[model])
+
+
+def _pair(pair: PairedComparison, better: str) -> dict[str, Any]:
+    """The second model against the first: a new run against an old one."""
+    sign = 1 if better == "higher" else -1
+    word = "better" if sign * -pair.difference > 0 else "worse"
+    return {
+        "difference": -pair.difference,
+        "low": -pair.high,
+        "high": -pair.low,
+        "p_value": pair.p_value,
+        "verdict": word if pair.significant else "not told apart",
+    }
+
+
+def _classes(outcome: Outcome) -> list[dict[str, Any]]:
+    rows = class_table(outcome.first, outcome.intervals[next(iter(outcome.reports))])
+    for row in rows:
+        row["ious"] = {model: float(report.iou[row["index"]]) for model, report in outcome.reports.items()}
+        row["best"] = _best(row["ious"], "higher")
+    return rows
+
+
+def _matrices(outcome: Outcome) -> list[dict[str, Any]]:
+    if outcome.first.task == "multilabel":
+        return []
+    return [{"model": model, **matrix_of(report)} for model, report in outcome.reports.items()]
+
+
+def _changes(outcome: Outcome) -> dict[str, Any] | None:
+    """What got better and what worse from the first to the second of two models: classes and images."""
+    if len(outcome.reports) != 2:
+        return None
+    (old, first), (new, second) = outcome.reports.items()
+    gains = outcome.image_values(second) - outcome.image_values(first)
+    known = np.flatnonzero(~np.isnan(gains))
+    order = known[np.argsort(gains[known], kind="stable")]
+    ids = outcome.tally.ids
+
+    def entries(rows: Sequence[int], sign: int) -> list[dict[str, Any]]:
+        return [{"id": ids[row], "gain": float(gains[row])} for row in rows if sign * gains[row] > 0]
+
+    number = min(8, len(order))
+    return {
+        "old": old,
+        "new": new,
+        "classes": class_changes(first, second),
+        "better": entries([int(row) for row in order[::-1][:number]], 1),
+        "worse": entries([int(row) for row in order[:number]], -1),
+        "improved": int((gains[known] > 0).sum()),
+        "worsened": int((gains[known] < 0).sum()),
+        "same": int((gains[known] == 0).sum()),
+    }
+
+
+def _image_order(outcome: Outcome) -> list[int]:
+    values = outcome.image_values(outcome.first)
+    known = np.flatnonzero(~np.isnan(values))
+    return [int(row) for row in known[np.argsort(values[known], kind="stable")]]
+
+
+def _images(outcome: Outcome) -> dict[str, Any] | None:
+    if len(_image_order(outcome)) < 2:
+        return None
+    values = {model: outcome.image_values(report) for model, report in outcome.reports.items()}
+    known = {model: own[~np.isnan(own)] for model, own in values.items()}
+    label = "IoU of the foreground" if outcome.first.task == "binary" else "mean IoU of the classes in the image"
+    return {
+        "label": label,
+        "histograms": {model: histogram(own) for model, own in known.items()},
+        "quantiles": {
+            model: [(f"{100 * q:.0f} %", float(np.quantile(own, q))) for q in (0.05, 0.25, 0.5, 0.75, 0.95)]
+            for model, own in known.items()
+            if len(own)
+        },
+        "skipped": outcome.first.num_images - len(known[next(iter(known))]),
+    }
+
+
+def _chosen(outcome: Outcome, gallery: Gallery) -> list[dict[str, Any]]:
+    """Images to show: the worst and the median one; of two models, those that changed most."""
+    order = _image_order(outcome)
+    values = outcome.image_values(outcome.first)
+    wanted: list[tuple[str, int]] = []
+    if len(outcome.reports) == 2:
+        second = outcome.image_values(list(outcome.reports.values())[1])
+        gains = second - values
+        known = [row for row in np.argsort(gains, kind="stable").tolist() if not math.isnan(gains[row])]
+        wanted += [("improved most", row) for row in known[::-1][:_CHANGED] if gains[row] > 0]
+        wanted += [("worsened most", row) for row in known[:_CHANGED] if gains[row] < 0]
+    wanted += [("worst", row) for row in order[: min(_WORST, max(1, len(order) // 2))]]
+    if order:
+        wanted.append(("median", order[len(order) // 2]))
+    panels = []
+    done: set[int] = set()
+    for why, row in wanted:
+        if row in done:
+            continue
+        done.add(row)
+        panel = gallery.panel(outcome.tally.ids[row])
+        if panel is not None:
+            figures = {model: float(outcome.image_values(report)[row]) for model, report in outcome.reports.items()}
+            panels.append({"why": why, "panel": panel, "figures": figures})
+    return panels
+
+
+def _legend(outcome: Outcome, panels: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    seen: set[int] = set()
+    for entry in panels:
+        panel: Panel = entry["panel"]
+        seen |= panel.seen
+    colors = outcome.tally.about["colors"]
+    names = outcome.first.class_names
+    return [(names[label], "#{:02x}{:02x}{:02x}".format(*colors[label])) for label in sorted(seen)[:_MOST_NAMES]]
+
+
+def _boundary(outcome: Outcome) -> list[dict[str, Any]] | None:
+    """For each model how many of the wrong pixels lie near a true boundary, and the scores of the boundaries."""
+    rows = []
+    for model, report in outcome.reports.items():
+        table = report.per_image.measures.get("boundary")
+        if table is None or report.boundary is None:
+            return None
+        # Every wrong pixel is the false negative of one class, where all classes are exclusive and measured.
+        whole = report.task == "multiclass" and getattr(table.measure, "classes", None) is None
+        errors = int(report.class_counts["fn"].sum())
+        pixels = report.num_pixels
+        near = int(table.arrays["trimap_fn"].sum())
+        near_pixels = int(table.arrays["trimap_tp"].sum()) + near
+        classes = [{**row, "iou": float(report.iou[row["index"]])} for row in report.boundary.rows() if row["judged"]]
+        rows.append(
+            {
+                "model": model,
+                "whole": whole,
+                "near_share": near / errors if errors else float("nan"),
+                "near_pixels": near_pixels / pixels if pixels else float("nan"),
+                "near_rate": near / near_pixels if near_pixels else float("nan"),
+                "far_rate": (errors - near) / (pixels - near_pixels) if pixels > near_pixels else float("nan"),
+                "classes": classes,
+            }
+        )
+    return rows
+
+
+def _groups(outcome: Outcome) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": group,
+            "images": next(iter(models.values())).num_images,
+            "values": {model: report.figures[outcome.headline] for model, report in models.items()},
+        }
+        for group, models in outcome.by_group.items()
+    ]

@@ -1,0 +1,392 @@
+"""Evaluating folders: from paths to counts, in parts that survive a kill, and the merging of parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from segcrit import _files
+from segcrit.data.problems import Problem, named
+from segcrit.data.scanning import progress_bar
+from segcrit.errors import DataError, ParameterError, SegcritError
+from segcrit.evaluating.auditing import audit_names, audit_tally, look_at_headers, problems_of
+from segcrit.evaluating.counting import Plan
+from segcrit.evaluating.labels import Labels, describe, read_labels
+from segcrit.evaluating.matching import Matched, Pair, match, name_models, read_groups, shard_of
+from segcrit.evaluating.options import Options
+from segcrit.evaluating.store import Row, Tally, Trouble, join, read_tally
+from segcrit.evaluating.workers import Timer, default_workers, rows_of
+
+__all__ = ["AuditError", "Interrupted", "Job", "count_files", "merge_files", "read_job"]
+
+# How often counts are written down, in seconds: what a kill costs at most.
+SAVE_EVERY: Final = 20.0
+# Files that are looked at before the counting begins.
+_FIRST_LOOK: Final = 64
+# Images with trouble after which counting stops: no slip of a few files, but a wrong option.
+_MOST_TROUBLES: Final = 200
+JOB_FILE: Final = "job.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be evaluated.
+
+    Attributes:
+        predictions: as given: ``NAME=PATH`` or ``PATH``.
+        target: folder or file of the truth.
+        options: what decides about the figures.
+        shard: part and number of parts, or None.
+        images: folder of the photographs, for the report.
+    """
+
+    predictions: tuple[str, ...]
+    target: str
+    options: Options = field(default_factory=Options)
+    shard: tuple[int, int] | None = None
+    images: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        if self.shard is None:
+            return "counts"
+        part, parts = self.shard
+        width = len(str(parts))
+        return f"shard-{part:0{width}d}-of-{parts}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "predictions": list(self.predictions),
+            "target": self.target,
+            "options": self.options.to_dict(),
+            "shard": None if self.shard is None else list(self.shard),
+            "images": self.images,
+        }
+
+
+def read_job(folder: Path, shard: tuple[int, int] | None = None) -> Job:
+    """The unfinished job of a folder, or that of a shard there.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    found = sorted(folder.glob(f".*/{JOB_FILE}"))
+    if shard is not None:
+        wanted = f".{Job((), '', shard=shard).name}"
+        found = [place for place in found if place.parent.name == wanted]
+    if not found:
+        raise DataError(
+            f"an unfinished evaluation in {folder}", "none", "Give predictions and label maps to begin one."
+        )
+    if len(found) > 1:
+        names = [place.parent.name.lstrip(".") for place in found]
+        raise DataError(f"one unfinished evaluation in {folder}", named(names), "Repeat the command with --shard.")
+    content = json.loads(found[0].read_text(encoding="utf-8"))["job"]
+    own = content["shard"]
+    return Job(
+        tuple(content["predictions"]),
+        content["target"],
+        Options.from_dict(content["options"]),
+        None if own is None else (int(own[0]), int(own[1])),
+        content["images"],
+    )
+
+
+class AuditError(DataError):
+    """Files that cannot be evaluated.
+
+    Attributes:
+        problems: every kind of reason; the message tells the first.
+        files: every file that is concerned: kind, model (empty: truth), id.
+    """
+
+    def __init__(self, problems: Sequence[Problem], files: Sequence[Sequence[str]] = ()) -> None:
+        self.problems = tuple(problems)
+        self.files = tuple(tuple(entry) for entry in files)
+        first = next(problem for problem in problems if problem.severity == "error")
+        super().__init__(first.expected, first.got, first.advice)
+
+    def __reduce__(self) -> tuple[type[AuditError], tuple[Any, ...]]:
+        return type(self), (self.problems, self.files)
+
+    @classmethod
+    def of_tally(cls, problems: Sequence[Problem], troubles: Sequence[Trouble]) -> AuditError:
+        """The error for files that could not be counted."""
+        return cls(problems, [(entry.code, entry.role, entry.id) for entry in troubles])
+
+
+class Interrupted(SegcritError):
+    """Counting was interrupted; what was counted is written down in ``folder``."""
+
+    def __init__(self, folder: Path, done: int, total: int) -> None:
+        self.folder, self.done, self.total = folder, done, total
+        super().__init__("a finished evaluation", f"{done} of {total} images", "Go on with --resume.")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is known before the first image is counted."""
+
+    job: Job
+    models: Mapping[str, Path]
+    matched: Matched
+    pairs: tuple[Pair, ...]
+    labels: Labels
+    plan: Plan
+    about: dict[str, Any]
+    problems: tuple[Problem, ...]
+
+
+def prepare(job: Job) -> Prepared:
+    """Match the files, decide about the labels, look at some files.
+
+    Raises:
+        AuditError: files are missing, or do not fit together.
+        DataError, ParameterError: the job cannot be done.
+    """
+    models = name_models(job.predictions)
+    target = Path(job.target).expanduser()
+    only = None if job.options.only is None else Path(job.options.only).expanduser()
+    matched = match(models, target, only)
+    problems = audit_names(matched, allow_unmatched=job.options.allow_unmatched)
+    if any(problem.severity == "error" for problem in problems):
+        raise AuditError(
+            problems,
+            [("no-prediction", model, name) for model, ids in matched.without_prediction.items() for name in ids],
+        )
+    # Hours of counting must not end at a table of groups that does not fit.
+    read_groups([pair.id for pair in matched.pairs], job.options.groups, job.options.group_by)
+    names = list(models)
+    labels = read_labels(job.options, target, matched.pairs, names, sharded=job.shard is not None)
+    plan = Plan(labels.settings, labels.target, tuple(names), labels.predictions, job.options.values, job.options.tile)
+    pairs = matched.pairs if job.shard is None else shard_of(matched.pairs, *job.shard)
+    about = describe(labels) | {"values": job.options.values}
+    step = max(1, len(pairs) // _FIRST_LOOK)
+    if job.options.upsample is None and look_at_headers(pairs[::step], names):
+        # Something does not fit: then all files are looked at, to name every one.
+        troubles = look_at_headers(pairs, names)
+        raise AuditError.of_tally([*problems_of(troubles, Tally.of_rows(about, names, ())), *problems], troubles)
+    return Prepared(job, models, matched, pairs, labels, plan, about, tuple(problems))
+
+
+def count_files(
+    job: Job,
+    folder: Path,
+    *,
+    resume: bool = False,
+    workers: int | None = None,
+    progress: bool | None = None,
+    save_every: float = SAVE_EVERY,
+) -> tuple[Tally, list[Problem]]:
+    """Count all images of a job, or of its shard, and write the counts to ``folder``.
+
+    Args:
+        job: what is to be evaluated.
+        folder: where ``counts.npz`` or ``shard-I-of-N.npz`` is written; parts lie in a hidden folder until then.
+        resume: go on with parts that are there.
+        workers: threads (processes for measures of boundaries and objects); default: the processors.
+        progress: True shows a bar, False none, None in a terminal.
+        save_every: seconds after which a part is written.
+
+    Returns:
+        The counts, and what is worth knowing about the files.
+
+    Raises:
+        AuditError: figures would be wrong.
+        Interrupted: by Ctrl-C; the parts are written.
+        DataError, ParameterError: the job cannot be done.
+    """
+    prepared = prepare(job)
+    parts = Parts(folder / f".{job.name}", prepared)
+    finished = folder / f"{job.name}.npz"
+    if resume and finished.is_file():
+        there = read_tally(finished)
+        if there.sources.get("digest") == parts.digest:
+            return there, [*prepared.problems, *audit_tally(there)]
+    done = parts.begin(resume=resume)
+    left = [pair for pair in prepared.pairs if pair.id not in done]
+    total = len(prepared.pairs)
+    number = default_workers() if workers is None else workers
+    timer = Timer(save_every)
+    fresh: list[Row] = []
+    troubled = 0
+    bar: AbstractContextManager[Callable[[], None]] = progress_bar("Evaluating", len(left), progress)
+    try:
+        with bar as advance:
+            for row in rows_of(left, prepared.plan, number):
+                fresh.append(row)
+                advance()
+                troubled += bool(row.troubles)
+                if troubled >= _MOST_TROUBLES:
+                    break
+                if timer.due():
+                    parts.add(fresh)
+                    fresh = []
+    except KeyboardInterrupt:
+        parts.add(fresh)
+        raise Interrupted(folder, parts.count, total) from None
+    tally = parts.joined(fresh)
+    problems = [*prepared.problems, *audit_tally(tally)]
+    if troubled >= _MOST_TROUBLES and parts.count < total:
+        problems.append(
+            Problem.note(
+                "stopped",
+                f"Counting stopped after {parts.count} of {total} images with this much trouble",
+                "Correct it first.",
+            )
+        )
+    parts.remove()
+    if any(problem.severity == "error" for problem in problems):
+        # The files or the options must change: counts of the others are of no use to go on from.
+        raise AuditError.of_tally(problems, tally.troubles)
+    tally.save(finished)
+    return tally, problems
+
+
+class Parts:
+    """The parts of an unfinished count: files of rows in a hidden folder, each written atomically.
+
+    Args:
+        folder: of the parts.
+        prepared: what is counted.
+    """
+
+    def __init__(self, folder: Path, prepared: Prepared) -> None:
+        self._folder, self._prepared = folder, prepared
+        self._parts: list[Tally] = []
+        self._number = 0
+        self.count = 0
+        self.digest = self._digest()
+
+    def begin(self, *, resume: bool) -> set[str]:
+        """Make the folder, or read what is there; returns the ids that are counted already.
+
+        Raises:
+            ParameterError: parts are there that are not to be resumed, or of another job.
+        """
+        file = self._folder / JOB_FILE
+        if file.is_file():
+            there = json.loads(file.read_text(encoding="utf-8"))
+            if not resume:
+                raise ParameterError(
+                    f"a folder without an unfinished evaluation, or --resume, beside {self._folder.parent}",
+                    "one that was interrupted",
+                    "Pass --resume to go on with it, or another --out.",
+                )
+            if there.get("digest") != self.digest:
+                raise ParameterError(
+                    "the options and files of the evaluation to resume",
+                    "others",
+                    f"Repeat its command, or remove {self._folder} to begin anew.",
+                )
+            for path in sorted(self._folder.glob("part-*.npz")):
+                self._number = max(self._number, int(path.stem.rpartition("-")[2]))
+                part = read_tally(path)
+                if part.troubles:
+                    path.unlink()  # files that failed are tried again
+                    part = replace(part, troubles=())
+                    part.save(path)
+                self._parts.append(part)
+        else:
+            content = {"digest": self.digest, "job": self._prepared.job.to_dict()}
+            _files.atomic_write_text(file, json.dumps(content, indent=1))
+        done = {name for part in self._parts for name in part.ids}
+        self.count = len(done)
+        return done
+
+    def _digest(self) -> str:
+        """Of everything that decides about the counts: the classes, codings, files."""
+        prepared = self._prepared
+        state = hashlib.blake2b(digest_size=16)
+        state.update(json.dumps(prepared.about, sort_keys=True).encode())
+        state.update(json.dumps(prepared.job.shard).encode())
+        for pair in prepared.pairs:
+            state.update(repr((pair.id, str(pair.target), [str(path) for path in pair.predictions])).encode())
+        return state.hexdigest()
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Write down some rows."""
+        if not rows:
+            return
+        self._number += 1
+        part = Tally.of_rows(self._prepared.about, list(self._prepared.models), rows)
+        part.save(self._folder / f"part-{self._number:06d}.npz")
+        self._parts.append(part)
+        self.count += len(part.ids)
+
+    def joined(self, last: Sequence[Row] = ()) -> Tally:
+        """All parts and the last rows, which need no file any more, as one, with what is known about their origin."""
+        prepared = self._prepared
+        rest = Tally.of_rows(prepared.about, list(prepared.models), last)
+        self.count += len(rest.ids)
+        job = prepared.job
+        sources = {
+            "digest": self.digest,
+            "target": str(Path(job.target).expanduser().absolute()),
+            "predictions": {name: str(path.absolute()) for name, path in prepared.models.items()},
+            "images": None if job.images is None else str(Path(job.images).expanduser().absolute()),
+            "options": job.options.to_dict(),
+            "unmatched": {
+                "without_prediction": {name: list(ids) for name, ids in prepared.matched.without_prediction.items()},
+                "without_target": {name: list(ids) for name, ids in prepared.matched.without_target.items()},
+            },
+        }
+        notes = (*prepared.matched.notes, *prepared.labels.notes)
+        shards = () if job.shard is None else (job.shard,)
+        return replace(join([rest, *self._parts]), sources=sources, shards=shards, notes=notes)
+
+    def remove(self) -> None:
+        """Remove the parts."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def merge_files(paths: Sequence[Path], *, allow_missing: bool = False) -> tuple[Tally, list[Problem]]:
+    """Merge what several evaluations counted, in any order.
+
+    Args:
+        paths: npz files, or folders with ``shard-*.npz``.
+        allow_missing: merge although shards are missing.
+
+    Raises:
+        DataError: nothing there, a damaged file, other settings, or a shard that is missing.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(path.glob("shard-*.npz")) or sorted(path.glob("counts.npz"))
+            if not found:
+                raise DataError(f"shard-*.npz in {path}", "none", "Run segcrit evaluate --shard I/N --out there first.")
+            files += found
+        else:
+            files.append(path)
+    if not files:
+        raise DataError("files to merge", "none", "Give the npz files that segcrit evaluate wrote.")
+    tally = join([read_tally(path) for path in sorted(set(files))])
+    problems = []
+    for parts in sorted({parts for _, parts in tally.shards}):
+        there = {part for part, number in tally.shards if number == parts}
+        missing = [f"{part}/{parts}" for part in range(1, parts + 1) if part not in there]
+        if missing and not allow_missing:
+            raise DataError(
+                f"all {parts} shards",
+                f"{len(there)}; {named(missing, 8)} missing",
+                "Evaluate the missing ones, or pass --allow-missing to merge without them.",
+            )
+        if missing:
+            problems.append(
+                Problem.warning(
+                    "shards-missing", f"Shards are missing: {named(missing, 8)}", "The figures are those of a part."
+                )
+            )
+    problems += audit_tally(tally)
+    if any(problem.severity == "error" for problem in problems):
+        raise AuditError.of_tally(problems, tally.troubles)
+    return tally, problems

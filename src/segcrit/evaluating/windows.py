@@ -1,0 +1,173 @@
+"""Parts of large arrays: TIFF files by their tiles or strips, npy files through the system's memory map.
+
+What is read at a time is bounded by the window and the tile of the file, not by the image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrit._extras import require
+from segcrit.data.coding import StoredMask
+from segcrit.data.formats import file_format, probe
+from segcrit.errors import DataError
+
+__all__ = ["Source", "open_source", "size_of", "window_shape", "windows"]
+
+Array = npt.NDArray[Any]
+
+
+class Source(Protocol):
+    """A two-dimensional map that can be read in parts; channels of logits come first."""
+
+    size: tuple[int, int]
+    block: tuple[int, int]
+    whole: bool
+
+    def read(self, rows: slice, columns: slice) -> Array | StoredMask:
+        """The part as an array of logits, or as the values of a mask."""
+
+
+class _Mapped:
+    """An array in memory, or mapped from a npy file: labels (H, W), or logits (C, H, W)."""
+
+    def __init__(self, array: Array, *, whole: bool) -> None:
+        self._array = array
+        self.size = (int(array.shape[-2]), int(array.shape[-1]))
+        self.block = (1, 1)
+        self.whole = whole
+
+    def read(self, rows: slice, columns: slice) -> Array | StoredMask:
+        part = np.array(self._array[..., rows, columns])
+        if part.ndim == 2 and part.dtype.kind in "bui":
+            return StoredMask(part.astype(np.uint8) if part.dtype.kind == "b" else part, False, None, str(part.dtype))
+        return part
+
+
+class _Tiff:
+    """A TIFF page of one or three samples a pixel, decoded tile by tile (strip by strip)."""
+
+    def __init__(self, page: Any, handle: Any) -> None:
+        self._page, self._handle = page, handle
+        self.size = (int(page.imagelength), int(page.imagewidth))
+        if page.is_tiled:
+            self.block = (int(page.tilelength), int(page.tilewidth))
+        else:
+            self.block = (min(int(page.rowsperstrip), self.size[0]), self.size[1])
+        self.whole = False
+        self._samples = int(page.samplesperpixel)
+        self._across = math.ceil(self.size[1] / self.block[1])
+        self._palette = None
+        if page.colormap is not None:
+            self._palette = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
+        dtype = np.dtype(np.uint8) if str(page.dtype) == "bool" else np.dtype(page.dtype)
+        self._dtype = dtype
+
+    def read(self, rows: slice, columns: slice) -> Array | StoredMask:
+        height, width = self.block
+        shape = (rows.stop - rows.start, columns.stop - columns.start, self._samples)
+        result = np.zeros(shape, dtype=self._dtype)
+        for down in range(rows.start // height, math.ceil(rows.stop / height)):
+            for across in range(columns.start // width, math.ceil(columns.stop / width)):
+                block = self._block(down * self._across + across)
+                if block is None:
+                    continue
+                top, left = down * height, across * width
+                low_y, high_y = max(top, rows.start), min(top + block.shape[0], rows.stop)
+                low_x, high_x = max(left, columns.start), min(left + block.shape[1], columns.stop)
+                result[low_y - rows.start : high_y - rows.start, low_x - columns.start : high_x - columns.start] = (
+                    block[low_y - top : high_y - top, low_x - left : high_x - left]
+                )
+        if self._samples == 1:
+            plain = result[..., 0]
+            if plain.dtype.kind == "f":
+                return plain
+            return StoredMask(plain, False, self._palette, "palette" if self._palette is not None else str(plain.dtype))
+        return StoredMask(result, True, None, "colour")
+
+    def _block(self, index: int) -> Array | None:
+        offset, count = self._page.dataoffsets[index], self._page.databytecounts[index]
+        if not count:
+            return None  # a sparse tile: nothing was written, which reads as 0
+        self._handle.seek(offset)
+        decoded, _, _ = self._page.decode(self._handle.read(count), index, jpegtables=self._page.jpegtables)
+        return None if decoded is None else np.asarray(decoded)[0]
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Rows and columns of a two-dimensional file by its header; None where parts of it cannot be read."""
+    if file_format(path) not in ("tiff", "npy"):
+        return None
+    header = probe(path)
+    if "S" in header.axes:
+        return (header.shape[0], header.shape[1]) if header.axes == "YXS" else None
+    if len(header.shape) == 2:
+        return header.shape[0], header.shape[1]
+    return (header.shape[1], header.shape[2]) if len(header.shape) == 3 and file_format(path) == "npy" else None
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source | None]:
+    """A source of parts of a file; None where the file can only be read as a whole."""
+    kind = file_format(path)
+    with ExitStack() as stack:
+        if kind == "npy":
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            yield _Mapped(array, whole=False) if array.ndim in (2, 3) else None
+            return
+        if kind == "tiff":
+            tiff = stack.enter_context(require("tifffile", extra="data").TiffFile(path))
+            page = tiff.series[0].keyframe
+            plain = len(tiff.series[0].pages) == 1 and page.samplesperpixel in (1, 3) and page.planarconfig in (None, 1)
+            if plain and int(page.imagedepth) == 1:
+                yield _Tiff(page, tiff.filehandle)
+                return
+        yield None
+
+
+def window_shape(sources: list[Source], side: int) -> tuple[int, int]:
+    """Rows and columns to read at a time: whole tiles of every file, about ``side`` squared pixels.
+
+    Strips reach over the whole width; then windows do, too, so that no strip is decoded twice.
+    """
+    size = sources[0].size
+    heights = [source.block[0] for source in sources if not source.whole]
+    widths = [source.block[1] for source in sources if not source.whole]
+    if any(width >= size[1] for width in widths):
+        width = size[1]
+        height = max(1, side * side // width)
+    else:
+        width = min(size[1], _multiple(side, widths))
+        height = side
+    return min(size[0], _multiple(height, heights)), width
+
+
+def _multiple(length: int, blocks: list[int]) -> int:
+    common = math.lcm(*blocks) if blocks else 1
+    return length // common * common if common <= length else max([length, *blocks])
+
+
+def windows(size: tuple[int, int], shape: tuple[int, int]) -> Iterator[tuple[slice, slice]]:
+    """All windows of an image.
+
+    Example:
+        >>> [(rows.start, columns.stop) for rows, columns in windows((3, 4), (2, 3))]
+        [(0, 3), (0, 4), (2, 3), (2, 4)]
+    """
+    for top in range(0, size[0], shape[0]):
+        for left in range(0, size[1], shape[1]):
+            yield slice(top, min(top + shape[0], size[0])), slice(left, min(left + shape[1], size[1]))
+
+
+def in_memory(array: Array) -> Source:
+    """An array that was read as a whole."""
+    if array.ndim not in (2, 3):
+        raise DataError("a map of two dimensions", f"{array.ndim}", "Evaluate volumes without --tile.")
+    return _Mapped(array, whole=True)

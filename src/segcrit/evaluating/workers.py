@@ -1,0 +1,112 @@
+"""Counting many images: workers, a bounded number of images under way, and parts written down from time to time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from typing import Final
+
+import torch
+
+from segcrit.evaluating.counting import Plan, count_pair
+from segcrit.evaluating.matching import Pair
+from segcrit.evaluating.store import Row
+
+__all__ = ["default_workers", "rows_of"]
+
+# Python's own work on small arrays holds one lock; beside it these measures would wait for each other in threads.
+_HEAVY: Final = frozenset({"boundary", "objects"})
+# A process needs seconds to start.
+_WORTH_PROCESSES: Final = 64
+_CHUNK: Final = 4
+
+
+def default_workers() -> int:
+    """Processors that this process may use, at most 16."""
+    try:
+        number = len(os.sched_getaffinity(0))
+    except AttributeError:
+        number = os.cpu_count() or 1
+    return max(1, min(16, number))
+
+
+def rows_of(pairs: Sequence[Pair], plan: Plan, workers: int) -> Iterator[Row]:
+    """Count the pairs, in any order of completion; memory does not grow with their number."""
+    if workers <= 1 or len(pairs) <= 1:
+        # A single image may use all processors; between many images the threads of one would wait.
+        with _one_thread_each() if len(pairs) > 1 else nullcontext():
+            for pair in pairs:
+                yield count_pair(pair, plan)
+        return
+    heavy = any(measure.kind in _HEAVY for measure in plan.settings.measures)
+    if heavy and len(pairs) >= _WORTH_PROCESSES:
+        yield from _in_processes(pairs, plan, workers)
+        return
+    with _one_thread_each(), ThreadPoolExecutor(workers) as executor:
+        yield from _bounded(executor, [pairs[start : start + 1] for start in range(len(pairs))], plan, workers)
+
+
+def _in_processes(pairs: Sequence[Pair], plan: Plan, workers: int) -> Iterator[Row]:
+    # Not forked: torch's threads and locks do not survive it.
+    context = multiprocessing.get_context("spawn")
+    chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as executor:
+        yield from _bounded(executor, chunks, plan, workers)
+
+
+def _begin() -> None:
+    import signal
+
+    # Ctrl-C reaches every process of the terminal; only the first one is to answer it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _count_some(pairs: Sequence[Pair], plan: Plan) -> list[Row]:
+    return [count_pair(pair, plan) for pair in pairs]
+
+
+def _bounded(executor: Executor, chunks: Sequence[Sequence[Pair]], plan: Plan, workers: int) -> Iterator[Row]:
+    waiting: deque[Future[list[Row]]] = deque()
+    rest = iter(chunks)
+    try:
+        for chunk in rest:
+            waiting.append(executor.submit(_count_some, chunk, plan))
+            if len(waiting) >= 3 * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Timer:
+    """Says when so many seconds have passed."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._last = clock()
+
+    def due(self) -> bool:
+        """Whether the time has come; then it starts anew."""
+        now = self._clock()
+        if now - self._last < self._seconds:
+            return False
+        self._last = now
+        return True

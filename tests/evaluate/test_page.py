@@ -1,0 +1,227 @@
+"""The page: self-contained, with the figures of the tables, for every kind of task and number of models."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segcrit.cli import main
+from segcrit.evaluating import Job, Options, count_files
+from segcrit.evaluating.page import render
+from segcrit.evaluating.pictures import Gallery
+from segcrit.evaluating.results import Outcome
+from segcrit.evaluation.error_colors import UNJUDGED, WRONG
+from tests.evaluate.making import folders, maps, save_png
+
+VOID = {"meta", "br", "img", "path", "rect", "hr", "input", "link"}
+
+
+class _Checker(HTMLParser):
+    """Every tag that is opened is closed, in order; nothing is fetched from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.outside: list[str] = []
+        self.pictures = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href") and not (value or "").startswith(("data:", "#")):
+                self.outside.append(str(value))
+        self.pictures += tag == "img"
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open, tag
+            assert self.open.pop() == tag
+
+
+def check(text: str) -> _Checker:
+    checker = _Checker()
+    checker.feed(text)
+    checker.close()
+    assert not checker.open
+    assert not checker.outside
+    assert "Undefined" not in text
+    assert not re.search(r"\bnan\b|\bNone\b", re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL))
+    return checker
+
+
+def outcome_of(root: Path, models: list[str], target: str, images: str | None = None, **options: Any) -> Outcome:
+    job = Job(tuple(models), target, Options(**{"classes": "3", **options}), None, images)
+    tally, problems = count_files(job, root / "out", progress=False)
+    return Outcome(tally, tuple(problems))
+
+
+def _logits(root: Path, content: Any) -> str:
+    random = np.random.default_rng(0)
+    (root / "logits").mkdir()
+    for name, (_, guess) in content.items():
+        logits = random.normal(size=(3, *guess.shape))
+        np.put_along_axis(logits, guess[None].astype(np.int64), 2.0, axis=0)
+        np.save(root / "logits" / f"{name}.npy", logits.astype(np.float32))
+    return str(root / "logits")
+
+
+def test_one_model_with_everything(tmp_path: Path) -> None:
+    content = maps(9)
+    _, target = folders(tmp_path, content)
+    for name, (truth, _) in content.items():
+        photo = np.random.default_rng(0).integers(0, 255, (*truth.shape, 3)).astype(np.uint8)
+        save_png(tmp_path / "photos" / f"{name}.png", photo)
+    predictions = _logits(tmp_path, content)
+    outcome = outcome_of(tmp_path, [predictions], target, measures=("boundary", "calibration"))
+    text = render(outcome, images=str(tmp_path / "photos"))
+    checker = check(text)
+    assert checker.pictures == 5 * 4  # four worst and the median one: photograph, truth, prediction, errors
+    for heading in ("Classes", "Confusion matrix", "Boundaries and interior", "Calibration", "Images", "Label audit"):
+        assert f"<h2>{heading}</h2>" in text
+    assert f"<b>{outcome.first.miou:.3f}</b>" in text
+    interval = outcome.intervals["logits"]["miou"]
+    assert f"{interval.low:.3f} – {interval.high:.3f}" in text
+    worst = outcome.first.worst(1)[0]
+    assert f'{worst[0]} <span class="why">worst' in text
+
+
+def test_two_models(tmp_path: Path) -> None:
+    content = maps(12)
+    predictions, target = folders(tmp_path, content)
+    for name, (truth, guess) in content.items():
+        save_png(tmp_path / "better" / f"{name}.png", np.where(truth == 255, guess, truth))
+    outcome = outcome_of(tmp_path, [predictions, str(tmp_path / "better")], target)
+    text = render(outcome)
+    check(text)
+    assert "better against guess" in text
+    assert "12 images improved, 0 got worse, 0 stayed the same" in text
+    assert 'class="text better">better' in text
+    gains = outcome.reports["better"].iou - outcome.reports["guess"].iou
+    for gain in gains:
+        assert f"{gain:+.3f}" in text
+
+
+def test_errors_near_and_far_from_edges_add_up(tmp_path: Path) -> None:
+    from segcrit.evaluating.page import _boundary
+
+    truth = np.zeros((60, 60), np.uint8)
+    truth[:, 30:] = 1
+    near, far = truth.copy(), truth.copy()
+    near[10:20, 30:31] = 0  # ten pixels beside the edge
+    far[10:15, 50:52] = 0  # ten pixels in the interior
+    for name, guess in (("near", near), ("far", far)):
+        save_png(tmp_path / "truth" / f"{name}.png", truth)
+        save_png(tmp_path / "guess" / f"{name}.png", guess)
+    outcome = outcome_of(
+        tmp_path, [str(tmp_path / "guess")], str(tmp_path / "truth"), classes="2", measures=("boundary(trimap=3)",)
+    )
+    (row,) = _boundary(outcome) or []
+    assert row["near_share"] == 0.5
+    near_pixels = row["near_pixels"] * 7200
+    assert row["near_rate"] == pytest.approx(10 / near_pixels)
+    assert row["far_rate"] == pytest.approx(10 / (7200 - near_pixels))
+
+
+def test_three_models(tmp_path: Path) -> None:
+    content = maps(8)
+    predictions, target = folders(tmp_path, content)
+    for model in "ab":
+        for name, (_, guess) in maps(8, seed=ord(model)).items():
+            save_png(tmp_path / model / f"{name}.png", guess)
+    outcome = outcome_of(tmp_path, [predictions, str(tmp_path / "a"), str(tmp_path / "b")], target)
+    text = render(outcome)
+    check(text)
+    assert "mIoU, all pairs" in text
+
+
+def test_binary_multilabel_one_image_and_many_classes(tmp_path: Path) -> None:
+    binary = maps(5, classes=2)
+    predictions, target = folders(tmp_path / "binary", binary)
+    text = render(outcome_of(tmp_path / "binary", [predictions], target, classes="2", task="binary"))
+    check(text)
+    assert "Foreground IoU" in text
+    random = np.random.default_rng(0)
+    for name in "abc":
+        for folder in ("truth", "guess"):
+            (tmp_path / "multi" / folder).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "multi" / folder / f"{name}.npy", random.integers(0, 2, (3, 9, 9)).astype(np.uint8))
+    many = outcome_of(
+        tmp_path / "multi", [str(tmp_path / "multi" / "guess")], str(tmp_path / "multi" / "truth"), task="multilabel"
+    )
+    check(render(many))
+    predictions, target = folders(tmp_path / "one", maps(1))
+    check(render(outcome_of(tmp_path / "one", [predictions], target)))
+    predictions, target = folders(tmp_path / "many", maps(3, size=(80, 90), classes=150))
+    text = render(outcome_of(tmp_path / "many", [predictions], target, classes="150"))
+    check(text)
+    assert len(text) < 6_000_000
+
+
+def test_images_of_one_group(tmp_path: Path) -> None:
+    predictions, target = folders(tmp_path, maps(5))
+    folders(tmp_path / "other", maps(5))
+    (tmp_path / "other" / "guess").rename(tmp_path / "twin")
+    found = outcome_of(tmp_path, [predictions, f"twin={tmp_path / 'twin'}"], target)
+    outcome = Outcome(found.tally, groups=dict.fromkeys(found.tally.ids, "scene"))
+    assert outcome.intervals == {"guess": {}, "twin": {}}
+    text = render(outcome)
+    check(text)
+    assert "All images are of one group" in text
+
+
+@pytest.mark.parametrize("number", [2, 5, 6])
+def test_few_images_are_said_to_prove_little(tmp_path: Path, number: int) -> None:
+    predictions, target = folders(tmp_path, maps(number))
+    folders(tmp_path / "other", maps(number, seed=1))
+    (tmp_path / "other" / "guess").rename(tmp_path / "twin")
+    outcome = outcome_of(tmp_path, [predictions, str(tmp_path / "twin")], target)
+    least = min(pair.p_value for pairs in outcome.comparisons.values() for pair in pairs)
+    assert least >= 2 / 2**number
+    wanted = f"Only {number} images" if number < 6 else ""
+    assert outcome.caution.startswith(wanted)
+    assert (f"p below {2 / 2**number:g}." in render(outcome)) is bool(wanted)
+
+
+def test_what_is_not_judged_is_striped(tmp_path: Path) -> None:
+    """The colours of the stripes are in a picture exactly where the truth is ignored."""
+    truth = np.zeros((40, 40), dtype=np.uint8)
+    truth[10:30] = 255
+    guess = np.zeros_like(truth)
+    guess[:, :5] = 1
+    predictions, target = folders(tmp_path, {"a": (truth, guess)})
+    tally = outcome_of(tmp_path, [predictions], target).tally
+    panel = Gallery(tally, None).panel("a")
+    assert panel is not None
+    for uri, wrong in ((panel.truth, False), (panel.models[0].errors, True)):
+        with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as opened:
+            picture = np.asarray(opened.convert("RGB"))
+        striped = [(picture == np.array(color)).all(axis=-1) for color in UNJUDGED]
+        assert ((striped[0] | striped[1]) == (truth == 255)).all()
+        assert striped[0].sum() == striped[1].sum()
+        if wrong:
+            assert ((picture == np.array(WRONG)).all(axis=-1) == ((guess == 1) & (truth != 255))).all()
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    predictions, target = folders(tmp_path, maps(3))
+    outcome = outcome_of(tmp_path, [f"<b>x={predictions}"], target, classes="<i>road,a&b,c")
+    text = render(outcome)
+    assert "<i>road" not in text
+    assert "&lt;b&gt;x" in text
+
+
+def test_the_command_writes_the_page(tmp_path: Path, capsys: Any) -> None:
+    predictions, target = folders(tmp_path, maps(4))
+    words = [predictions, target, "--classes", "3", "--out", str(tmp_path / "out"), "--title", "My title"]
+    assert main(["evaluate", *words]) == 0
+    assert "<h1>My title</h1>" in (tmp_path / "out" / "report.html").read_text()
+    assert capsys.readouterr().out.rstrip().endswith("report.html")
