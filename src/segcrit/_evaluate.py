@@ -15,10 +15,11 @@ from segcrit import _reduce
 from segcrit._dtypes import compute_dtype, table_dtype
 from segcrit._gate import Batch
 from segcrit._masking import View, read_labels, read_target, read_weight, refuse_fractions
+from segcrit.engines import asked_for, keeps_normalizers
 from segcrit.engines.interpolation import interpolate
 from segcrit.engines.operators import sweep
 from segcrit.engines.reference import select, transform_logits
-from segcrit.engines.request import call_suffix, keeps_normalizers
+from segcrit.engines.request import call_suffix
 from segcrit.errors import ParameterError
 from segcrit.formulas.pixel import PixelFormula
 from segcrit.formulas.quotient import quotient
@@ -140,6 +141,8 @@ def measure(
     sigmoid = batch.task != "multiclass"
     if group.exact and batch.kind == "soft" and check:
         refuse_fractions(_read_whole(batch, View()).target)
+    backend = asked_for(backend)
+    has_gradient = torch.is_grad_enabled() and batch.logits.requires_grad
     suffix = call_suffix(
         batch.kind,
         batch.ignore_index,
@@ -148,7 +151,7 @@ def measure(
         check=check,
         upsample=batch.upsample,
         align_corners=batch.align_corners,
-        save=torch.is_grad_enabled() and batch.logits.requires_grad and keeps_normalizers(batch.logits, batch.upsample),
+        save=has_gradient and keeps_normalizers(backend, batch.logits, batch.upsample),
         backend=backend,
     )
     bias = _bias(group, batch, lookup)

@@ -35,7 +35,15 @@ def pick_classes(values: Tensor, classes: tuple[int, ...] | None) -> Tensor:
             f"classes={list(classes)}",
             "Remove the classes that do not exist, or correct the number of channels.",
         )
-    return values if classes is None else values[..., list(classes)]
+    if classes is None:
+        return values
+    first, last = classes[0], classes[-1]
+    if tuple(classes) == tuple(range(first, last + 1)):
+        return values[..., first : last + 1]
+    if values.device.type == "cpu":
+        return values[..., list(classes)]
+    # A list as index would be copied to the device at every call, which waits for it and cannot be captured in a graph.
+    return torch.stack([values[..., index] for index in classes], -1)
 
 
 def class_sum(losses: Tensor, counted: Tensor, class_weight: Tensor | None) -> Tensor:

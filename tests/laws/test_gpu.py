@@ -13,6 +13,14 @@ from .problems import mask_of, positive_weights, problem
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
+
+@pytest.fixture(autouse=True)
+def engine():
+    """By device, instead of one engine of the processor after the other."""
+    with segcrit.use_backend("auto"):
+        yield "auto"
+
+
 TABLE = [(case, task) for case in CASES for task in case.tasks]
 
 

@@ -63,10 +63,10 @@ def undecided(case: Case) -> int:
     return int(near.sum())
 
 
-def disagreement(case: Case) -> str:
-    """Where the native engine differs from the reference engine by more than rounding; empty where nowhere."""
+def disagreement(case: Case, backend: str = "cpu") -> str:
+    """Where an engine differs from the reference engine by more than rounding; empty where nowhere."""
     criterion = criterion_of(case)
-    wanted, found = result(case, "reference", criterion), result(case, "cpu", criterion)
+    wanted, found = result(case, "reference", criterion), result(case, backend, criterion)
     tolerance = TOLERANCE[case.logits.dtype]
     problems = []
     # Terms are sums of parts of one sign, or lie between 0 and 1.

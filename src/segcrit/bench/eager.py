@@ -134,14 +134,14 @@ def lovasz_in_one_sort(logits: Tensor, labels: Tensor) -> Tensor:
     """Lovász-softmax with all classes in one sort and increments in closed form, which no rounding of sums disturbs."""
     classes = logits.shape[1]
     probability = logits.softmax(1).transpose(0, 1).reshape(classes, -1)
-    truth = labels.reshape(1, -1) == torch.arange(classes)[:, None]
+    truth = labels.reshape(1, -1) == torch.arange(classes, device=labels.device)[:, None]
     errors, order = torch.where(truth, 1 - probability, probability).sort(1, descending=True)
     with torch.no_grad():
         positive = truth.gather(1, order)
         below = positive.sum(1, keepdim=True)
         found = positive.cumsum(1, dtype=torch.int32)
         # Negatives that come before; for a negative itself, found counts the positives that come before.
-        wrong = torch.arange(errors.shape[1], dtype=torch.int32) - found + positive
+        wrong = torch.arange(errors.shape[1], dtype=torch.int32, device=labels.device) - found + positive
         union = (below + wrong).clamp_min(1).to(errors.dtype)  # an absent class would divide 0 by 0
         weight = torch.where(positive, 1 / union, (below - found).to(errors.dtype) / (union * (union + 1)))
     return _over_present((errors * weight).sum(1), below[:, 0])

@@ -25,6 +25,7 @@ EXTRAS = {
     "skeleton": "clDice, the skeleton metric",
     "compare": "segcrit compare, reports, pictures of segcrit explain",
     "demo": "the default land-cover data of segcrit compare",
+    "triton": "the kernels for NVIDIA GPUs (Linux)",
     "bench": "MONAI, kornia and torchmetrics beside segcrit in segcrit bench, and its pictures",
     "docs": "build the documentation",
     "dev": "work on segcrit itself",

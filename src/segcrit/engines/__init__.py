@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 from segcrit._registry import nearest
-from segcrit.engines import native, reference
+from segcrit.engines import native, reference, triton_engine
 from segcrit.errors import BackendError, ParameterError
 
-__all__ = ["Backend", "backends", "check_name", "pick", "use_backend"]
+__all__ = ["Backend", "asked_for", "backends", "check_name", "keeps_normalizers", "pick", "use_backend"]
 
 _forced: ContextVar[str | None] = ContextVar("segcrit_backend", default=None)
 
@@ -39,41 +40,60 @@ class Backend:
     reason: str
 
 
-_MODULES: dict[str, ModuleType] = {"reference": reference, "cpu": native}
+_NAMES = ("reference", "triton", "cpu")
+
+
+def _module(name: str) -> ModuleType:
+    if name == "triton":
+        # Imported when the first tensor arrives for it.
+        from segcrit.engines.triton_engine import engine
+
+        return engine
+    return native if name == "cpu" else reference
 
 
 def backends() -> tuple[Backend, ...]:
     """Engines that segcrit knows, with whether each can run here and why.
 
     Returns:
-        One ``Backend`` an engine, fastest last. A sweep that an engine does not take is computed by the reference engine.
+        One ``Backend`` an engine. A sweep that an engine does not take is computed by the reference engine.
 
     Example:
         >>> import segcrit
         >>> [backend.name for backend in segcrit.backends()]
-        ['reference', 'cpu']
+        ['reference', 'triton', 'cpu']
         >>> segcrit.backends()[0].available
         True
     """
-    compiled, reason = native.describe()
-    return (
-        Backend("reference", True, ("any",), "PyTorch operations tile by tile; runs wherever PyTorch does"),
-        Backend("cpu", compiled, ("cpu",), reason),
-    )
+    return tuple(_backend(name) for name in _NAMES)
+
+
+def _backend(name: str) -> Backend:
+    if name == "triton":
+        devices = ("cuda", "cpu") if triton_engine.is_interpreted() else ("cuda",)
+        available, reason = triton_engine.describe()
+        return Backend(name, available, devices, reason)
+    if name == "cpu":
+        return Backend(name, native.describe()[0], ("cpu",), native.describe()[1])
+    return Backend(name, True, ("any",), "PyTorch operations tile by tile; runs wherever PyTorch does")
+
+
+# What is fastest on a device, where it can run.
+_FASTEST = {"cpu": "cpu", "cuda": "triton"}
 
 
 def check_name(name: str) -> str:
     """Return ``name`` if it is ``"auto"`` or an engine that can run here, or raise."""
     if name == "auto":
         return name
-    if not isinstance(name, str) or name not in _MODULES:
-        known = ("auto", *_MODULES)
+    if not isinstance(name, str) or name not in _NAMES:
+        known = ("auto", *_NAMES)
         raise ParameterError(
             f"backend to be one of {', '.join(map(repr, known))}",
             f"backend={name!r}",
             nearest(str(name), known) or "segcrit.backends() lists the engines and whether they can run here.",
         )
-    backend = next(item for item in backends() if item.name == name)
+    backend = _backend(name)
     if not backend.available:
         raise BackendError(
             f"an engine that can run here, when {name!r} is asked for by name", backend.reason, "Use 'auto'."
@@ -84,6 +104,8 @@ def check_name(name: str) -> str:
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Force one engine for everything inside the ``with`` block, in this thread or task.
+
+    The backward pass of a loss that was computed inside uses the same engine, wherever it runs.
 
     Args:
         name: an engine of ``segcrit.backends()``, or ``"auto"``.
@@ -105,19 +127,46 @@ def use_backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
+def asked_for(requested: str) -> str:
+    """The engine that a call asks for, which its backward pass asks for too.
+
+    That pass may run after the ``with`` block, and on a GPU it runs in a thread of autograd's own, where the block is not
+    known. A trace is for all blocks: its operators look when they run.
+    """
+    if torch.compiler.is_compiling():
+        return requested
+    forced = _forced.get()
+    return requested if forced is None else forced
+
+
+def keeps_normalizers(requested: str, logits: Tensor, upsample: bool) -> bool:
+    """Whether the forward pass of a softmax keeps the normalizers for the backward pass: the only place that decides it.
+
+    The Triton engine always reads them, the native engine where it does not compute them again, the reference engine never.
+    So nothing is lost where another engine runs in the end than the one that was asked for.
+
+    Args:
+        requested: what ``asked_for`` says.
+        logits: (N, C, ...).
+        upsample: whether they are interpolated.
+    """
+    if logits.device.type == "cuda" or requested == "triton":
+        return True
+    return not native.computes_again(logits.shape[1], upsample)
+
+
 def pick(requested: str, device: torch.device) -> ModuleType:
     """The engine module for a call: with ``forward(sweep, request)`` and ``backward(sweep, request, ...)``."""
     forced = _forced.get()
     name = requested if forced is None else forced
-    usable = [
-        item.name for item in backends() if item.available and ("any" in item.devices or device.type in item.devices)
-    ]
     if name == "auto":
-        return _MODULES[usable[-1]]
-    if name not in usable:
+        fastest = _FASTEST.get(device.type, "reference")
+        return _module(fastest if _backend(fastest).available else "reference")
+    backend = _backend(name)
+    if not backend.available or not ("any" in backend.devices or device.type in backend.devices):
         raise BackendError(
             f"logits on a device of the engine {name!r}",
             f"logits on {device}",
             "Use backend='auto', which chooses by device.",
         )
-    return _MODULES[name]
+    return _module(name)

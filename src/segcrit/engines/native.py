@@ -17,10 +17,10 @@ from segcrit.engines import reference
 from segcrit.engines.gradient_memory import new_gradient
 from segcrit.engines.native_library import ELEMENT_TYPES, Job, describe, flat, load, place_logits, threads
 from segcrit.engines.reference import Sweep
-from segcrit.engines.request import PixelRequest, Request, Shapes, keeps_normalizers, spatial_size
+from segcrit.engines.request import PixelRequest, Request, Shapes, spatial_size
 from segcrit.formulas.region import FIELDS
 
-__all__ = ["backward", "describe", "forward", "is_supported"]
+__all__ = ["backward", "computes_again", "describe", "forward", "is_supported"]
 
 _ERRORS = {"none": 0, "probability": 1, "margin": 2}
 _FORMS = {"index": 0, "onehot": 1, "soft": 2}
@@ -51,9 +51,9 @@ def _gamma(item: PixelRequest) -> float:
     return dict(item.scalars).get("gamma", 0.0)
 
 
-def _computes_again(sweep: Sweep, request: Request) -> bool:
-    """Whether the backward pass needs nothing of the forward pass."""
-    return request.sigmoid or not keeps_normalizers(sweep.logits, request.upsample)
+def computes_again(classes: int, upsample: bool) -> bool:
+    """Whether the backward pass needs no normalizers: those of two classes are computed faster than written and read."""
+    return classes <= 2 and not upsample
 
 
 def _form(request: Request) -> int:
@@ -175,11 +175,8 @@ def backward(
     """See ``reference.backward``."""
     library, _ = load()
     gradients = (pixel_gradient, table_gradient, moment_gradient, map_gradient)
-    if (
-        library is None
-        or not (normalizers.numel() or _computes_again(sweep, request))
-        or not is_supported(sweep, request)
-    ):
+    ready = request.sigmoid or normalizers.numel() or computes_again(sweep.logits.shape[1], request.upsample)
+    if library is None or not ready or not is_supported(sweep, request):
         return reference.backward(sweep, request, normalizers, *gradients)
     gradient = new_gradient(sweep.logits)
     if request.bins_per_image and len(sweep.logits) > 1:

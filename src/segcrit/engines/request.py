@@ -17,7 +17,7 @@ from segcrit._dtypes import compute_dtype, table_dtype
 from segcrit._masking import TargetKind, View
 from segcrit.formulas.region import FIELDS
 
-__all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like", "keeps_normalizers", "spatial_size"]
+__all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like", "spatial_size"]
 
 Errors = Literal["none", "probability", "margin"]
 
@@ -59,7 +59,7 @@ class Request:
         upsample: the logits have a lower resolution than the target and are interpolated linearly to it.
         align_corners: how, as in ``torch.nn.functional.interpolate``.
         derives_sums: U and D are asked for and follow from other sums, as they do on hard labels.
-        save: also deliver what the backward pass of a softmax needs, the normalizers.
+        save: also deliver what the backward pass of a softmax needs, the normalizers; see ``engines.keeps_normalizers``.
         backend: engine asked for, ``"auto"`` to choose.
     """
 
@@ -131,14 +131,6 @@ def call_suffix(
     """What only the call knows, as the end of a request's text (plain formatting, so that tracing sees a constant)."""
     flags = f"{int(confusion)}{int(maps)}{int(check)}{int(upsample)}{int(align_corners)}{int(save)}"
     return f"|{kind},{ignore_index},{flags},{backend}"
-
-
-def keeps_normalizers(logits: torch.Tensor, upsample: bool) -> bool:
-    """Whether the normalizers of a softmax are worth keeping for the backward pass.
-
-    On the CPU, those of two classes are computed faster than they are written and read.
-    """
-    return upsample or logits.shape[1] > 2 or logits.device.type != "cpu"
 
 
 def spatial_size(logits: torch.Tensor, target: torch.Tensor) -> tuple[int, ...]:

@@ -56,8 +56,8 @@ def bin_weights(counts: Tensor) -> Tensor:
     everything = negatives.sum(-1, keepdim=True)
     present = (total > 0).to(counts.dtype)
     # B₀ and F₀, what lies above each bin: all but what lies below and in it.
-    negatives_above = everything - negatives.cumsum(-1)
-    positives_above = total - positives.cumsum(-1)
+    negatives_above = everything - _running_sum(negatives)
+    positives_above = total - _running_sum(positives)
     inverse_before = (torch.where(total > 0, total, 1.0) + negatives_above).reciprocal_()
     inverse_after = (torch.where(total > 0, total, 1.0) + negatives_above + negatives).reciprocal_()
     of_positive = (inverse_before + inverse_after).mul_(present / 2)
@@ -70,6 +70,23 @@ def bin_weights(counts: Tensor) -> Tensor:
     share = torch.where(everything > 0, (1 - present) / negatives.gather(-1, highest).clamp_min(1e-300), 0.0)
     of_negative.scatter_add_(-1, highest, share)
     return torch.stack((of_negative, of_positive), dim=-2)
+
+
+def _running_sum(values: Tensor) -> Tensor:
+    """The cumulative sum along the last dimension."""
+    if values.is_cuda and (torch.are_deterministic_algorithms_enabled() or values.numel() == values.shape[-1]):
+        # On a GPU PyTorch's own adds a single row in an order that varies, and refuses floats where results must repeat.
+        return doubling_sum(values)
+    return values.cumsum(-1)
+
+
+def doubling_sum(values: Tensor) -> Tensor:
+    """The cumulative sum in a fixed order: after step k every place holds the sum of 2ᵏ values."""
+    reach = 1
+    while reach < values.shape[-1]:
+        values = values + torch.nn.functional.pad(values[..., :-reach], (reach, 0))
+        reach *= 2
+    return values
 
 
 def histogram_loss(counts: Tensor, moments: Tensor) -> Tensor:

@@ -1,0 +1,37 @@
+"""The measurement as a picture: how near each loss comes to the time that the compulsory bytes take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segcrit._extras import require
+from segcrit._files import atomic_path
+
+COLOURS = {"torch": "#8c8c8c", "torch.compile": "#5d6d7e", "segcrit": "#1f5fa8"}
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """A group of bars for each case and loss: time over that of the compulsory bytes, so that 1 is the floor."""
+    plt = require("matplotlib.pyplot", extra="bench")
+    bars, labels, colours = [], [], []
+    for case in result["cases"]:
+        floor = case["compulsory_bytes"] / result["copy_bytes_a_second"] * 1e3
+        for row in case["rows"]:
+            time = row["replayed"] or row["milliseconds"]
+            if time is None or row["library"] == "segcrit reference":
+                continue
+            bars.append(time / floor)
+            labels.append(f"{case['name']}: {row['kind']}, {row['library']}")
+            colours.append(COLOURS.get(row["library"], "#b07aa1"))
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.19 * len(bars)), layout="constrained")
+    axes.barh(range(len(bars)), bars, color=colours)
+    axes.set_yticks(range(len(bars)), labels, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.axvline(1.0, color="black", linewidth=0.8)
+    axes.set_xlabel("time of forward and backward / time of the compulsory bytes at the speed of a copy")
+    axes.set_title(f"{result['device']}, {result['copy_bytes_a_second'] / 1e12:.2f} TB/s measured for a copy")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=140)
+    plt.close(figure)
