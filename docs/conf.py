@@ -25,6 +25,7 @@ extensions = [
     "command_help",
     "benchmark_tables",
     "policy_table",
+    "stripped_tables",
     "public_names",
 ]
 exclude_patterns = ["_build"]

@@ -112,7 +112,9 @@ def test_areas_of_one_class(classes: int) -> None:
         ignored = choice.choice((-100, 0, 1, 255, 511))
         target, prediction = areas(choice, classes, pixels), areas(choice, classes, pixels)
         agreeing = choice.random() < 0.5
-        prediction = torch.where(torch.rand(pixels, generator=numbers) < 0.1, prediction, target) if agreeing else prediction
+        prediction = (
+            torch.where(torch.rand(pixels, generator=numbers) < 0.1, prediction, target) if agreeing else prediction
+        )
         if choice.random() < 0.3 and classes < 255:
             map_ = choice.choice((target, prediction))
             first = choice.randrange(pixels)
