@@ -28,6 +28,7 @@ from PIL import Image
 
 from segcrit import _files
 from segcrit.bench.machine import describe_machine, describe_versions
+from segcrit.bench.problems import interpolate
 from segcrit.evaluating import Job, Options, count_files
 from segcrit.evaluating.workers import default_workers
 
@@ -50,9 +51,8 @@ def main() -> int:
         make(folder, options.pairs)
         times: dict[str, list[float]] = {"decoding": [], "evaluate": []}
         for number in range(options.rounds):
-            out = folder / f"out{number}"
-            times["decoding"].append(_timed(lambda: decode(folder, options.workers)))
-            times["evaluate"].append(_timed(lambda: count(folder, out, options.workers)))  # noqa: B023
+            times["decoding"].append(_timed(decode, folder, options.workers))
+            times["evaluate"].append(_timed(count, folder, folder / f"out{number}", options.workers))
             print(f"round {number + 1}: { ({key: round(own[-1], 2) for key, own in times.items()}) }", file=sys.stderr)
         sizes = [path.stat().st_size for path in (folder / "masks").iterdir()]
     seconds = {name: statistics.median(own) for name, own in times.items()}
@@ -87,14 +87,10 @@ def make(folder: Path, pairs: int) -> None:
             for file in files:
                 shutil.copyfile(file.with_name(f"{number % DIFFERENT:05d}.png"), file)
             continue
-        truth = _fine(torch.randn(1, CLASSES, 6, 11, generator=random))
-        wrong = truth + 0.3 * _fine(torch.randn(1, CLASSES, 17, 33, generator=random))
+        truth = interpolate(torch.randn(1, CLASSES, 6, 11, generator=random), (HEIGHT, WIDTH))
+        wrong = truth + 0.3 * interpolate(torch.randn(1, CLASSES, 17, 33, generator=random), (HEIGHT, WIDTH))
         for file, scores in zip(files, (truth, wrong), strict=True):
             Image.fromarray(scores.argmax(1)[0].to(torch.uint8).numpy()).save(file)
-
-
-def _fine(scores: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.interpolate(scores, (HEIGHT, WIDTH), mode="bilinear", align_corners=False)
 
 
 def decode(folder: Path, workers: int) -> None:
@@ -116,9 +112,9 @@ def count(folder: Path, out: Path, workers: int) -> None:
     count_files(job, out, workers=workers, progress=False)
 
 
-def _timed(work: Callable[[], None]) -> float:
+def _timed(work: Callable[..., None], *arguments: object) -> float:
     start = time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - start
 
 

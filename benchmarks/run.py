@@ -11,7 +11,6 @@ Writes benchmarks/results/DATE-MACHINE.json and the picture beside it, and print
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from segcrit.bench.machine import file_name
 from segcrit.bench.plot import draw
 from segcrit.bench.progress import Progress
 from segcrit.bench.records import Result
@@ -98,8 +98,7 @@ def _commit() -> str | None:
 
 def _slug(result: Result) -> str:
     """Name of the file: day, processor, threads."""
-    text = f"{result.date[:10]}-{result.machine['processor']}-{result.machine['threads']}-threads"
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return file_name(result.date[:10], result.machine["processor"], result.machine["threads"], "threads")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from torch import Tensor
 import segcrit
 from segcrit import _files
 from segcrit.bench import eager
-from segcrit.bench.machine import describe_machine, describe_versions
+from segcrit.bench.machine import describe_machine, describe_versions, file_name
 from segcrit.bench.measure import Turns
 from segcrit.bench.problems import Problem
 
@@ -54,8 +54,8 @@ def main() -> int:
         tables = [measure(kernels, "multiclass", shape) for shape in ((2, 21, 512, 512), (1, 150, 512, 512))]
         tables.append(measure(kernels, "binary", (8, 1, 512, 512)))
     machine = describe_machine()
-    name = "-".join(str(machine["processor"]).lower().split())
-    path = HERE / "results" / f"stripped-{date.today()}-{name}-{machine['threads']}-threads.json"
+    name = file_name("stripped", date.today(), machine["processor"], machine["threads"], "threads")
+    path = HERE / "results" / f"{name}.json"
     content = {"date": str(date.today()), "machine": machine, "versions": describe_versions(), "tables": tables}
     _files.atomic_write_text(path, json.dumps(content, indent=1) + "\n")
     print(path)

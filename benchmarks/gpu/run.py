@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +23,7 @@ from cases import cases
 
 import segcrit
 from segcrit._files import atomic_write_text
-from segcrit.bench.machine import describe_versions
+from segcrit.bench.machine import describe_versions, file_name
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PARTS = HERE / "results", HERE.parents[1] / "runs" / "gpu"
@@ -54,7 +53,9 @@ def main() -> int:
         return 1 if wrong else 0
     result: dict[str, Any] = describe() | {"copy_bytes_a_second": copy_bandwidth(), "cases": []}
     print(f"{result['device']}: {result['copy_bytes_a_second'] / 1e12:.2f} TB/s for a copy")
-    path = options.out or (PARTS if options.only else RESULTS) / f"{_slug(result)}.json"
+    path = (
+        options.out or (PARTS if options.only else RESULTS) / f"{file_name(result['date'][:10], result['device'])}.json"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     for case in chosen:
         print(f"{case.name}: {case.problem.title}")
@@ -118,10 +119,6 @@ def verdicts(result: dict[str, Any]) -> list[str]:
                     line += f", {min(others) / time:.1f} × faster than {library}" if others else ""
             lines.append(line)
     return lines
-
-
-def _slug(result: dict[str, Any]) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", f"{result['date'][:10]}-{result['device']}".lower()).strip("-")
 
 
 if __name__ == "__main__":

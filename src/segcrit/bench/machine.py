@@ -14,7 +14,7 @@ import torch
 from segcrit import __version__
 from segcrit.engines import backends
 
-__all__ = ["describe_engines", "describe_machine", "describe_versions", "free_memory", "why_no_compiler"]
+__all__ = ["describe_engines", "describe_machine", "describe_versions", "file_name", "free_memory", "why_no_compiler"]
 
 PACKAGES: Final = ("torch", "numpy", "monai", "kornia", "torchmetrics", "segmentation-models-pytorch")
 
@@ -46,6 +46,16 @@ def describe_versions() -> dict[str, str]:
 def describe_engines() -> dict[str, str]:
     """The engines of segcrit that can run here; the last one is what "segcrit" measures."""
     return {engine.name: engine.reason for engine in backends() if engine.available}
+
+
+def file_name(*words: object) -> str:
+    """Name of a file of results: letters, digits and hyphens.
+
+    Example:
+        >>> file_name("2026-11-25", "AMD EPYC(tm)", 2, "threads")
+        '2026-11-25-amd-epyc-tm-2-threads'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, words)).lower()).strip("-")
 
 
 def free_memory() -> int | None:
