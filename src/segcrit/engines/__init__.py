@@ -74,7 +74,8 @@ def _backend(name: str) -> Backend:
         available, reason = triton_engine.describe()
         return Backend(name, available, devices, reason)
     if name == "cpu":
-        return Backend(name, native.describe()[0], ("cpu",), native.describe()[1])
+        available, reason = native.describe()
+        return Backend(name, available, ("cpu",), reason)
     return Backend(name, True, ("any",), "PyTorch operations tile by tile; runs wherever PyTorch does")
 
 

@@ -15,7 +15,17 @@ from torch import Tensor
 from segcrit._dtypes import compute_dtype
 from segcrit.engines import reference
 from segcrit.engines.gradient_memory import new_gradient
-from segcrit.engines.native_library import ELEMENT_TYPES, Job, describe, flat, load, place_logits, threads
+from segcrit.engines.native_library import (
+    ELEMENT_TYPES,
+    Job,
+    describe,
+    flat,
+    flat_target,
+    load,
+    place_logits,
+    samples_as_pixels,
+    threads,
+)
 from segcrit.engines.reference import Sweep
 from segcrit.engines.request import PixelRequest, Request, Shapes, spatial_size
 from segcrit.formulas.region import FIELDS
@@ -71,19 +81,14 @@ class _Call:
         logits, target = sweep.logits, sweep.target
         size = spatial_size(logits, target)
         has_classes = request.sigmoid or request.kind != "index"
-        if has_classes and target.ndim == logits.ndim - 1:
-            target = target[:, None]
-        target = flat(target, 2 if has_classes else 1)
+        target = flat_target(target, logits, has_classes=has_classes)
         if target.dtype in (torch.float16, torch.bfloat16):
             target = target.to(torch.float32)
         weight = None
         if sweep.pixel_weight is not None:
             weight = flat(sweep.pixel_weight, 1).to(compute_dtype(logits.dtype)).contiguous()
         if not size:
-            # Plain classification, (N, C): the samples are the pixels of one image.
-            logits = logits.t()[None]
-            target = target.transpose(0, -1).reshape(1, -1, len(target)) if has_classes else target.reshape(1, -1)
-            weight = None if weight is None else weight.reshape(1, -1)
+            logits, target, weight = samples_as_pixels(logits, target, weight, has_classes=has_classes)
             size = tuple(logits.shape[2:])
         self.job = job = Job()
         self.kept = place_logits(job, logits, size, upsample=request.upsample, align_corners=request.align_corners)

@@ -15,7 +15,18 @@ from torch import Tensor
 
 from segcrit.engines.interpolation import axis_of
 
-__all__ = ["ELEMENT_TYPES", "CountJob", "Job", "describe", "flat", "load", "place_logits", "threads"]
+__all__ = [
+    "ELEMENT_TYPES",
+    "CountJob",
+    "Job",
+    "describe",
+    "flat",
+    "flat_target",
+    "load",
+    "place_logits",
+    "samples_as_pixels",
+    "threads",
+]
 
 # Version of the C interface, native/segcrit.h; a library of another version is not used.
 _ABI = 4
@@ -201,6 +212,21 @@ def threads() -> int:
 def flat(tensor: Tensor, keep: int) -> Tensor:
     """Spatial dimensions as one: a view for NCHW and channels-last, a copy for other strides."""
     return in_memory(tensor).reshape(*tensor.shape[:keep], -1)
+
+
+def flat_target(target: Tensor, logits: Tensor, *, has_classes: bool) -> Tensor:
+    """The target with one spatial dimension, (N, P), or (N, C, P) where it has an entry for each class."""
+    if has_classes and target.ndim == logits.ndim - 1:
+        target = target[:, None]
+    return flat(target, 2 if has_classes else 1)
+
+
+def samples_as_pixels(
+    logits: Tensor, target: Tensor, weight: Tensor | None, *, has_classes: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Plain classification, logits (N, C) and a flat target: the samples are the pixels of one image."""
+    target = target.transpose(0, -1).reshape(1, -1, len(target)) if has_classes else target.reshape(1, -1)
+    return logits.t()[None], target, None if weight is None else weight.reshape(1, -1)
 
 
 def in_memory(tensor: Tensor) -> Tensor:

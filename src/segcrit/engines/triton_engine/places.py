@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segcrit.engines.native_library import flat, in_memory
+from segcrit.engines.native_library import flat, flat_target, in_memory, samples_as_pixels
 from segcrit.engines.reference import Sweep
 from segcrit.engines.request import Request, spatial_size
 
@@ -76,18 +76,14 @@ class Places:
         logits, target = sweep.logits, sweep.target
         size = spatial_size(logits, target)
         has_classes = request.sigmoid or request.kind != "index"
-        if has_classes and target.ndim == logits.ndim - 1:
-            target = target[:, None]
-        target = flat(target, 2 if has_classes else 1)
+        target = flat_target(target, logits, has_classes=has_classes)
         if target.dtype == torch.bool:
             target = target.view(torch.uint8)
         weight = sweep.pixel_weight
         if weight is not None:
             weight = flat(weight, 1).to(torch.float32).contiguous()
         if not size:
-            logits = logits.t()[None]
-            target = target.transpose(0, -1).reshape(1, -1, len(target)) if has_classes else target.reshape(1, -1)
-            weight = None if weight is None else weight.reshape(1, -1)
+            logits, target, weight = samples_as_pixels(logits, target, weight, has_classes=has_classes)
             size = tuple(logits.shape[2:])
         target = _aligned(target)
         axes = _no_upsampling()

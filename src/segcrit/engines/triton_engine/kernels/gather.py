@@ -9,7 +9,7 @@ import triton.language as tl
 import triton
 from segcrit.engines.triton_engine.kernels.logits import along_axis, place_samples, read_logits
 from segcrit.engines.triton_engine.kernels.sigmoid import element_gradient
-from segcrit.engines.triton_engine.kernels.softmax_backward import label_slope, summand
+from segcrit.engines.triton_engine.kernels.softmax_backward import label_slope, rows_of_image, summand
 from segcrit.engines.triton_engine.kernels.target import LABELS, SHARES, read_elements, read_pixels, share_of
 
 
@@ -23,6 +23,18 @@ def window_start(sample, low, high, ALIGN: tl.constexpr):
         # x = (i + ½) low / high − ½ ≥ sample − 1, rounded up, with a numerator that is never negative.
         first = (tl.maximum((2 * sample - 1) * high - low, 0) + 2 * low - 1) // (2 * low)
     return first
+
+
+@triton.jit
+def windows_of(sample, low_depth, low_height, low_width, depth, height, width, ALIGN: tl.constexpr):
+    """Place (x, y, z) of samples by their index, and the first output position along each axis that may read them."""
+    x = sample % low_width
+    y = (sample // low_width) % low_height
+    z = sample // (low_width * low_height)
+    x_first = window_start(x, low_width, width, ALIGN)
+    y_first = window_start(y, low_height, height, ALIGN)
+    z_first = window_start(z, low_depth, depth, ALIGN)
+    return x, y, z, x_first, y_first, z_first
 
 
 @triton.jit
@@ -58,17 +70,12 @@ def softmax_gather(
     image = (run // blocks).to(tl.int64)
     sample = (run % blocks) * BLOCK + tl.arange(0, BLOCK)
     known = sample < low_depth * low_height * low_width
-    x = sample % low_width
-    y = (sample // low_width) % low_height
-    z = sample // (low_width * low_height)
-    x_first = window_start(x, low_width, width, ALIGN)
-    y_first = window_start(y, low_height, height, ALIGN)
-    z_first = window_start(z, low_depth, depth, ALIGN)
+    x, y, z, x_first, y_first, z_first = windows_of(
+        sample, low_depth, low_height, low_width, depth, height, width, ALIGN
+    )
     start = image * logits_image
     count = (image * 0 + images) * pixels
-    table_row = tables + (image * CLASSES if PER_IMAGE else image * 0)
-    field = (images if PER_IMAGE else 1) * CLASSES
-    histogram = image * (CLASSES * 2 * BINS) if BINS_PER_IMAGE else image * 0
+    table_row, field, histogram = rows_of_image(tables, image, images, CLASSES, PER_IMAGE, BINS, BINS_PER_IMAGE)
     result = tl.zeros((CHUNK, BLOCK), tl.float32)
     for dz in range(window_depth):
         z_place = z_first + dz
@@ -152,15 +159,10 @@ def sigmoid_gather(
     c = channel % CLASSES
     sample = (program % blocks) * BLOCK + tl.arange(0, BLOCK)
     known = sample < low_depth * low_height * low_width
-    x = sample % low_width
-    y = (sample // low_width) % low_height
-    z = sample // (low_width * low_height)
-    x_first = window_start(x, low_width, width, ALIGN)
-    y_first = window_start(y, low_height, height, ALIGN)
-    z_first = window_start(z, low_depth, depth, ALIGN)
-    table_row = tables + (image * CLASSES if PER_IMAGE else image * 0)
-    field = (images if PER_IMAGE else 1) * CLASSES
-    histogram = image * (CLASSES * 2 * BINS) if BINS_PER_IMAGE else image * 0
+    x, y, z, x_first, y_first, z_first = windows_of(
+        sample, low_depth, low_height, low_width, depth, height, width, ALIGN
+    )
+    table_row, field, histogram = rows_of_image(tables, image, images, CLASSES, PER_IMAGE, BINS, BINS_PER_IMAGE)
     result = tl.zeros((BLOCK,), tl.float32)
     for dz in range(window_depth):
         z_place = z_first + dz

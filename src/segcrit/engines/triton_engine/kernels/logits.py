@@ -61,6 +61,22 @@ def samples_of_pixels(pixel, low_depth, low_height, low_width, depth, height, wi
 
 
 @triton.jit
+def samples_at(pixel, image, logits_image, logits_pixel, low_depth, low_height, low_width, depth, height, width,
+               stride_depth, stride_height, stride_width, AXES: tl.constexpr, ALIGN: tl.constexpr):  # fmt: skip
+    """(start, samples) of pixels by their index, as read_logits takes them, with and without interpolation."""
+    if AXES == 0:
+        start = image * logits_image + pixel.to(tl.int64) * logits_pixel
+        samples = (pixel,)
+    else:
+        start = image * logits_image
+        samples = samples_of_pixels(
+            pixel, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
+            AXES, ALIGN,
+        )  # fmt: skip
+    return start, samples
+
+
+@triton.jit
 def _row(start, samples, mask):
     near = tl.load(start + samples[0], mask=mask, other=0.0).to(tl.float32)
     far = tl.load(start + samples[1], mask=mask, other=0.0).to(tl.float32)

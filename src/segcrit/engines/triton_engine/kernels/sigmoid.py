@@ -5,8 +5,8 @@ import triton.language as tl
 import triton
 from segcrit.engines.triton_engine.kernels.arithmetic import focal_slope, focal_value, log1p_of_unit, select
 from segcrit.engines.triton_engine.kernels.errors import MARGIN, NO_ERRORS, bin_of, count_errors
-from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_of_pixels
-from segcrit.engines.triton_engine.kernels.softmax_backward import error_slope, region_slope
+from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_at
+from segcrit.engines.triton_engine.kernels.softmax_backward import error_slope, region_slope, rows_of_image
 from segcrit.engines.triton_engine.kernels.target import read_elements
 
 
@@ -91,15 +91,10 @@ def sigmoid_forward(
     )  # fmt: skip
     if KIND != NO_ERRORS:
         wrong = wrong | ((t != 0.0) & (t != 1.0))
-    if AXES == 0:
-        start = image * logits_image + pixel.to(tl.int64) * logits_pixel
-        samples = (pixel,)
-    else:
-        start = image * logits_image
-        samples = samples_of_pixels(
-            pixel, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
-            AXES, ALIGN,
-        )  # fmt: skip
+    start, samples = samples_at(
+        pixel, image, logits_image, logits_pixel, low_depth, low_height, low_width, depth, height, width,
+        stride_depth, stride_height, stride_width, AXES, ALIGN,
+    )  # fmt: skip
     counted = tl.where(valid, 0, -1)
     z = read_logits(logits, bias, start, samples, c, inside, counted, CLASSES, logits_class, AXES, SCALE, BIAS_ROWS)
     p, _q, log_p, log_q = probabilities(z)
@@ -178,9 +173,7 @@ def sigmoid_backward(
     start = image * logits_image + pixel.to(tl.int64) * logits_pixel
     counted = tl.where(valid, 0, -1)
     z = read_logits(logits, bias, start, (pixel,), c, inside, counted, CLASSES, logits_class, 0, SCALE, BIAS_ROWS)
-    table_row = tables + (image * CLASSES if PER_IMAGE else image * 0)
-    field = (images if PER_IMAGE else 1) * CLASSES
-    histogram = image * (CLASSES * 2 * BINS) if BINS_PER_IMAGE else image * 0
+    table_row, field, histogram = rows_of_image(tables, image, images, CLASSES, PER_IMAGE, BINS, BINS_PER_IMAGE)
     dz = element_gradient(
         z, t, u, valid, c, table_row, field, moments, histogram, upstream, map_gradient, coefficients, image, pixel,
         inside, images, pixels, CLASSES, SCALE, LOSSES, GAMMAS, SMOOTHINGS, HAS_I, HAS_P, HAS_Q, HAS_D, KIND, BINS,

@@ -9,8 +9,18 @@ import triton.language as tl
 import triton
 from segcrit.engines.triton_engine.kernels.arithmetic import expm1_of_negative, focal_slope, select
 from segcrit.engines.triton_engine.kernels.errors import NO_ERRORS, PROBABILITY, bin_of
-from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_of_pixels
+from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_at
 from segcrit.engines.triton_engine.kernels.target import SHARES, read_pixels, share_of
+
+
+@triton.jit
+def rows_of_image(tables, image, images, CLASSES: tl.constexpr, PER_IMAGE: tl.constexpr, BINS: tl.constexpr,
+                  BINS_PER_IMAGE: tl.constexpr):  # fmt: skip
+    """(the image's row of the tables, from one sum to the next, where the image's histograms begin)."""
+    table_row = tables + (image * CLASSES if PER_IMAGE else image * 0)
+    field = (images if PER_IMAGE else 1) * CLASSES
+    histogram = image * (CLASSES * 2 * BINS) if BINS_PER_IMAGE else image * 0
+    return table_row, field, histogram
 
 
 @triton.jit
@@ -132,23 +142,16 @@ def softmax_backward(
     )  # fmt: skip
     row = pixel[None, :]
     row_inside, row_label, row_u, row_filled = inside[None, :], label[None, :], u[None, :], filled[None, :]
-    if AXES == 0:
-        start = image * logits_image + row.to(tl.int64) * logits_pixel
-        samples = (row,)
-    else:
-        start = image * logits_image
-        samples = samples_of_pixels(
-            row, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
-            AXES, ALIGN,
-        )  # fmt: skip
+    start, samples = samples_at(
+        row, image, logits_image, logits_pixel, low_depth, low_height, low_width, depth, height, width,
+        stride_depth, stride_height, stride_width, AXES, ALIGN,
+    )  # fmt: skip
     count = (image * 0 + images) * pixels
     largest = tl.load(normalizers + image * pixels + pixel, mask=inside, other=0.0)
     total = tl.load(normalizers + count + image * pixels + pixel, mask=inside, other=1.0)
     inverse = (1.0 / total)[None, :]
     log_total = tl.log(total)
-    table_row = tables + (image * CLASSES if PER_IMAGE else image * 0)
-    field = (images if PER_IMAGE else 1) * CLASSES
-    histogram = image * (CLASSES * 2 * BINS) if BINS_PER_IMAGE else image * 0
+    table_row, field, histogram = rows_of_image(tables, image, images, CLASSES, PER_IMAGE, BINS, BINS_PER_IMAGE)
 
     log_p = tl.zeros((BLOCK,), tl.float32)
     if FOCUSED:

@@ -5,7 +5,7 @@ import triton.language as tl
 import triton
 from segcrit.engines.triton_engine.kernels.arithmetic import expm1_of_negative, focal_value, select
 from segcrit.engines.triton_engine.kernels.errors import NO_ERRORS, PROBABILITY, bin_of, count_errors
-from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_of_pixels
+from segcrit.engines.triton_engine.kernels.logits import read_logits, samples_at
 from segcrit.engines.triton_engine.kernels.target import SHARES, read_pixels, share_of
 
 
@@ -48,15 +48,10 @@ def softmax_forward(
     sums = partials + HEAD
     row = pixel[None, :]
     row_inside, row_label, row_u, row_filled = inside[None, :], label[None, :], u[None, :], filled[None, :]
-    if AXES == 0:
-        start = image * logits_image + row.to(tl.int64) * logits_pixel
-        samples = (row,)
-    else:
-        start = image * logits_image
-        samples = samples_of_pixels(
-            row, low_depth, low_height, low_width, depth, height, width, stride_depth, stride_height, stride_width,
-            AXES, ALIGN,
-        )  # fmt: skip
+    start, samples = samples_at(
+        row, image, logits_image, logits_pixel, low_depth, low_height, low_width, depth, height, width,
+        stride_depth, stride_height, stride_width, AXES, ALIGN,
+    )  # fmt: skip
 
     largest = tl.full((BLOCK,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK,), tl.float32)
