@@ -550,12 +550,13 @@ def _rule(style: str, selector: str) -> str:
     return re.findall(rf"^{re.escape(selector)} {{\n(.*?)^}}", style, flags=re.MULTILINE | re.DOTALL)[0]
 
 
-def test_a_table_that_scrolls_shows_it() -> None:
+def test_a_table_that_scrolls_shows_it(tmp_path: Path) -> None:
     """A shadow that stays at the edge, and a cover of it that scrolls with the end of the table; alike in all reports."""
-    sheets = [
-        (Path(package.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
-        for package in (report, evaluation)
-    ]
+    render_report(make(Recipe(images=6), tmp_path), tmp_path)
+    labels = np.zeros((1, 4, 4), dtype=np.int64)
+    evaluation.Evaluator(2).update(labels, labels).compute().save_html(tmp_path / "evaluation.html")
+    pages = [(tmp_path / name).read_text(encoding="utf-8") for name in (report.REPORT_FILE, "evaluation.html")]
+    sheets = [page[page.index("<style>") : page.index("</style>")] for page in pages]
     boxes = [_rule(sheet, ".box") for sheet in sheets]
     assert boxes[0] == boxes[1]
     cover, shadow = (boxes[0].index(word) for word in (" local", " scroll"))

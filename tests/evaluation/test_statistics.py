@@ -301,3 +301,16 @@ def test_ten_thousand_resamples_of_five_thousand_images_take_seconds() -> None:
     interval = bootstrap(counts, "miou", resamples=10_000)
     assert time.perf_counter() - start < 10
     assert interval.low < interval.value < interval.high
+
+
+def test_a_reversed_pair_is_the_pair_of_the_other_order() -> None:
+    generator = np.random.default_rng(8)
+    truth = _truth(12, 3, generator)
+    counts = [_model(truth, quality, generator) for quality in (0.7, 0.72)]
+    pair = compare_pair(*counts, "miou", names=("old", "new"))
+    turned = pair.reversed()
+    assert turned.reversed() == pair
+    assert (turned.a, turned.b) == ("new", "old")
+    other = compare_pair(counts[1], counts[0], "miou", names=("new", "old"))
+    for name in ("value_a", "value_b", "difference", "low", "high", "p_value", "single_low", "single_high"):
+        assert getattr(turned, name) == pytest.approx(getattr(other, name), abs=1e-12), name

@@ -318,7 +318,8 @@ def _summary_rows(outcome: Outcome) -> list[list[str]]:
         pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
         if pair is not None:
             # The second against the first, as on the page: a new run against an old one.
-            cells += [f"{-pair.difference:+.4f}", f"[{-pair.high:+.4f}, {-pair.low:+.4f}]", f"{pair.p_value:.4f}"]
+            change = pair.reversed()
+            cells += [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
         elif _comparison_heads(outcome):
             cells += ["", "", ""]
         rows.append([name, *cells])

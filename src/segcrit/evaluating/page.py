@@ -14,8 +14,9 @@ from segcrit import _extras, _files
 from segcrit.evaluating.charts import class_changes, histogram, reliability
 from segcrit.evaluating.pictures import Gallery, Panel
 from segcrit.evaluating.results import Outcome
+from segcrit.evaluation.error_colors import legend_style
 from segcrit.evaluation.figures import figures_of
-from segcrit.evaluation.html import channel_table, class_table, figure_text, matrix_of, percent_text
+from segcrit.evaluation.html import channel_table, class_table, figure_text, matrix_of, page_style, percent_text
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.report import Report
 from segcrit.evaluation.summary import figure_label
@@ -48,7 +49,6 @@ def render(outcome: Outcome, *, images: str | None = None) -> str:
     """The page as text."""
     jinja2 = _extras.require("jinja2", extra="compare")
     own = resources.files("segcrit.evaluating") / "templates"
-    shared = resources.files("segcrit.evaluation") / "templates"
     environment = jinja2.Environment(
         autoescape=True,
         trim_blocks=True,
@@ -59,7 +59,7 @@ def render(outcome: Outcome, *, images: str | None = None) -> str:
     environment.filters.update(
         figure=_figure, percent=percent_text, amount=lambda value: f"{value:,}", signed=_signed, p_value=_p_value
     )
-    style = "\n".join((place / "style.css").read_text(encoding="utf-8") for place in (shared, own))
+    style = page_style() + (own / "style.css").read_text(encoding="utf-8") + legend_style()
     return str(environment.get_template("page.html.j2").render({"style": style, **_content(outcome, images)}))
 
 
@@ -147,14 +147,14 @@ def _best(values: Mapping[str, float], better: str) -> str | None:
 
 def _pair(pair: PairedComparison, better: str) -> dict[str, Any]:
     """The second model against the first: a new run against an old one."""
-    sign = 1 if better == "higher" else -1
-    word = "better" if sign * -pair.difference > 0 else "worse"
+    change = pair.reversed()
+    word = "better" if (change.difference > 0) == (better == "higher") else "worse"
     return {
-        "difference": -pair.difference,
-        "low": -pair.high,
-        "high": -pair.low,
-        "p_value": pair.p_value,
-        "verdict": word if pair.significant else "not told apart",
+        "difference": change.difference,
+        "low": change.low,
+        "high": change.high,
+        "p_value": change.p_value,
+        "verdict": word if change.significant else "not told apart",
     }
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RIGHT", "UNJUDGED", "WRONG", "stripes"]
+__all__ = ["RIGHT", "UNJUDGED", "WRONG", "legend_style", "stripes"]
 
 WRONG: Final = (214, 28, 96)
 # What is right shows the image, which may have any colour; without an image it is nearly white.
@@ -26,3 +26,17 @@ def stripes(shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """
     rows, columns = np.indices(shape, sparse=True)
     return np.asarray((rows + columns) // _WIDTH % 2 == 1, dtype=np.bool_)
+
+
+def legend_style() -> str:
+    """The same colours for a legend: rules for the classes ``wrong-pixel`` and ``unjudged``.
+
+    Example:
+        >>> print(legend_style().splitlines()[0])
+        .wrong-pixel { background: #d61c60; }
+    """
+    wrong, first, second = ("#" + bytes(color).hex() for color in (WRONG, *UNJUDGED))
+    return (
+        f".wrong-pixel {{ background: {wrong}; }}\n"
+        f".unjudged {{ background: repeating-linear-gradient(135deg, {first} 0 3px, {second} 3px 6px); }}\n"
+    )

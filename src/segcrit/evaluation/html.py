@@ -20,7 +20,16 @@ from segcrit.evaluation.summary import figure_label, summary_figures
 if TYPE_CHECKING:
     from segcrit.evaluation.report import Report
 
-__all__ = ["channel_table", "class_table", "figure_text", "matrix_of", "percent_text", "write_page"]
+__all__ = [
+    "channel_table",
+    "class_table",
+    "figure_text",
+    "matrix_of",
+    "page_style",
+    "percent_text",
+    "scroll_style",
+    "write_page",
+]
 
 _MOST_RESAMPLES: Final = 2_000
 _FEWEST_RESAMPLES: Final = 200
@@ -39,23 +48,36 @@ def write_page(
     _files.atomic_write_text(path, render(report, title=title, groups=groups))
 
 
+def scroll_style() -> str:
+    """Rules for tables that scroll, of every page."""
+    return _template("scroll.css")
+
+
+def page_style() -> str:
+    """Rules for the pages of an evaluation."""
+    return scroll_style() + _template("style.css")
+
+
+def _template(name: str) -> str:
+    return (resources.files("segcrit.evaluation") / "templates" / name).read_text(encoding="utf-8")
+
+
 def render(report: Report, *, title: str, groups: Groups | None = None) -> str:
     """The page as text."""
     jinja2 = _extras.require("jinja2", extra="compare")
-    folder = resources.files("segcrit.evaluation") / "templates"
     environment = jinja2.Environment(
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(_template),
     )
     environment.filters.update(figure=figure_text, percent=percent_text, amount=lambda value: f"{value:,}")
     intervals = _intervals(report, groups)
     content = {
         "title": title,
         "report": report,
-        "style": (folder / "style.css").read_text(encoding="utf-8"),
+        "style": page_style(),
         "elements": "elements" if report.task == "multilabel" else "pixels",
         "headline": _named_figure(report, report.headline, intervals),
         "facts": [

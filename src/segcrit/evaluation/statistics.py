@@ -9,7 +9,7 @@ whatever the order of the images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
 
@@ -111,6 +111,21 @@ class PairedComparison:
     def significant(self) -> bool:
         """Whether both the interval and the permutation test tell the two apart; never below two units."""
         return self.p_value <= 1 - self.level + 1e-12 and (self.low > 0 or self.high < 0)
+
+    def reversed(self) -> PairedComparison:
+        """The same comparison, of ``b`` with ``a``: how a new model ``b`` changed the figure of an old one."""
+        return replace(
+            self,
+            a=self.b,
+            b=self.a,
+            value_a=self.value_b,
+            value_b=self.value_a,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            single_low=-self.single_high,
+            single_high=-self.single_low,
+        )
 
 
 def bootstrap(

@@ -21,6 +21,8 @@ from segcrit.comparison.results import read_results
 from segcrit.comparison.summary import shown_figures
 from segcrit.comparison.verdict import judge
 from segcrit.data import wording as wording_of_data
+from segcrit.evaluation.error_colors import legend_style
+from segcrit.evaluation.html import scroll_style
 
 __all__ = ["REPORT_FILE", "from_run", "render_report"]
 
@@ -69,6 +71,7 @@ def _page(results: Results, run_dir: Path) -> str:
         .get_template("report.html.j2")
         .render(
             results=results,
+            shared_style=scroll_style() + legend_style(),
             run=results.run,
             data=results.data,
             verdict=verdict,
