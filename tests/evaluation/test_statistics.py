@@ -301,3 +301,15 @@ def test_ten_thousand_resamples_of_five_thousand_images_take_seconds() -> None:
     interval = bootstrap(counts, "miou", resamples=10_000)
     assert time.perf_counter() - start < 10
     assert interval.low < interval.value < interval.high
+
+
+def test_a_swap_that_leaves_a_figure_undefined_is_no_evidence() -> None:
+    """Each of two models predicts the class in one image, wrongly: their IoU is 0, the difference 0, and so p = 1.
+
+    Half of the swaps give all false alarms to one model, and leave the IoU of the other undefined.
+    """
+    first = PerImage("ab", [[8, 0], [9, 0]], [[0, 1], [0, 0]], [[1, 0], [0, 0]], [9, 9])
+    second = PerImage("ab", [[9, 0], [8, 0]], [[0, 0], [0, 1]], [[0, 0], [1, 0]], [9, 9])
+    result = compare_pair(first, second, "iou[1]")
+    assert result.difference == 0
+    assert result.p_value == 1
