@@ -67,7 +67,7 @@ def _unit_columns(counts: PerImage, figure: Figure, unit: Integers, number: int)
 
 
 def _weighted(weights: Floats, table: Floats) -> Floats:
-    """``weights @ table``, where a value that is infinite (the likelihood of what was excluded) counts only if it was drawn."""
+    """``weights @ table``, where an infinite value (the loss of what was excluded) counts only if it was drawn."""
     infinite = np.isposinf(table)
     if not infinite.any():
         plain: Floats = weights @ table
