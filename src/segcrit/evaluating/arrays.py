@@ -60,9 +60,9 @@ def load_array(path: Path) -> Loaded:
             for kind, known in (("logits", _LOGITS), ("probabilities", _PROBABILITIES), ("labels", _LABELS)):
                 found = next((name for name in names if name.lower() in known), None)
                 if found is not None:
-                    return Loaded(_member(content, found), kind)
+                    return Loaded(_member(content, found, path), kind)
             if len(names) == 1:
-                return Loaded(_member(content, names[0]))
+                return Loaded(_member(content, names[0], path))
     except (SegcritError, MemoryError):
         raise
     except Exception as error:  # zipfile, zlib and numpy raise nearly anything for damaged files
@@ -75,10 +75,10 @@ def load_array(path: Path) -> Loaded:
     )
 
 
-def _member(content: Any, name: str) -> Array:
+def _member(content: Any, name: str, path: Path) -> Array:
     array: Any = content[name]
     if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what is no array
-        raise ValueError(f"{name!r} is no array")
+        raise DataError("a whole NPZ file", f"{path}, which is damaged ({name!r} is no array)", "Write it again.")
     return array
 
 
