@@ -65,7 +65,7 @@ def pair(
         return worst
     t, g = edge(truth, valid, frame), edge(guess, valid, frame)
     if not t and not g:
-        return dict.fromkeys(names, math.nan)
+        return worst if (truth != guess).any() else dict.fromkeys(names, math.nan)
     if not t or not g:
         return worst
     bands = [

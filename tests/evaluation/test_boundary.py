@@ -249,6 +249,23 @@ def test_ignored_pixels_make_no_edge_and_hide_everything() -> None:
     assert all(math.isnan(everything.figures[name]) for name in [*NAMES, "trimap_miou"])
 
 
+def test_confused_objects_without_edges_are_as_wrong_as_can_be() -> None:
+    """Void rings around objects, as in PASCAL VOC, leave no edge anywhere; two objects with their classes exchanged."""
+    truth = np.full((1, 12, 20), 255)
+    truth[0, 3:9, 2:8], truth[0, 3:9, 11:17] = 1, 2
+    right = _scores(_evaluate(np.where(truth == 255, 0, truth), truth, 3))
+    assert all(np.isnan(getattr(right, name)).all() for name in NAMES)
+    exchanged = np.where(truth == 255, 0, 3 - truth)
+    merged = np.where(truth == 255, 0, 1)
+    for guess in (exchanged, merged):
+        scores = _scores(_evaluate(guess, truth, 3))
+        for name in NAMES:
+            worst = 0.0 if name in SCORES else math.hypot(11, 19)
+            assert getattr(scores, name)[1:].tolist() == [worst] * 2, name
+        assert scores.judged.tolist() == [0, 1, 1]
+    assert scores.missed.tolist() == [0, 0, 1]
+
+
 def test_the_frame_is_an_edge_only_where_asked_for() -> None:
     truth, guess = np.zeros((2, 1, 12, 12), dtype=int)
     truth[0, :6], guess[0, :8] = 1, 1

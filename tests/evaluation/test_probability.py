@@ -336,3 +336,21 @@ def test_wrong_bins(bins: Any) -> None:
 def test_wrong_thresholds(thresholds: Any) -> None:
     with pytest.raises(ParameterError, match="thresholds"):
         ThresholdCurves(thresholds)
+
+
+def test_an_infinite_likelihood_in_one_image() -> None:
+    """Its class was given the probability 0: the figure is infinite, and so is every resample that holds the image."""
+    logits = torch.randn(6, 2, 5, generator=torch.Generator().manual_seed(0))
+    target = torch.zeros(6, 5, dtype=torch.int64)
+    finite = Evaluator(2, measures=["calibration"]).update(logits, target, ids=list("abcdef")).compute()
+    logits[3, 0, 2] = -math.inf
+    report = Evaluator(2, measures=["calibration"]).update(logits, target, ids=list("abcdef")).compute()
+    assert report.figures["nll"] == math.inf
+    interval = report.bootstrap("nll", resamples=500)
+    others = finite.per_image.select([0, 1, 2, 4, 5]).measures["calibration"].arrays["nll"]
+    assert others.min() / 5 - 1e-12 <= interval.low <= others.max() / 5 + 1e-12  # resamples without that image
+    assert interval.high == math.inf
+    assert math.isnan(interval.standard_error)
+    comparison = compare_pair(report.per_image, finite.per_image, "nll", resamples=100)
+    assert comparison.difference == math.inf
+    assert 0 < comparison.p_value <= 1

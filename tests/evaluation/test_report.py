@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from segcrit.errors import DataError, MissingExtraError, ParameterError
-from segcrit.evaluation import FIGURES, Evaluator, Report, compare_pair
+from segcrit.evaluation import FIGURES, POLICIES, Evaluator, Report, compare_pair
 from segcrit.evaluation.figures import columns_of
 
 
@@ -267,3 +267,13 @@ def test_columns_are_named_by_their_basis() -> None:
     assert columns_of(report.per_image, "counts").shape == (6, 16)
     assert columns_of(report.per_image, "image:iou").shape == (6, 2)
     assert columns_of(report.per_image, "class:dice").shape == (6, 8)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_figures_that_a_policy_leaves_undefined_are_dashes_on_the_page(tmp_path: Path, policy: str) -> None:
+    """Class 1 is never predicted, class 2 is predicted only: 0/0 in precision, recall, or IoU."""
+    truth, guess = np.array([[0, 0, 1, 1], [0, 0, 0, 1]]), np.array([[0, 0, 0, 2], [0, 0, 0, 0]])
+    report = Evaluator(4, policy=policy).update(guess, truth, ids=["a", "b"]).compute()
+    report.save_html(tmp_path / "page.html")
+    # The notes of the policies speak of NaN; no number on the page is one.
+    assert not re.search(r"nan\s*%|>\s*nan\s*<|\"nan", (tmp_path / "page.html").read_text().lower())

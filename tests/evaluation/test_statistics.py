@@ -314,3 +314,15 @@ def test_a_reversed_pair_is_the_pair_of_the_other_order() -> None:
     other = compare_pair(counts[1], counts[0], "miou", names=("new", "old"))
     for name in ("value_a", "value_b", "difference", "low", "high", "p_value", "single_low", "single_high"):
         assert getattr(turned, name) == pytest.approx(getattr(other, name), abs=1e-12), name
+
+
+def test_a_swap_that_leaves_a_figure_undefined_is_no_evidence() -> None:
+    """Each of two models predicts the class in one image, wrongly: their IoU is 0, the difference 0, and so p = 1.
+
+    Half of the swaps give all false alarms to one model, and leave the IoU of the other undefined.
+    """
+    first = PerImage("ab", [[8, 0], [9, 0]], [[0, 1], [0, 0]], [[1, 0], [0, 0]], [9, 9])
+    second = PerImage("ab", [[9, 0], [8, 0]], [[0, 0], [0, 1]], [[0, 0], [1, 0]], [9, 9])
+    result = compare_pair(first, second, "iou[1]")
+    assert result.difference == 0
+    assert result.p_value == 1

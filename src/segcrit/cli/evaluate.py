@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segcrit.evaluating.results import Outcome
     from segcrit.evaluating.run import AuditError, Job
 
-__all__ = ["add_output_options", "add_parser", "finish", "new_folder", "report_unusable", "run"]
+__all__ = ["add_output_options", "add_parser", "check_output", "finish", "new_folder", "report_unusable", "run"]
 
 DESCRIPTION = """\
 Matches predictions and label maps by name, looks through all of them for mistakes (unknown values, masks of 0 and 255,
@@ -119,10 +119,19 @@ def add_output_options(figures: Any, output: Any) -> None:
     output.add_argument("--quiet", action="store_true", help="show no progress")
 
 
+def check_output(arguments: argparse.Namespace) -> None:
+    """Refuse before the counting what would be refused after it."""
+    from segcrit.evaluation.statistics import check_resamples
+
+    if arguments.resamples is not None:
+        check_resamples(arguments.resamples)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print the table, and end with the path of the report."""
     from segcrit.evaluating.run import AuditError, Interrupted, count_files
 
+    check_output(arguments)
     job, folder = _job(arguments)
     arguments.images = job.images
     # Also where a shell started the command in the background, with Ctrl-C switched off.

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from segcrit.cli.evaluate import add_output_options, finish, new_folder, report_unusable
+from segcrit.cli.evaluate import add_output_options, check_output, finish, new_folder, report_unusable
 
 __all__ = ["add_parser", "run"]
 
@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Merge, print the table, and end with the path of the report."""
     from segcrit.evaluating.run import AuditError, merge_files
 
+    check_output(arguments)
     paths = [Path(name).expanduser() for name in arguments.files]
     folder = Path(arguments.out) if arguments.out is not None else new_folder()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ import numpy.typing as npt
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.formats import load
 from segcrit.data.reading import read_stored_mask, shown_size
-from segcrit.errors import DataError
+from segcrit.errors import DataError, SegcritError
 from segcrit.evaluating.mapping import is_identity
 from segcrit.evaluation.settings import Settings
 
-__all__ = ["Strange", "decode", "load_array", "prediction_of", "target_of", "to_logits"]
+__all__ = ["Strange", "as_shares", "decode", "load_array", "prediction_of", "target_of", "to_logits", "whole_numbers"]
 
 Array = npt.NDArray[Any]
 
@@ -61,16 +60,26 @@ def load_array(path: Path) -> Loaded:
             for kind, known in (("logits", _LOGITS), ("probabilities", _PROBABILITIES), ("labels", _LABELS)):
                 found = next((name for name in names if name.lower() in known), None)
                 if found is not None:
-                    return Loaded(content[found], kind)
+                    return Loaded(_member(content, found, path), kind)
             if len(names) == 1:
-                return Loaded(content[names[0]])
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError("a whole NPZ file", f"{path}, which is damaged ({error})", "Write it again.") from error
+                return Loaded(_member(content, names[0], path))
+    except (SegcritError, MemoryError):
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise nearly anything for damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError("a whole NPZ file", f"{path}, which is damaged ({reason[:160]})", "Write it again.") from error
     raise DataError(
         f"one array in {path}, or one called 'logits', 'probabilities' or 'labels'",
         ", ".join(names) or "none",
         "Name the array.",
     )
+
+
+def _member(content: Any, name: str, path: Path) -> Array:
+    array: Any = content[name]
+    if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what is no array
+        raise DataError("a whole NPZ file", f"{path}, which is damaged ({name!r} is no array)", "Write it again.")
+    return array
 
 
 def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Array, str]:
@@ -88,10 +97,12 @@ def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Arra
                 shown_size(array.shape),
                 "Give (C, H, W).",
             )
-        return _whole(array, path), str(array.dtype)
+        return whole_numbers(array, path), str(array.dtype)
     if path.suffix.lower() == ".npz":
         array = _squeezed(load_array(path).array, None)
-        return decode(StoredMask(_whole(array, path), False, None, str(array.dtype)), coding, path), str(array.dtype)
+        return decode(StoredMask(whole_numbers(array, path), False, None, str(array.dtype)), coding, path), str(
+            array.dtype
+        )
     mask = read_stored_mask(path)
     return decode(mask, coding, path), mask.mode
 
@@ -117,19 +128,21 @@ def prediction_of(
         loaded = load_array(path)
         kind = loaded.values or values
         array = _squeezed(loaded.array, dimensions)
+        if array.dtype.kind not in "biuf":
+            whole_numbers(array, path)  # refuses it
         mode = str(array.dtype)
-        if array.dtype.kind in "bui" and kind == "probabilities" and array.dtype.itemsize <= 2:
-            array = array.astype(np.float32) / np.iinfo(array.dtype).max if array.dtype.kind != "b" else array
+        if array.dtype.kind in "ui" and kind == "probabilities" and array.dtype.itemsize <= 2:
+            array = as_shares(array)
         soft = kind == "probabilities" or (kind != "labels" and not _are_labels(array, size, settings))
         if array.dtype.kind == "f" and soft:
             return to_logits(array, dimensions, settings, kind, path), mode
         if settings.task == "multilabel":
-            return _whole(_channels_first(array, settings.channels, dimensions), path), mode
+            return whole_numbers(_channels_first(array, settings.channels, dimensions), path), mode
         if path.suffix.lower() in (".npy", ".npz"):
             one_hot = _channels_first(array, settings.channels, dimensions)
             if one_hot.ndim == dimensions + 1:
-                return one_hot, mode
-            mask = StoredMask(_whole(array, path), False, None, mode)
+                return whole_numbers(one_hot, path), mode
+            mask = StoredMask(whole_numbers(array, path), False, None, mode)
             return decode(mask, coding, path), mode
     if settings.task == "multilabel":
         raise DataError(f"an array of channels in {path}", "an image of labels", "Save (C, H, W) as npy or npz.")
@@ -183,6 +196,12 @@ def to_logits(array: Array, dimensions: int, settings: Settings, values: str, pa
     return np.asarray(logits, dtype=kept.dtype)
 
 
+def as_shares(array: Array) -> Array:
+    """Probabilities that are stored as integers of one or two bytes: shares of the largest one."""
+    shares: Array = array.astype(np.float32) / np.iinfo(array.dtype).max
+    return shares
+
+
 def _squeezed(array: Array, dimensions: int | None) -> Array:
     """Without a leading axis of one image, as networks write it."""
     most = 4 if dimensions is None else dimensions + 1
@@ -209,7 +228,12 @@ def _are_labels(array: Array, size: tuple[int, ...], settings: Settings) -> bool
     return bool(np.isfinite(array).all()) and bool((array == np.rint(array)).all())
 
 
-def _whole(array: Array, path: Path) -> Array:
+def whole_numbers(array: Array, path: Path) -> Array:
+    """Integers of the same values.
+
+    Raises:
+        DataError: fractions, NaN, or no numbers.
+    """
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or (array != np.rint(array)).any():
             raise DataError(f"whole numbers in {path}", "fractions or NaN", "Save class numbers.")

@@ -15,8 +15,9 @@ from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.formats import file_format, probe
 from segcrit.data.reading import shown_size
 from segcrit.errors import DataError, LabelError, SegcritError, ShapeError
-from segcrit.evaluating.arrays import Strange, decode, prediction_of, target_of, to_logits
+from segcrit.evaluating.arrays import Strange, prediction_of, target_of
 from segcrit.evaluating.matching import Pair
+from segcrit.evaluating.readers import Reader, open_reader
 from segcrit.evaluating.store import Counted, Row, Trouble
 from segcrit.evaluating.windows import Source, open_source, size_of, window_shape, windows
 from segcrit.evaluation.counts import count_batch
@@ -79,7 +80,7 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
         target, mode = target_of(pair.target, plan.target, settings)
     except SegcritError as error:
         return Row(pair.id, 0, (), (), (_trouble(error, pair, pair.target, ""),))
-    spacing = _spacing(pair.target) if settings.measures else None
+    spacing = _spacing(pair.target, target.ndim) if settings.measures else None
     modes, models, troubles = [mode], [], []
     for place, (path, coding) in enumerate(zip(pair.predictions, plan.predictions, strict=True)):
         role = plan.models[place]
@@ -194,9 +195,16 @@ def _trouble(error: SegcritError, pair: Pair, path: Path, role: str) -> Trouble:
     return Trouble(code, role, pair.id, path.name, error.expected, error.got, error.advice, values)
 
 
-def _spacing(path: Path) -> tuple[float, ...] | None:
-    """Size of a pixel, where the file tells it."""
-    return probe(path).spacing if file_format(path) == "nifti" else None
+def _spacing(path: Path, dimensions: int) -> tuple[float, ...] | None:
+    """Size of a pixel, where the file tells it; of a single slice in its plane."""
+    if file_format(path) != "nifti":
+        return None
+    header = probe(path)
+    spacing = header.spacing
+    if spacing is None or len(spacing) <= dimensions:
+        return spacing
+    plane = tuple(size for size, length in zip(spacing, header.shape, strict=False) if length != 1)
+    return plane if len(plane) == dimensions else spacing[:dimensions]
 
 
 def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
@@ -212,6 +220,9 @@ def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
             if source is None:
                 return _count_whole(pair, plan)
             sources.append(source)
+        readers = _readers(sources, pair, plan)
+        if readers is None:
+            return _count_whole(pair, plan)
         for place, source in enumerate(sources[1:]):
             if source.size != size:
                 error = ShapeError(
@@ -221,38 +232,45 @@ def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
                 )
                 trouble = _trouble(error, pair, pair.predictions[place], plan.models[place])
                 return Row(pair.id, 0, (), (), (trouble,))
-        shape = window_shape(sources, plan.tile)
+        parts = list(windows(size, window_shape(sources, plan.tile)))
+        for place, reader in enumerate(readers):
+            try:
+                reader.settle(parts)
+            except SegcritError as error:
+                role = plan.models[place - 1] if place else ""
+                return Row(pair.id, 0, (), (), (_trouble(error, pair, paths[place], role),))
         sums = [_Sum(plan.settings) for _ in plan.models]
         modes: list[str] = []
-        for rows, columns in windows(size, shape):
-            found = _window(sources, rows, columns, pair, plan)
+        for window in parts:
+            found = _window(readers, window, pair, plan)
             if isinstance(found, Trouble):
                 return Row(pair.id, 0, (), (), (found,))
-            parts, modes = found
-            for total, part in zip(sums, parts, strict=True):
+            counted, modes = found
+            for total, part in zip(sums, counted, strict=True):
                 total.add(part)
     return Row(pair.id, size[0] * size[1], tuple(total.counted() for total in sums), tuple(modes))
 
 
+def _readers(sources: list[Source], pair: Pair, plan: Plan) -> list[Reader] | None:
+    """How windows of every file are read; None where one can only be read as a whole."""
+    found = [open_reader(sources[0], pair.target, plan.target, plan.settings, plan.values, truth=True)]
+    for source, path, coding in zip(sources[1:], pair.predictions, plan.predictions, strict=True):
+        found.append(open_reader(source, path, coding, plan.settings, plan.values, truth=False))
+    readers = [reader for reader in found if reader is not None]
+    return readers if len(readers) == len(found) else None
+
+
 def _window(
-    sources: list[Source], rows: slice, columns: slice, pair: Pair, plan: Plan
+    readers: list[Reader], window: tuple[slice, slice], pair: Pair, plan: Plan
 ) -> tuple[list[Counted], list[str]] | Trouble:
     path, role = pair.target, ""
     try:
-        stored = _read(sources[0], rows, columns, path)
-        if not isinstance(stored, StoredMask):
-            raise DataError(f"whole numbers in {path}", f"values of type {stored.dtype}", "Save class numbers.")
-        target = decode(stored, plan.target, path)
-        counted, modes = [], [stored.mode]
-        for place, (source, coding) in enumerate(zip(sources[1:], plan.predictions, strict=True)):
+        target, mode = readers[0].read(window)
+        counted, modes = [], [mode]
+        for place, (reader, coding) in enumerate(zip(readers[1:], plan.predictions, strict=True)):
             path, role = pair.predictions[place], plan.models[place]
-            part = _read(source, rows, columns, path)
-            if isinstance(part, StoredMask):
-                prediction = decode(part, coding, path)
-                modes.append(part.mode)
-            else:
-                prediction = to_logits(part, 2, plan.settings, plan.values, path)
-                modes.append(str(part.dtype))
+            prediction, mode = reader.read(window)
+            modes.append(mode)
             counted.append(_count(prediction, target, plan.settings, None, pair, path, plan, coding))
         return counted, modes
     except _WrongTruth as found:
@@ -261,35 +279,25 @@ def _window(
         return _trouble(error, pair, path, role)
 
 
-def _read(source: Source, rows: slice, columns: slice, path: Path) -> Array | StoredMask:
-    try:
-        return source.read(rows, columns)
-    except (SegcritError, MemoryError):
-        raise
-    except Exception as error:  # decoders raise nearly anything for damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(
-            "a whole file", f"{path}, which is damaged or cut off ({reason[:160]})", "Copy it again."
-        ) from error
-
-
 class _Sum:
     """Counts and additive measures of the windows of an image."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._counts = np.zeros(int(np.prod(settings.matrix)), dtype=np.int64)
+        self._entries = np.zeros((2, 0), dtype=np.int64)
         self._measures: dict[str, dict[str, Array]] = {}
 
     def add(self, part: Counted) -> None:
-        self._counts[part.entries[0]] += part.entries[1]
+        self._entries = self._table(np.concatenate([self._entries, part.entries], axis=1))
         for kind, values in part.measures.items():
             own = self._measures.setdefault(kind, {})
             for name, array in values.items():
                 own[name] = own[name] + array if name in own else np.asarray(array)
 
+    def _table(self, entries: Array) -> Array:
+        image = np.zeros_like(entries[0])
+        return CountTable.from_entries(1, self._settings.matrix, image, entries[0], entries[1]).row(0)
+
     def counted(self) -> Counted:
-        cells = np.flatnonzero(self._counts)
-        table = CountTable.from_entries(1, self._settings.matrix, np.zeros_like(cells), cells, self._counts[cells])
         measures: Mapping[str, Values] = self._measures
-        return Counted(table.row(0), measures)
+        return Counted(self._entries, measures)

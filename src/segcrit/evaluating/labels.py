@@ -24,7 +24,7 @@ from segcrit.evaluating.mapping import identity_coding, is_identity, parse_map, 
 from segcrit.evaluating.matching import Pair
 from segcrit.evaluating.options import Options, parse_measure
 from segcrit.evaluation.policy import get_policy
-from segcrit.evaluation.settings import Settings, make_settings
+from segcrit.evaluation.settings import Settings, check_most, make_settings
 
 __all__ = ["Labels", "codings_of", "describe", "read_labels"]
 
@@ -122,6 +122,7 @@ def _table(options: Options, target: Path, pairs: Sequence[Pair], sharded: bool)
 
 
 def _numbered(count: int) -> ClassTable:
+    check_most(count)
     return _named([f"class {index}" for index in range(count)])
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,11 @@ class Matched:
     without_prediction: Mapping[str, tuple[str, ...]]
     without_target: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+
+    def listing(self) -> str:
+        """How many pairs there are, and a digest of their ids: shards of one evaluation have seen the same list."""
+        state = hashlib.blake2b("\n".join(pair.id for pair in self.pairs).encode(), digest_size=8)
+        return f"{len(self.pairs)} images ({state.hexdigest()})"
 
 
 def name_models(predictions: Sequence[str]) -> dict[str, Path]:
@@ -91,20 +97,20 @@ def list_files(root: Path, role: str) -> dict[str, Path]:
             raise DataError(
                 f"a {role} in a format that can be read", str(root), "Give png, tif, npy, npz or nii files."
             )
+        _require_text(stem(root), root.parent)
         return {stem(root): root}
     if not root.is_dir():
         raise DataError(f"a folder with the {role}s", f"{root}, which does not exist", "Check the path.")
     found: dict[str, Path] = {}
     twice: list[str] = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        place = Path(folder)
+    for place, files in _walk(root, role):
         inside = place.relative_to(root)
-        for name in sorted(files):
+        for name in files:
             path = place / name
             if name.startswith(".") or not is_readable(path):
                 continue
             key = (inside / stem(path)).as_posix()
+            _require_text(key, root)
             if key in found:
                 twice.append(key)
             found[key] = path
@@ -119,6 +125,42 @@ def list_files(root: Path, role: str) -> dict[str, Path]:
             f"{role}s in {root}", "no file in a format that can be read", "Put png, tif, npy, npz or nii files there."
         )
     return found
+
+
+def _walk(root: Path, role: str) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below ``root``, links to folders included, with the names in it; a link to what holds it ends there.
+
+    Raises:
+        DataError: a folder cannot be read: its images would be missing without a word.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(
+            f"folders of {role}s that can be read in {root}",
+            f"{error.filename}: {error.strerror}",
+            "Change its rights.",
+        ) from error
+
+    above = {str(root): frozenset({os.path.realpath(root)})}
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        holders = above.pop(folder)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in tuple(folders):
+            path = os.path.join(folder, name)
+            real = os.path.realpath(path)
+            if real in holders:
+                folders.remove(name)
+            else:
+                above[path] = holders | {real}
+        yield Path(folder), sorted(files)
+
+
+def _require_text(name: str, root: Path) -> None:
+    """Refuse names that cannot stand in a table, a list or a page."""
+    if "\n" in name or "\r" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise DataError(
+            f"names of files in {root} that are text on one line", repr(name), "Rename the file, in every folder alike."
+        )
 
 
 def is_readable(path: Path) -> bool:

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +17,11 @@ from segcrit.data.scanning import progress_bar
 from segcrit.errors import DataError, ParameterError, SegcritError
 from segcrit.evaluating.auditing import audit_names, audit_tally, look_at_headers, problems_of
 from segcrit.evaluating.counting import Plan
+from segcrit.evaluating.job import JOB_FILE, Job, read_job
 from segcrit.evaluating.labels import Labels, describe, read_labels
 from segcrit.evaluating.matching import Matched, Pair, match, name_models, read_groups, shard_of
-from segcrit.evaluating.options import Options
 from segcrit.evaluating.store import Row, Tally, Trouble, join, read_tally
-from segcrit.evaluating.workers import Timer, default_workers, rows_of
+from segcrit.evaluating.workers import Timer, WorkerLost, default_workers, rows_of
 
 __all__ = ["AuditError", "Interrupted", "Job", "count_files", "merge_files", "read_job"]
 
@@ -31,73 +31,6 @@ SAVE_EVERY: Final = 20.0
 _FIRST_LOOK: Final = 64
 # Images with trouble after which counting stops: no slip of a few files, but a wrong option.
 _MOST_TROUBLES: Final = 200
-JOB_FILE: Final = "job.json"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be evaluated.
-
-    Attributes:
-        predictions: as given: ``NAME=PATH`` or ``PATH``.
-        target: folder or file of the truth.
-        options: what decides about the figures.
-        shard: part and number of parts, or None.
-        images: folder of the photographs, for the report.
-    """
-
-    predictions: tuple[str, ...]
-    target: str
-    options: Options = field(default_factory=Options)
-    shard: tuple[int, int] | None = None
-    images: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Of its files."""
-        if self.shard is None:
-            return "counts"
-        part, parts = self.shard
-        width = len(str(parts))
-        return f"shard-{part:0{width}d}-of-{parts}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "predictions": list(self.predictions),
-            "target": self.target,
-            "options": self.options.to_dict(),
-            "shard": None if self.shard is None else list(self.shard),
-            "images": self.images,
-        }
-
-
-def read_job(folder: Path, shard: tuple[int, int] | None = None) -> Job:
-    """The unfinished job of a folder, or that of a shard there.
-
-    Raises:
-        DataError: there is none, or several.
-    """
-    found = sorted(folder.glob(f".*/{JOB_FILE}"))
-    if shard is not None:
-        wanted = f".{Job((), '', shard=shard).name}"
-        found = [place for place in found if place.parent.name == wanted]
-    if not found:
-        raise DataError(
-            f"an unfinished evaluation in {folder}", "none", "Give predictions and label maps to begin one."
-        )
-    if len(found) > 1:
-        names = [place.parent.name.lstrip(".") for place in found]
-        raise DataError(f"one unfinished evaluation in {folder}", named(names), "Repeat the command with --shard.")
-    content = json.loads(found[0].read_text(encoding="utf-8"))["job"]
-    own = content["shard"]
-    return Job(
-        tuple(content["predictions"]),
-        content["target"],
-        Options.from_dict(content["options"]),
-        None if own is None else (int(own[0]), int(own[1])),
-        content["images"],
-    )
 
 
 class AuditError(DataError):
@@ -191,7 +124,7 @@ def count_files(
     Args:
         job: what is to be evaluated.
         folder: where ``counts.npz`` or ``shard-I-of-N.npz`` is written; parts lie in a hidden folder until then.
-        resume: go on with parts that are there.
+        resume: go on with parts that are there; images whose files were written since are counted again.
         workers: threads (processes for measures of boundaries and objects); default: the processors.
         progress: True shows a bar, False none, None in a terminal.
         save_every: seconds after which a part is written.
@@ -209,7 +142,8 @@ def count_files(
     finished = folder / f"{job.name}.npz"
     if resume and finished.is_file():
         there = read_tally(finished)
-        if there.sources.get("digest") == parts.digest:
+        if there.sources.get("digest") == parts.digest and not parts.outdated(there.ids, finished):
+            parts.remove()  # a kill between the two last steps leaves them
             return there, [*prepared.problems, *audit_tally(there)]
     done = parts.begin(resume=resume)
     left = [pair for pair in prepared.pairs if pair.id not in done]
@@ -233,6 +167,13 @@ def count_files(
     except KeyboardInterrupt:
         parts.add(fresh)
         raise Interrupted(folder, parts.count, total) from None
+    except WorkerLost as error:
+        parts.add(fresh)
+        raise DataError(
+            f"enough memory for {number} images at a time",
+            f"a worker that was killed after {parts.count} of {total} images",
+            "Go on with --resume and fewer --workers, such as 1.",
+        ) from error
     tally = parts.joined(fresh)
     problems = [*prepared.problems, *audit_tally(tally)]
     if troubled >= _MOST_TROUBLES and parts.count < total:
@@ -243,11 +184,12 @@ def count_files(
                 "Correct it first.",
             )
         )
-    parts.remove()
     if any(problem.severity == "error" for problem in problems):
         # The files or the options must change: counts of the others are of no use to go on from.
+        parts.remove()
         raise AuditError.of_tally(problems, tally.troubles)
     tally.save(finished)
+    parts.remove()  # only now: until the whole is written, a kill must find the parts
     return tally, problems
 
 
@@ -290,6 +232,9 @@ class Parts:
             for path in sorted(self._folder.glob("part-*.npz")):
                 self._number = max(self._number, int(path.stem.rpartition("-")[2]))
                 part = read_tally(path)
+                if self.outdated(part.ids, path):
+                    path.unlink()  # written again since: these images are counted again
+                    continue
                 if part.troubles:
                     path.unlink()  # files that failed are tried again
                     part = replace(part, troubles=())
@@ -301,6 +246,13 @@ class Parts:
         done = {name for part in self._parts for name in part.ids}
         self.count = len(done)
         return done
+
+    def outdated(self, ids: Sequence[str], counts: Path) -> bool:
+        """Whether a file of these images was written after their counts."""
+        written = counts.stat().st_mtime_ns
+        pairs = {pair.id: pair for pair in self._prepared.pairs}
+        files = (path for name in ids if name in pairs for path in (pairs[name].target, *pairs[name].predictions))
+        return any(path.stat().st_mtime_ns > written for path in files)
 
     def _digest(self) -> str:
         """Of everything that decides about the counts: the classes, codings, files."""
@@ -334,6 +286,7 @@ class Parts:
             "predictions": {name: str(path.absolute()) for name, path in prepared.models.items()},
             "images": None if job.images is None else str(Path(job.images).expanduser().absolute()),
             "options": job.options.to_dict(),
+            "listings": {} if job.shard is None else {str(job.shard[1]): prepared.matched.listing()},
             "unmatched": {
                 "without_prediction": {name: list(ids) for name, ids in prepared.matched.without_prediction.items()},
                 "without_target": {name: list(ids) for name, ids in prepared.matched.without_target.items()},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from segcrit import _files
 from segcrit.data.problems import named
-from segcrit.errors import DataError
+from segcrit.errors import DataError, SegcritError
 from segcrit.evaluation.measure import MeasureTable, Values
 from segcrit.evaluation.ratios import Integers
 from segcrit.evaluation.settings import Settings, make_settings
@@ -205,9 +204,9 @@ def read_tally(path: Path) -> Tally:
             return _tally(head, {name: content[name] for name in content.files})
     except FileNotFoundError as error:
         raise DataError(f"the file {path}", "no such file", "Check the path.") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+    except (SegcritError, MemoryError):
+        raise
+    except Exception as error:  # zipfile, zlib, numpy and json raise nearly anything for damaged files
         raise DataError(
             "a whole file that segcrit evaluate wrote",
             f"{path}, which is damaged ({error})",
@@ -276,6 +275,7 @@ def join(tallies: Sequence[Tally]) -> Tally:
             f"different ones of {len(different)} images: {named(different)}",
             "Evaluate each image once, or from the same files.",
         )
+    listings = _joined_listings(tallies)
     modes: dict[str, dict[str, int]] = {}
     for tally in tallies:
         for role, found in tally.modes.items():
@@ -291,9 +291,28 @@ def join(tallies: Sequence[Tally]) -> Tally:
         measures=tuple({kind: table.select(order) for kind, table in found.items()} for found in measures),
         troubles=tuple(troubles[key] for key in sorted(troubles)),
         modes=modes,
+        sources={**first.sources, "listings": listings} if listings else first.sources,
         shards=tuple(sorted({pair for tally in tallies for pair in tally.shards})),
         notes=tuple(dict.fromkeys(note for tally in tallies for note in tally.notes)),
     )
+
+
+def _joined_listings(tallies: Sequence[Tally]) -> dict[str, str]:
+    """Number of shards -> the list of images that each of them was cut from.
+
+    Raises:
+        DataError: shards of one number were cut from different lists: images would be lost, or counted twice.
+    """
+    found: dict[str, str] = {}
+    for tally in tallies:
+        for parts, listing in tally.sources.get("listings", {}).items():
+            if found.setdefault(parts, listing) != listing:
+                raise DataError(
+                    f"{parts} shards of the same images",
+                    f"{found[parts]} and {listing}",
+                    "The folders changed between the shards: evaluate all of them anew.",
+                )
+    return found
 
 
 def _require_alike(first: Tally, other: Tally) -> None:

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from segcrit._extras import require
 from segcrit.data.coding import StoredMask
-from segcrit.data.formats import file_format, probe
-from segcrit.errors import DataError
+from segcrit.data.formats import Header, file_format, probe
 
 __all__ = ["Source", "open_source", "size_of", "window_shape", "windows"]
 
@@ -25,24 +24,39 @@ Array = npt.NDArray[Any]
 
 
 class Source(Protocol):
-    """A two-dimensional map that can be read in parts; channels of logits come first."""
+    """A two-dimensional map that can be read in parts.
+
+    Attributes:
+        size: rows and columns.
+        block: what is decoded at a time.
+        dtype: of the stored values.
+        channels: size of a leading axis of channels, or None.
+        samples: values a pixel, in the last axis: 3 are a colour.
+        palette: ``uint8 (P, 3)``, the colour of each value, or None; may be taken away.
+    """
 
     size: tuple[int, int]
     block: tuple[int, int]
-    whole: bool
+    dtype: np.dtype[Any]
+    channels: int | None
+    samples: int
+    palette: npt.NDArray[np.uint8] | None
 
     def read(self, rows: slice, columns: slice) -> Array | StoredMask:
         """The part as an array of logits, or as the values of a mask."""
 
 
 class _Mapped:
-    """An array in memory, or mapped from a npy file: labels (H, W), or logits (C, H, W)."""
+    """An array that is mapped from a npy file: labels (H, W), or logits (C, H, W)."""
 
-    def __init__(self, array: Array, *, whole: bool) -> None:
+    def __init__(self, array: Array) -> None:
         self._array = array
         self.size = (int(array.shape[-2]), int(array.shape[-1]))
         self.block = (1, 1)
-        self.whole = whole
+        self.dtype = array.dtype
+        self.channels = int(array.shape[0]) if array.ndim == 3 else None
+        self.samples = 1
+        self.palette: npt.NDArray[np.uint8] | None = None
 
     def read(self, rows: slice, columns: slice) -> Array | StoredMask:
         part = np.array(self._array[..., rows, columns])
@@ -54,26 +68,26 @@ class _Mapped:
 class _Tiff:
     """A TIFF page of one or three samples a pixel, decoded tile by tile (strip by strip)."""
 
-    def __init__(self, page: Any, handle: Any) -> None:
+    def __init__(self, page: Any, handle: Any, probed: Header) -> None:
         self._page, self._handle = page, handle
         self.size = (int(page.imagelength), int(page.imagewidth))
         if page.is_tiled:
             self.block = (int(page.tilelength), int(page.tilewidth))
         else:
             self.block = (min(int(page.rowsperstrip), self.size[0]), self.size[1])
-        self.whole = False
-        self._samples = int(page.samplesperpixel)
+        self.channels: int | None = None
+        self.samples = int(page.samplesperpixel)
         self._across = math.ceil(self.size[1] / self.block[1])
-        self._palette = None
+        self.palette: npt.NDArray[np.uint8] | None = None
         if page.colormap is not None:
-            self._palette = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
-        dtype = np.dtype(np.uint8) if str(page.dtype) == "bool" else np.dtype(page.dtype)
-        self._dtype = dtype
+            self.palette = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
+        self.dtype = np.dtype(page.dtype)
+        self._mode = probed.mode
 
     def read(self, rows: slice, columns: slice) -> Array | StoredMask:
         height, width = self.block
-        shape = (rows.stop - rows.start, columns.stop - columns.start, self._samples)
-        result = np.zeros(shape, dtype=self._dtype)
+        shape = (rows.stop - rows.start, columns.stop - columns.start, self.samples)
+        result = np.zeros(shape, dtype=np.uint8 if self.dtype.kind == "b" else self.dtype)
         for down in range(rows.start // height, math.ceil(rows.stop / height)):
             for across in range(columns.start // width, math.ceil(columns.stop / width)):
                 block = self._block(down * self._across + across)
@@ -85,11 +99,9 @@ class _Tiff:
                 result[low_y - rows.start : high_y - rows.start, low_x - columns.start : high_x - columns.start] = (
                     block[low_y - top : high_y - top, low_x - left : high_x - left]
                 )
-        if self._samples == 1:
+        if self.samples == 1:
             plain = result[..., 0]
-            if plain.dtype.kind == "f":
-                return plain
-            return StoredMask(plain, False, self._palette, "palette" if self._palette is not None else str(plain.dtype))
+            return plain if plain.dtype.kind == "f" else StoredMask(plain, False, self.palette, self._mode)
         return StoredMask(result, True, None, "colour")
 
     def _block(self, index: int) -> Array | None:
@@ -120,14 +132,14 @@ def open_source(path: Path) -> Iterator[Source | None]:
     with ExitStack() as stack:
         if kind == "npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-            yield _Mapped(array, whole=False) if array.ndim in (2, 3) else None
+            yield _Mapped(array) if array.ndim in (2, 3) else None
             return
         if kind == "tiff":
             tiff = stack.enter_context(require("tifffile", extra="data").TiffFile(path))
             page = tiff.series[0].keyframe
             plain = len(tiff.series[0].pages) == 1 and page.samplesperpixel in (1, 3) and page.planarconfig in (None, 1)
             if plain and int(page.imagedepth) == 1:
-                yield _Tiff(page, tiff.filehandle)
+                yield _Tiff(page, tiff.filehandle, probe(path))
                 return
         yield None
 
@@ -138,8 +150,7 @@ def window_shape(sources: list[Source], side: int) -> tuple[int, int]:
     Strips reach over the whole width; then windows do, too, so that no strip is decoded twice.
     """
     size = sources[0].size
-    heights = [source.block[0] for source in sources if not source.whole]
-    widths = [source.block[1] for source in sources if not source.whole]
+    heights, widths = ([source.block[axis] for source in sources] for axis in (0, 1))
     if any(width >= size[1] for width in widths):
         width = size[1]
         height = max(1, side * side // width)
@@ -164,10 +175,3 @@ def windows(size: tuple[int, int], shape: tuple[int, int]) -> Iterator[tuple[sli
     for top in range(0, size[0], shape[0]):
         for left in range(0, size[1], shape[1]):
             yield slice(top, min(top + shape[0], size[0])), slice(left, min(left + shape[1], size[1]))
-
-
-def in_memory(array: Array) -> Source:
-    """An array that was read as a whole."""
-    if array.ndim not in (2, 3):
-        raise DataError("a map of two dimensions", f"{array.ndim}", "Evaluate volumes without --tile.")
-    return _Mapped(array, whole=True)

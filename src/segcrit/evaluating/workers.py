@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool as WorkerLost
 from contextlib import contextmanager, nullcontext
 from typing import Final
 
@@ -17,7 +18,7 @@ from segcrit.evaluating.counting import Plan, count_pair
 from segcrit.evaluating.matching import Pair
 from segcrit.evaluating.store import Row
 
-__all__ = ["default_workers", "rows_of"]
+__all__ = ["Timer", "WorkerLost", "default_workers", "rows_of"]
 
 # Python's own work on small arrays holds one lock; beside it these measures would wait for each other in threads.
 _HEAVY: Final = frozenset({"boundary", "objects"})

@@ -136,7 +136,7 @@ def class_table(report: Report, intervals: dict[str, Interval]) -> list[dict[str
         row["interval"] = intervals.get(f"iou[{row['index']}]")
         row["absent"] = math.isnan(row["iou"])
         row["share_width"] = 0.0 if row["absent"] or largest == 0 else 100 * row["share"] / largest
-        row["widths"] = {name: 0.0 if row["absent"] else 100 * row[name] for name in CLASS_RATIOS}
+        row["widths"] = {name: 0.0 if math.isnan(row[name]) else 100 * row[name] for name in CLASS_RATIOS}
     return rows
 
 

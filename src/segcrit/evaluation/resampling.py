@@ -19,6 +19,8 @@ __all__ = ["Groups", "draw", "group_labels", "permutation_tests", "units"]
 
 Groups = Mapping[str, Hashable] | Sequence[Hashable] | npt.NDArray[Any]
 
+Swapped = Callable[[tuple[int, int], Floats], tuple[Floats, Floats]]
+
 # Weights of at most this many bytes at a time.
 _BLOCK_BYTES: Final = 32 * 2**20
 
@@ -64,6 +66,17 @@ def _unit_columns(counts: PerImage, figure: Figure, unit: Integers, number: int)
     return result
 
 
+def _weighted(weights: Floats, table: Floats) -> Floats:
+    """``weights @ table``, where an infinite value (the loss of what was excluded) counts only if it was drawn."""
+    infinite = np.isposinf(table)
+    if not infinite.any():
+        plain: Floats = weights @ table
+        return plain
+    sums: Floats = weights @ np.where(infinite, 0.0, table)
+    sums[weights @ infinite > 0] = np.inf
+    return sums
+
+
 def _block_rows(number: int) -> int:
     return max(1, _BLOCK_BYTES // (8 * max(number, 1)))
 
@@ -102,7 +115,7 @@ def draw(
         weights = np.bincount(drawn.ravel(), minlength=rows * number).reshape(rows, number).astype(np.float64)
         block = result[start : start + rows]
         for model, tables in enumerate(columns):
-            sums = {basis: weights @ table for basis, table in tables.items()}
+            sums = {basis: _weighted(weights, table) for basis, table in tables.items()}
             for place, figure in enumerate(figures):
                 if figure.worst is None:
                     block[:, place, model] = figure.combine(sums[figure.basis], task, policy)
@@ -124,6 +137,14 @@ def permutation_tests(
     if number == 0:
         return [1.0] * len(places)
     swapped_figures = _swapper(models, figure, unit, number)
+    # Infinite figures differ by inf - inf.
+    with np.errstate(invalid="ignore"):
+        return _p_values(swapped_figures, places, number, resamples, seed)
+
+
+def _p_values(
+    swapped_figures: Swapped, places: Sequence[tuple[int, int]], number: int, resamples: int, seed: int
+) -> list[float]:
     nothing = np.zeros((1, number))
     observed = [float(first[0] - second[0]) for first, second in (swapped_figures(pair, nothing) for pair in places)]
     exact = number < 63 and 2**number <= resamples
@@ -140,8 +161,10 @@ def permutation_tests(
         swapped = swap.astype(np.float64)
         for place, pair in enumerate(places):
             first, second = swapped_figures(pair, swapped)
-            # A swap that leaves the difference as it is must count as a hit despite rounding.
-            hits[place] += int((np.abs(first - second) >= _at_least(observed[place])).sum())
+            # A swap that leaves the difference as it is must count as a hit despite rounding; and so must one after which
+            # a figure is undefined, which says nothing against "exchangeable".
+            smaller = np.abs(first - second) < _at_least(observed[place])
+            hits[place] += int((~smaller).sum())
     known = ~np.isnan(observed)
     shares = hits / total if exact else (1 + hits) / (1 + total)
     return [float(share) if ok else 1.0 for share, ok in zip(shares, known, strict=True)]
@@ -149,9 +172,6 @@ def permutation_tests(
 
 def _at_least(observed: float) -> float:
     return abs(observed) - 1e-12 * max(1.0, abs(observed))
-
-
-Swapped = Callable[[tuple[int, int], Floats], tuple[Floats, Floats]]
 
 
 def _swapper(models: Sequence[PerImage], figure: Figure, unit: Integers, number: int) -> Swapped:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX, TASKS, Task
 from segcrit.errors import ParameterError
 from segcrit.evaluation.measure import Measure, read_measures
 from segcrit.evaluation.policy import get_policy
 
-__all__ = ["Settings", "make_settings"]
+__all__ = ["Settings", "check_most", "make_settings"]
 
 Upsample = Literal["linear"] | None
+
+# 800 MB of counts. A mistaken number must not end in a process that the system kills for its memory.
+_MOST_CLASSES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,20 @@ def make_settings(
     return settings
 
 
+def check_most(num_classes: int) -> None:
+    """Refuse numbers of exclusive classes that cannot be meant.
+
+    Raises:
+        ParameterError: more than 10,000.
+    """
+    if num_classes > _MOST_CLASSES:
+        raise ParameterError(
+            f"num_classes of at most {_MOST_CLASSES:,}, because every pair of classes is counted",
+            f"{num_classes:,}",
+            "Numbers of instances are no classes: give the class of each pixel.",
+        )
+
+
 def _check_num_classes(num_classes: int, task: Task) -> int:
     if isinstance(num_classes, bool) or not isinstance(num_classes, int):
         raise ParameterError("num_classes to be a whole number", repr(num_classes), "Give the number of classes.")
@@ -143,6 +160,8 @@ def _check_num_classes(num_classes: int, task: Task) -> int:
     if num_classes < (2 if task == "multiclass" else 1):
         advice = "Use task='binary' for one channel with a sigmoid." if num_classes == 1 else "Give the number."
         raise ParameterError(f"num_classes of at least {2 if task == 'multiclass' else 1}", str(num_classes), advice)
+    if task == "multiclass":
+        check_most(num_classes)
     return num_classes
 
 

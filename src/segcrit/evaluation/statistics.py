@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -338,9 +338,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return result
 
 
-def _check_settings(resamples: int, level: float) -> None:
+def check_resamples(resamples: int) -> None:
+    """Refuse too few resamples.
+
+    Raises:
+        ParameterError: fewer than 100.
+    """
     if resamples < 100:
         raise ParameterError("at least 100 resamples", str(resamples), "Use 2,000 or more for a stable interval.")
+
+
+def _check_settings(resamples: int, level: float) -> None:
+    check_resamples(resamples)
     if not 0 < level < 1:
         raise ParameterError("a level between 0 and 1", str(level), "Use 0.95 for a 95 % interval.")
 
@@ -369,10 +378,14 @@ def _percentiles(drawn: Floats, units: int, level: float) -> tuple[float, float]
     known = drawn[~np.isnan(drawn)]
     if units < 2 or known.size == 0:
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    # Between infinite values (of a likelihood) nothing can be interpolated.
+    method: Literal["linear", "inverted_cdf"] = "linear" if np.isfinite(known).all() else "inverted_cdf"
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method=method)
     return float(low), float(high)
 
 
 def _standard_error(drawn: Floats, units: int) -> float:
     known = drawn[~np.isnan(drawn)]
-    return float(known.std(ddof=1)) if units > 1 and known.size > 1 else float("nan")
+    if units < 2 or known.size < 2 or not np.isfinite(known).all():
+        return float("nan")
+    return float(known.std(ddof=1))

@@ -63,8 +63,9 @@ class Boundary(Measure):
 
     Ignored pixels belong to no mask, and a border towards them is no edge. Empty masks: a class in neither
     truth nor prediction is NaN and skipped. Where only one of the two has the class, or an edge, the scores are 0 and
-    the distances ``missing``, so that a missed object never improves a figure. A class that fills all that is valid in
-    both has no edge to judge: NaN.
+    the distances ``missing``, so that a missed object never improves a figure. So they are where ignored pixels all around
+    leave no edge in either, but the regions differ. A class without an edge whose regions are the same, for example
+    one that fills all that is valid in both, has nothing to judge: NaN.
 
     Args:
         spacing: size of a pixel along each spatial dimension; ``update(..., spacing=)`` comes first. Default: 1.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from segcrit.evaluation.boundary.scores import DISTANCES
+from segcrit.evaluation.boundary.scores import ASTRAY, DISTANCES
 from segcrit.evaluation.plain import plain
 from segcrit.evaluation.ratios import Floats, Integers, class_mean, class_ratio, counted_ratio, nan_mean
 
@@ -77,8 +77,8 @@ def image_values(name: str, counts: PerImage) -> Floats:
     if name in DISTANCES:
         return np.asarray(arrays[name], dtype=np.float64)
     values = score(name, arrays)
-    presence = arrays["presence"]
-    values[(presence == 1) | (presence == 2)] = 0.0
+    # Skeletons need no edge.
+    values[np.isin(arrays["presence"], (1, 2) if name == "cldice" else (1, 2, ASTRAY))] = 0.0
     return values
 
 
@@ -257,7 +257,7 @@ class BoundaryScores:
     @property
     def judged(self) -> Integers:
         """Images with the class in truth or prediction, (C,)."""
-        return self._number(1, 2, 3)
+        return self._number(1, 2, 3, ASTRAY)
 
     @property
     def missed(self) -> Integers:

@@ -11,7 +11,7 @@ from segcrit import _extras
 from segcrit.evaluation.boundary.edges import Bools, DistanceField
 from segcrit.evaluation.ratios import Floats
 
-__all__ = ["COUNTS", "DISTANCES", "SKELETONS", "Region", "Widths", "measure_pair", "skeleton_counts"]
+__all__ = ["ASTRAY", "COUNTS", "DISTANCES", "SKELETONS", "Region", "Widths", "measure_pair", "skeleton_counts"]
 
 # Whole numbers of a pair of masks; what they are is said in measure_pair.
 COUNTS: Final = (
@@ -25,6 +25,9 @@ COUNTS: Final = (
 )
 DISTANCES: Final = ("hausdorff", "hd95", "hd95_pooled", "assd", "masd")
 SKELETONS: Final = ("truth_skeleton", "truth_covered", "prediction_skeleton", "prediction_covered")
+
+# The class is in both, in different places, and ignored pixels all around leave no edge in either.
+ASTRAY: Final = 7
 
 _PERCENTILE: Final = 95
 
@@ -58,7 +61,7 @@ def measure_pair(truth: Region, guess: Region, spacing: Floats, widths: Widths) 
     """Measure the masks of one class in one image.
 
     Returns:
-        the counts, in the order of ``COUNTS``: presence (1 in the truth, 2 in the prediction, 3 in both), pixels in
+        the counts, in the order of ``COUNTS``: presence (1 in the truth, 2 in the prediction, 3 in both, ASTRAY), pixels in
         both bands and in either of them, for the truth and then for the prediction the pixels of the edge and how many of
         them lie within the tolerance of the other edge; and the distances, in the order of ``DISTANCES``: NaN where
         neither has an edge.
@@ -78,8 +81,10 @@ def measure_pair(truth: Region, guess: Region, spacing: Floats, widths: Widths) 
     both, either = (int(np.count_nonzero(how(*bands))) for how in (np.logical_and, np.logical_or))
     true_field, guess_field = fields
     if true_field is None or guess_field is None:
-        one_sided = presence in (1, 2) or true_field is not guess_field
-        distances = [widths.missing if one_sided else float("nan")] * len(DISTANCES)
+        if presence == 3 and not alike and true_field is guess_field:
+            presence = ASTRAY  # neither has an edge
+        one_sided = presence != 3 or true_field is not guess_field
+        distances = [widths.missing if one_sided and presence else float("nan")] * len(DISTANCES)
         return [presence, both, either, sizes[0], 0, sizes[1], 0], distances
     from_truth, from_guess = guess_field.at(truth.edge), true_field.at(guess.edge)
     matched = [int(np.count_nonzero(_within(values, widths.tolerance))) for values in (from_truth, from_guess)]
