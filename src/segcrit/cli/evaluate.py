@@ -50,6 +50,7 @@ ERROR = 2
 INTERRUPTED = 130
 _SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 _REPORT = "report.html"
+_AUDIT = "audit.json"
 # More files than this stand in a file of their own.
 _SHOWN_FILES = 4
 
@@ -125,6 +126,13 @@ def check_output(arguments: argparse.Namespace) -> None:
 
     if arguments.resamples is not None:
         check_resamples(arguments.resamples)
+    check_images(arguments.images)
+
+
+def check_images(folder: str | None) -> None:
+    """Refuse a folder of photographs that is not there: the pictures would miss without a word."""
+    if folder is not None and not Path(folder).expanduser().is_dir():
+        raise ParameterError("a folder with the photographs", f"{folder}, which does not exist", "Correct --images.")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -134,7 +142,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments)
     job, folder = _job(arguments)
     arguments.images = job.images
+    check_images(job.images)
     # Also where a shell started the command in the background, with Ctrl-C switched off.
+    audit = _AUDIT if job.shard is None else f"{job.name}-{_AUDIT}"
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         tally, problems = count_files(
@@ -146,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
             save_every=arguments.save_every,
         )
     except AuditError as error:
-        return report_unusable(error, folder)
+        return report_unusable(error, folder / audit)
     except Interrupted as interruption:
         shard = "" if job.shard is None else f" --shard {job.shard[0]}/{job.shard[1]}"
         command = f"segcrit evaluate --out {shlex.quote(str(folder))} --resume{shard}"
@@ -158,6 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    (folder / audit).unlink(missing_ok=True)  # what an earlier attempt found
     if job.shard is not None:
         print_problems(problems)
         print(folder / f"{job.name}.npz")
@@ -257,19 +268,19 @@ def new_folder() -> Path:
     return folder
 
 
-def report_unusable(error: AuditError, folder: Path) -> int:
-    """Every reason on stdout, the first in one line on stderr, every file in audit.json; no figures."""
+def report_unusable(error: AuditError, file: Path) -> int:
+    """Every reason on stdout, the first in one line on stderr, every image in the file; no figures."""
     problems = error.problems
     errors = [problem for problem in problems if problem.severity == "error"]
     if len(problems) > 1:
         print_problems(problems)
+    content = {
+        "problems": [problem.to_dict() for problem in problems],
+        "files": [dict(zip(("code", "model", "id"), entry, strict=True)) for entry in error.files],
+    }
+    _files.atomic_write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if len(error.files) > _SHOWN_FILES:
-        content = {
-            "problems": [problem.to_dict() for problem in problems],
-            "files": [dict(zip(("code", "model", "id"), entry, strict=True)) for entry in error.files],
-        }
-        _files.atomic_write_text(folder / "audit.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-        print(f"All {len(error.files):,} files: {folder / 'audit.json'}")
+        print(f"All {len(error.files):,} files: {file}")
     more = f" ({len(errors) - 1} more kinds of errors are listed above.)" if len(errors) > 1 else ""
     print(f"segcrit: error: {errors[0].message}{more}", file=sys.stderr)
     return ERROR

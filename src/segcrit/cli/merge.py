@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         tally, problems = merge_files(paths, allow_missing=arguments.allow_missing)
     except AuditError as error:
-        return report_unusable(error, folder)
+        return report_unusable(error, folder / "audit.json")
     tally.save(folder / "counts.npz")
     options = tally.sources.get("options", {})
     given = arguments.groups is not None or arguments.group_by is not None

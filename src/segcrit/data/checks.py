@@ -171,10 +171,8 @@ def check_geometry(data: SegmentationData, scanner: Scanner) -> list[Problem]:
             continue
         if image.spacing is not None:
             spacings.append(image.spacing)
-        if image.affine is not None and mask.affine is not None:
-            step = max(abs(value) for value in image.spacing or (1.0,))
-            if not np.allclose(image.affine, mask.affine, atol=0.05 * step, rtol=1e-3):
-                shifted.append(name)
+        if not image.lies_like(mask):
+            shifted.append(name)
     problems = []
     if shifted:
         problems.append(

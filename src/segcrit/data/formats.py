@@ -69,6 +69,13 @@ class Header:
     spacing: tuple[float, ...] | None = None
     affine: tuple[float, ...] | None = None
 
+    def lies_like(self, other: Header) -> bool:
+        """Whether both arrays lie at the same place in space, to a twentieth of a voxel; True where one does not say."""
+        if self.affine is None or other.affine is None:
+            return True
+        step = max(abs(value) for value in self.spacing or (1.0,))
+        return np.allclose(self.affine, other.affine, atol=0.05 * step, rtol=1e-3)
+
 
 @dataclass(frozen=True)
 class Stored:

@@ -177,10 +177,13 @@ def to_logits(array: Array, dimensions: int, settings: Settings, values: str, pa
         array = array[None]
     array = _channels_first(array, channels, dimensions)
     if array.ndim != dimensions + 1 or array.shape[0] != channels:
+        foreground_alone = channels == 2 and (array.ndim == dimensions or array.shape[0] == 1)
         raise DataError(
             f"{values} of shape ({channels}, *size) in {path}",
             shown_size(array.shape),
-            "Save one channel a class, channels first; or labels as integers.",
+            f"One channel with the {values} of the foreground? Pass --task binary."
+            if foreground_alone
+            else _advice_for_channels(array, dimensions, channels),
         )
     if array.dtype.itemsize > 8:
         array = array.astype(np.float64)
@@ -194,6 +197,13 @@ def to_logits(array: Array, dimensions: int, settings: Settings, values: str, pa
     if settings.task != "multiclass":
         logits = logits - np.log(np.maximum(1.0 - kept, _TINY))
     return np.asarray(logits, dtype=kept.dtype)
+
+
+def _advice_for_channels(array: Array, dimensions: int, channels: int) -> str:
+    found = array.shape[0] if array.ndim == dimensions + 1 else channels
+    if found != channels and 1 < found < min(array.shape[1:], default=0):
+        return f"Logits of {found} classes? Correct --classes."
+    return "Save one channel a class, channels first; or labels as integers."
 
 
 def as_shares(array: Array) -> Array:

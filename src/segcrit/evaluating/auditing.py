@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,9 @@ from segcrit.data.problems import Problem, named, several
 from segcrit.data.reading import mask_shape, shown_size
 from segcrit.errors import DataError
 from segcrit.evaluating.matching import Matched, Pair
+from segcrit.evaluating.misnumbered import other_numbering
 from segcrit.evaluating.store import Tally, Trouble
+from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import Integers
 from segcrit.evaluation.tables import CountTable
 
@@ -23,6 +26,8 @@ __all__ = ["audit_names", "audit_tally", "look_at_headers"]
 
 _ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
 _VOID: Final = 255
+# Rules of a map that an advice writes out.
+_SHOWN_RULES: Final = 12
 
 
 def audit_names(matched: Matched, *, allow_unmatched: bool) -> list[Problem]:
@@ -105,7 +110,7 @@ def _of(error: DataError, code: str, role: str, pair: Pair, path: Path) -> Troub
 def audit_tally(tally: Tally) -> list[Problem]:
     """All problems that counting found, errors first."""
     errors = problems_of(tally.troubles, tally)
-    others = [*_modes(tally)]
+    others = [*_modes(tally), *_geometry(tally)]
     if tally.ids:
         others += _truth(tally)
         for model, table in zip(tally.models, tally.tables, strict=True):
@@ -163,10 +168,14 @@ def _advice(values: Counter[int], role: str, tally: Tally) -> str:
     if len(values) > 8:
         return (
             "So many values come from smooth edges or JPEG: save labels without smoothing. Probabilities as grey images "
-            "are read with --values probabilities."
+            f"are read with --values probabilities{' --task binary' * (classes == 2 and tally.settings.task != 'binary')}."
         )
+    levels = _grey_levels(classes)
+    if classes > 2 and {_VOID} != set(values) <= set(levels):
+        rules = ",".join(f"{level}:{levels[level]}" for level in sorted({*values, 0, _VOID}))
+        return f"If the classes are grey levels, pass {option} '{rules}'."
     if role:
-        return f"Predict classes only, or say what the values mean: {option} 'VALUE:CLASS,...,*:ignore'."
+        return _advice_for_predictions(values, tally)
     if set(values) == {classes}:
         return f"Numbers from 1? Pass --reduce-zero-label or {option}; if {classes} is void, --ignore-index {classes}."
     if len(values) == 1:
@@ -174,6 +183,50 @@ def _advice(values: Counter[int], role: str, tally: Tally) -> str:
         void = f"If {value} is void, pass --ignore-index {value}"
         return f"{void}; else {option} '{value}:CLASS,...', or --classes {value + 1}."
     return f"Say what they mean: {option} 'VALUE:CLASS,...', with '*:ignore' for all others; or correct --classes."
+
+
+def _grey_levels(classes: int) -> dict[int, int]:
+    """Grey level -> class where classes are spread over 0 to 255, rounded either way."""
+    steps = [255 * label / max(classes - 1, 1) for label in range(classes)]
+    return {way(step): label for label, step in enumerate(steps) for way in (math.floor, math.ceil)}
+
+
+def _advice_for_predictions(values: Counter[int], tally: Tally) -> str:
+    settings = tally.settings
+    if set(values) == {settings.classes}:
+        return f"Numbers from 1? Pass --map-predictions '{_rules_from_1(settings.classes)}'."
+    advice = "Predict classes only, or say what the values mean: --map-predictions 'VALUE:CLASS,...'"
+    if settings.ignore_index in values and get_policy(settings.policy).ignored_prediction == "error":
+        return f"{advice}; --policy cityscapes counts pixels of the ignore label {settings.ignore_index} as missed."
+    return f"{advice}."
+
+
+def _rules_from_1(classes: int) -> str:
+    shown = ",".join(f"{label + 1}:{label}" for label in range(min(classes, _SHOWN_RULES)))
+    return shown if classes <= _SHOWN_RULES else f"{shown},..."
+
+
+def _geometry(tally: Tally) -> list[Problem]:
+    problems = []
+    for role in tally.models:
+        found = [doubt for doubt in tally.doubts if doubt.role == role]
+        if not found:
+            continue
+        sizes = Counter((doubt.expected, doubt.got) for doubt in found if doubt.expected != doubt.got)
+        (expected, got), _ = sizes.most_common(1)[0] if sizes else (("", ""), 0)
+        differ = f"; {got} beside {expected}" if sizes else ""
+        files = [doubt.file for doubt in found]
+        problems.append(
+            Problem.warning(
+                "affine-differs",
+                f"{several(files, 'prediction')} of {role!r} lie elsewhere in space (NIfTI affine) than their label maps: "
+                f"{named(files)}{differ}",
+                "Voxels are paired by their index, and distances measured in the voxels of the label maps: check in a "
+                "viewer that nothing is flipped, shifted or resampled.",
+                files,
+            )
+        )
+    return problems
 
 
 def _modes(tally: Tally) -> list[Problem]:
@@ -275,6 +328,35 @@ def _truth(tally: Tally) -> list[Problem]:
 def _predictions(model: str, tally: Tally, table: CountTable) -> list[Problem]:
     if tally.settings.task == "multilabel":
         return []
+    return [*_numbering(model, tally, table), *_constant(model, tally, table)]
+
+
+def _numbering(model: str, tally: Tally, table: CountTable) -> list[Problem]:
+    found = other_numbering(table.confusion())
+    if found is None:
+        return []
+    kind, own, other = found
+    classes = tally.settings.classes
+    shifted = all(int(value) == label + 1 for value, label in tally.about["target"]["classes"].items())
+    looks, advice = {
+        "from 1": (
+            "to count classes from 1",
+            "--reduce-zero-label both" if shifted else f"--map-predictions '{_rules_from_1(classes)}'",
+        ),
+        "from -1": ("to be one too low", "--map or --map-predictions 'VALUE:CLASS,...'"),
+        "exchanged": ("to have the two classes exchanged", "--map-predictions '0:1,1:0'"),
+    }[kind]
+    return [
+        Problem.warning(
+            "numbered-otherwise",
+            f"Predictions of {model!r} seem {looks}: read so, they agree with the truth by {other:.2f} instead of "
+            f"{own:.2f} (Cohen's kappa)",
+            f"Look at some; if it is so, pass {advice}.",
+        )
+    ]
+
+
+def _constant(model: str, tally: Tally, table: CountTable) -> list[Problem]:
     predicted = _classes_of(tally, table, truth=False)
     truth = _classes_of(tally, table, truth=True)
     constant = np.flatnonzero(((predicted > 0).sum(axis=1) == 1) & ((truth > 0).sum(axis=1) > 1))

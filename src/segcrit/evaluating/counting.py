@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit.data.coding import LabelCoding, StoredMask
-from segcrit.data.formats import file_format, probe
+from segcrit.data.formats import Header, file_format, probe
 from segcrit.data.reading import shown_size
 from segcrit.errors import DataError, LabelError, SegcritError, ShapeError
 from segcrit.evaluating.arrays import Strange, prediction_of, target_of
@@ -98,7 +98,32 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
         strange = _strange_truth(target, plan)
         if strange is not None:
             troubles.append(_trouble(strange, pair, pair.target, ""))
-    return Row(pair.id, int(target.size), tuple(models), tuple(modes), tuple(troubles))
+    return Row(pair.id, int(target.size), tuple(models), tuple(modes), tuple(troubles), tuple(_doubts(pair, plan)))
+
+
+def _doubts(pair: Pair, plan: Plan) -> Iterator[Trouble]:
+    """Predictions that by their headers lie elsewhere in space than their label map, or have voxels of another size."""
+    if file_format(pair.target) != "nifti":
+        return
+    truth = probe(pair.target)
+    for role, path in zip(plan.models, pair.predictions, strict=True):
+        if file_format(path) != "nifti":
+            continue
+        header = probe(path)
+        if not truth.lies_like(header):
+            yield Trouble(
+                "affine-differs",
+                role,
+                pair.id,
+                path.name,
+                f"voxels of {_shown_spacing(truth)}",
+                f"voxels of {_shown_spacing(header)}",
+                "",
+            )
+
+
+def _shown_spacing(header: Header) -> str:
+    return "unknown size" if header.spacing is None else "×".join(f"{size:.3g}" for size in header.spacing)
 
 
 class _WrongTruth(SegcritError):

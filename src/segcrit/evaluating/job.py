@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -10,8 +11,9 @@ from typing import Any, Final
 from segcrit.data.problems import named
 from segcrit.errors import DataError
 from segcrit.evaluating.options import Options
+from segcrit.evaluating.store import read_tally
 
-__all__ = ["JOB_FILE", "Job", "read_job"]
+__all__ = ["JOB_FILE", "Job", "read_job", "read_job_file"]
 
 JOB_FILE: Final = "job.json"
 
@@ -53,30 +55,68 @@ class Job:
             "images": self.images,
         }
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Job:
+        """What :meth:`to_dict` gave."""
+        own = content["shard"]
+        return cls(
+            tuple(content["predictions"]),
+            content["target"],
+            Options.from_dict(content["options"]),
+            None if own is None else (int(own[0]), int(own[1])),
+            content["images"],
+        )
+
 
 def read_job(folder: Path, shard: tuple[int, int] | None = None) -> Job:
-    """The unfinished job of a folder, or that of a shard there.
+    """The unfinished job of a folder, or that of a shard there; else the finished one.
 
     Raises:
-        DataError: there is none, or several.
+        DataError: there is none, or several, or its file is damaged.
     """
     found = sorted(folder.glob(f".*/{JOB_FILE}"))
     if shard is not None:
         wanted = f".{Job((), '', shard=shard).name}"
         found = [place for place in found if place.parent.name == wanted]
     if not found:
-        raise DataError(
-            f"an unfinished evaluation in {folder}", "none", "Give predictions and label maps to begin one."
-        )
+        finished = folder / f"{Job((), '', shard=shard).name}.npz"
+        if not finished.is_file():
+            raise DataError(f"an evaluation in {folder}", "none", "Give predictions and label maps to begin one.")
+        return _finished_job(finished, shard)
     if len(found) > 1:
         names = [place.parent.name.lstrip(".") for place in found]
         raise DataError(f"one unfinished evaluation in {folder}", named(names), "Repeat the command with --shard.")
-    content = json.loads(found[0].read_text(encoding="utf-8"))["job"]
-    own = content["shard"]
-    return Job(
-        tuple(content["predictions"]),
-        content["target"],
-        Options.from_dict(content["options"]),
-        None if own is None else (int(own[0]), int(own[1])),
-        content["images"],
-    )
+    return Job.from_dict(read_job_file(found[0])["job"])
+
+
+def read_job_file(file: Path) -> dict[str, Any]:
+    """The digest and the job of an unfinished evaluation.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        own = content["job"]["shard"]
+        whole = isinstance(content["digest"], str) and (own is None or len(own) == 2)
+        whole = whole and {"predictions", "target", "options", "images"} <= set(content["job"])
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise DataError(
+            "the file of an unfinished evaluation",
+            f"{file}, which is damaged",
+            f"Remove the folder {file.parent} to begin anew.",
+        )
+    return content
+
+
+def _finished_job(file: Path, shard: tuple[int, int] | None) -> Job:
+    job = read_tally(file).sources.get("job")
+    if job is None or (job["shard"] is None) != (shard is None):
+        raise DataError(
+            "counts of an evaluation",
+            f"{file}, which segcrit merge wrote",
+            "Run segcrit merge again; nothing is left to count.",
+        )
+    return Job.from_dict(job)

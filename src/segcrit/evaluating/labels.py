@@ -31,6 +31,9 @@ __all__ = ["Labels", "codings_of", "describe", "read_labels"]
 # Predictions that are looked at to tell class numbers from stored values.
 _LOOKED_AT: Final = 32
 _MASKS: Final = frozenset({".npy", ".npz"})
+# As many grey levels may be classes.
+_FEW_VALUES: Final = 12
+_CLASSES: Final = "classes.json"
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,14 @@ def read_labels(
     Raises:
         ParameterError, DataError: the options contradict each other or the files.
     """
-    table = _table(options, target, pairs, sharded)
+    table, origin = _table(options, target, pairs, models, sharded)
     count = len(table.classes)
+    if options.task == "binary" and count > 2:
+        raise ParameterError(
+            "two classes in a binary task",
+            f"{count}, from {origin}",
+            "Pass --classes 2 (and --map if the label maps hold more values), or leave out --task binary.",
+        )
     void = _void(options, table)
     palette = _palette(table, void)
     if options.map is not None:
@@ -92,37 +101,65 @@ def read_labels(
     return Labels(table.classes, settings, coding, tuple(codings), tuple(notes))
 
 
-def _table(options: Options, target: Path, pairs: Sequence[Pair], sharded: bool) -> ClassTable:
+def _table(
+    options: Options, target: Path, pairs: Sequence[Pair], models: Sequence[str], sharded: bool
+) -> tuple[ClassTable, str]:
+    """The classes, and where they come from."""
     given = options.classes
-    if given is not None and given.strip().isdecimal():
-        return _numbered(int(given))
-    if given is not None and (given.endswith(".json") or Path(given).is_file()):
-        file = Path(given).expanduser()
-        return build_table(read_classes_file(file), file)
     if given is not None:
-        names = [name.strip() for name in given.split(",")]
-        if len(names) < 2 and options.task == "multiclass":
-            raise ParameterError(
-                "the number of classes, names separated by commas, or a classes.json",
-                repr(given),
-                "Write --classes 19.",
-            )
-        return _named(names)
-    folder = target if target.is_dir() else target.parent
-    for place in (folder, folder.parent):
-        if (place / "classes.json").is_file():
-            return build_table(read_classes_file(place / "classes.json"), place / "classes.json")
+        return _given_table(given, options.task), "--classes"
+    if (file := _classes_file(target)) is not None:
+        return build_table(read_classes_file(file), file), str(file)
+    _require_order(pairs, models, target)
     if options.map is not None:
         labels = [label for label in parse_map(options.map).values.values() if label is not None and label != VOID]
-        return _numbered(max(labels, default=0) + 1)
+        return _numbered(max(labels, default=0) + 1, options.task), "--map"
     if sharded or options.task == "multilabel":
         why = "a shard sees a part of the label maps only" if sharded else "channels cannot be told from the values"
         raise ParameterError(f"--classes, because {why}", "none", "Write --classes 19, or their names.")
-    return _inferred(folder, pairs)
+    return _inferred(target if target.is_dir() else target.parent, pairs), "the values in the label maps"
 
 
-def _numbered(count: int) -> ClassTable:
+def _given_table(given: str, task: str) -> ClassTable:
+    if given.strip().isdecimal():
+        return _numbered(int(given), task)
+    if given.endswith(".json") or Path(given).is_file():
+        file = Path(given).expanduser()
+        return build_table(read_classes_file(file), file)
+    names = [name.strip() for name in given.split(",")]
+    if len(names) < 2 and task == "multiclass":
+        raise ParameterError(
+            "the number of classes, names separated by commas, or a classes.json", repr(given), "Write --classes 19."
+        )
+    return _named(names)
+
+
+def _classes_file(place: Path) -> Path | None:
+    """The classes.json in a folder or beside it; of a file, in its folder or beside that."""
+    folder = place if place.is_dir() else place.parent
+    return next((file for file in (folder / _CLASSES, folder.parent / _CLASSES) if file.is_file()), None)
+
+
+def _require_order(pairs: Sequence[Pair], models: Sequence[str], target: Path) -> None:
+    """Refuse what looks like PRED and TARGET exchanged: only the predictions have a classes.json.
+
+    Precision and recall would be exchanged, and nothing else would tell.
+    """
+    for place, model in enumerate(models):
+        for pair in pairs[:1]:
+            file = _classes_file(pair.predictions[place].parent)
+            if file is not None:
+                raise ParameterError(
+                    f"a classes.json in {target} or beside it, as TARGET comes last",
+                    f"one for the predictions of {model!r} only, {file}",
+                    f"If PRED and TARGET are exchanged, exchange them; if not, pass --classes {file}.",
+                )
+
+
+def _numbered(count: int, task: str) -> ClassTable:
     check_most(count)
+    if task == "binary" and count <= 2:
+        return _named(["background", "foreground"])
     return _named([f"class {index}" for index in range(count)])
 
 
@@ -143,9 +180,18 @@ def _inferred(folder: Path, pairs: Sequence[Pair]) -> ClassTable:
     if arrays:
         raise ParameterError("--classes beside label maps in npz files", "none", "Write --classes 19, or their names.")
     scan = Scanner(folder).mask_values(paths)
-    if scan.errors:
+    if scan.errors and not scan.found:
         raise FolderError([damaged(scan.errors)])
-    return infer_table(scan.found, folder)
+    # Damaged files are told with everything else that is the matter, by the counting.
+    try:
+        return infer_table(scan.found, folder)
+    except FolderError as error:
+        values = sorted({value for mask in scan.found.values() if not mask.is_color for value in mask.counts})
+        if error.problems[0].code != "grey-masks" or len(values) > _FEW_VALUES:
+            raise
+        rules = ",".join(f"{value}:{label}" for label, value in enumerate(values))
+        advice = f"If they are classes, pass --classes {len(values)} --map '{rules}'. {error.problems[0].advice}"
+        raise FolderError([replace(error.problems[0], advice=advice)]) from None
 
 
 def _void(options: Options, table: ClassTable) -> int | None:
@@ -190,7 +236,14 @@ def _prediction_coding(
     if wish == "index" or (wish is None and options.reduce_zero_label is not None):
         return plain, []
     if wish is not None:
-        return parse_map(wish).coding(len(set(plain.classes)), plain.ignore_index, plain.palette), []
+        rules = parse_map(wish)
+        if plain.ignore_index is None and rules.ignores:
+            raise ParameterError(
+                f"--map-predictions to classes only: under policy {options.policy!r} a model decides at every pixel",
+                "a map that ignores predicted values",
+                "Map them to a class, or pass --policy cityscapes, which counts ignored predictions as missed.",
+            )
+        return rules.coding(len(set(plain.classes)), plain.ignore_index, plain.palette), []
     if is_identity(target) or options.map is not None:
         return plain, []
     return _told_by_values(target, plain, pairs, place, model)

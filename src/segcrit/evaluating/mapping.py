@@ -31,6 +31,11 @@ class ValueMap:
     others: bool = False
     rest: int | None = None
 
+    @property
+    def ignores(self) -> bool:
+        """Whether a value, or every other one, is to be ignored."""
+        return None in self.values.values() or (self.others and self.rest is None)
+
     def coding(self, classes: int, void: int | None, palette: Palette | None = None) -> LabelCoding:
         """The coding that this map describes.
 

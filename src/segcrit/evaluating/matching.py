@@ -66,8 +66,8 @@ def name_models(predictions: Sequence[str]) -> dict[str, Path]:
             given.append((name, Path(rest).expanduser()))
         else:
             given.append((None, Path(text).expanduser()))
-    paths = [path.absolute() for _, path in given]
-    if twice := next((path for path in paths if paths.count(path) > 1), None):
+    places = [os.path.realpath(path) for _, path in given]  # a link is no other folder
+    if twice := next((place for place in places if places.count(place) > 1), None):
         raise ParameterError("different predictions", f"{twice} twice", "Name each folder once.")
     free = [path for name, path in given if name is None]
     names: dict[str, Path] = {}

@@ -17,7 +17,7 @@ from segcrit.data.scanning import progress_bar
 from segcrit.errors import DataError, ParameterError, SegcritError
 from segcrit.evaluating.auditing import audit_names, audit_tally, look_at_headers, problems_of
 from segcrit.evaluating.counting import Plan
-from segcrit.evaluating.job import JOB_FILE, Job, read_job
+from segcrit.evaluating.job import JOB_FILE, Job, read_job, read_job_file
 from segcrit.evaluating.labels import Labels, describe, read_labels
 from segcrit.evaluating.matching import Matched, Pair, match, name_models, read_groups, shard_of
 from segcrit.evaluating.store import Row, Tally, Trouble, join, read_tally
@@ -27,7 +27,8 @@ __all__ = ["AuditError", "Interrupted", "Job", "count_files", "merge_files", "re
 
 # How often counts are written down, in seconds: what a kill costs at most.
 SAVE_EVERY: Final = 20.0
-# Files that are looked at before the counting begins.
+# Up to so many images counting is quick, and tells everything at once; of more, names and headers are looked at first.
+_QUICK: Final = 1000
 _FIRST_LOOK: Final = 64
 # Images with trouble after which counting stops: no slip of a few files, but a wrong option.
 _MOST_TROUBLES: Final = 200
@@ -51,9 +52,11 @@ class AuditError(DataError):
         return type(self), (self.problems, self.files)
 
     @classmethod
-    def of_tally(cls, problems: Sequence[Problem], troubles: Sequence[Trouble]) -> AuditError:
-        """The error for files that could not be counted."""
-        return cls(problems, [(entry.code, entry.role, entry.id) for entry in troubles])
+    def of_tally(
+        cls, problems: Sequence[Problem], troubles: Sequence[Trouble], missing: Sequence[Sequence[str]] = ()
+    ) -> AuditError:
+        """The error for files that could not be counted, or are missing."""
+        return cls(problems, [*missing, *((entry.code, entry.role, entry.id) for entry in troubles)])
 
 
 class Interrupted(SegcritError):
@@ -90,11 +93,9 @@ def prepare(job: Job) -> Prepared:
     only = None if job.options.only is None else Path(job.options.only).expanduser()
     matched = match(models, target, only)
     problems = audit_names(matched, allow_unmatched=job.options.allow_unmatched)
-    if any(problem.severity == "error" for problem in problems):
-        raise AuditError(
-            problems,
-            [("no-prediction", model, name) for model, ids in matched.without_prediction.items() for name in ids],
-        )
+    quick = 0 < len(matched.pairs) <= _QUICK
+    if not quick and has_errors(problems):
+        raise AuditError(problems, _missing(matched))
     # Hours of counting must not end at a table of groups that does not fit.
     read_groups([pair.id for pair in matched.pairs], job.options.groups, job.options.group_by)
     names = list(models)
@@ -103,11 +104,23 @@ def prepare(job: Job) -> Prepared:
     pairs = matched.pairs if job.shard is None else shard_of(matched.pairs, *job.shard)
     about = describe(labels) | {"values": job.options.values}
     step = max(1, len(pairs) // _FIRST_LOOK)
-    if job.options.upsample is None and look_at_headers(pairs[::step], names):
+    if not quick and job.options.upsample is None and look_at_headers(pairs[::step], names):
         # Something does not fit: then all files are looked at, to name every one.
         troubles = look_at_headers(pairs, names)
-        raise AuditError.of_tally([*problems_of(troubles, Tally.of_rows(about, names, ())), *problems], troubles)
+        unseen = Problem.note("values-unseen", "What the files hold has not been looked at yet", "Correct this first.")
+        found = problems_of(troubles, Tally.of_rows(about, names, ()))
+        raise AuditError.of_tally([*found, *problems, unseen], troubles)
     return Prepared(job, models, matched, pairs, labels, plan, about, tuple(problems))
+
+
+def has_errors(problems: Sequence[Problem]) -> bool:
+    """Whether figures would be wrong."""
+    return any(problem.severity == "error" for problem in problems)
+
+
+def _missing(matched: Matched) -> list[tuple[str, str, str]]:
+    """Kind, model and id of truths without a prediction."""
+    return [("no-prediction", model, name) for model, ids in matched.without_prediction.items() for name in ids]
 
 
 def count_files(
@@ -142,7 +155,9 @@ def count_files(
     finished = folder / f"{job.name}.npz"
     if resume and finished.is_file():
         there = read_tally(finished)
-        if there.sources.get("digest") == parts.digest and not parts.outdated(there.ids, finished):
+        if there.sources.get("digest") != parts.digest:
+            raise _others(finished)
+        if not parts.outdated(there.ids, finished):
             parts.remove()  # a kill between the two last steps leaves them
             return there, [*prepared.problems, *audit_tally(there)]
     done = parts.begin(resume=resume)
@@ -184,13 +199,22 @@ def count_files(
                 "Correct it first.",
             )
         )
-    if any(problem.severity == "error" for problem in problems):
+    if has_errors(problems):
         # The files or the options must change: counts of the others are of no use to go on from.
         parts.remove()
-        raise AuditError.of_tally(problems, tally.troubles)
+        missing = () if job.options.allow_unmatched else _missing(prepared.matched)
+        raise AuditError.of_tally(problems, tally.troubles, missing)
     tally.save(finished)
     parts.remove()  # only now: until the whole is written, a kill must find the parts
     return tally, problems
+
+
+def _others(place: Path) -> ParameterError:
+    return ParameterError(
+        "the options and files of the evaluation to resume",
+        "others",
+        f"Repeat its command, pass another --out, or remove {place} to begin anew.",
+    )
 
 
 class Parts:
@@ -216,19 +240,14 @@ class Parts:
         """
         file = self._folder / JOB_FILE
         if file.is_file():
-            there = json.loads(file.read_text(encoding="utf-8"))
             if not resume:
                 raise ParameterError(
                     f"a folder without an unfinished evaluation, or --resume, beside {self._folder.parent}",
                     "one that was interrupted",
                     "Pass --resume to go on with it, or another --out.",
                 )
-            if there.get("digest") != self.digest:
-                raise ParameterError(
-                    "the options and files of the evaluation to resume",
-                    "others",
-                    f"Repeat its command, or remove {self._folder} to begin anew.",
-                )
+            if read_job_file(file)["digest"] != self.digest:
+                raise _others(self._folder)
             for path in sorted(self._folder.glob("part-*.npz")):
                 self._number = max(self._number, int(path.stem.rpartition("-")[2]))
                 part = read_tally(path)
@@ -286,6 +305,7 @@ class Parts:
             "predictions": {name: str(path.absolute()) for name, path in prepared.models.items()},
             "images": None if job.images is None else str(Path(job.images).expanduser().absolute()),
             "options": job.options.to_dict(),
+            "job": job.to_dict(),
             "listings": {} if job.shard is None else {str(job.shard[1]): prepared.matched.listing()},
             "unmatched": {
                 "without_prediction": {name: list(ids) for name, ids in prepared.matched.without_prediction.items()},
@@ -340,6 +360,6 @@ def merge_files(paths: Sequence[Path], *, allow_missing: bool = False) -> tuple[
                 )
             )
     problems += audit_tally(tally)
-    if any(problem.severity == "error" for problem in problems):
+    if has_errors(problems):
         raise AuditError.of_tally(problems, tally.troubles)
     return tally, problems

@@ -28,7 +28,7 @@ VERSION: Final = 1
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why one file could not be counted.
+    """Why one file could not be counted, or what is doubtful about it.
 
     Attributes:
         code: a short stable name of the kind of trouble.
@@ -78,6 +78,7 @@ class Row:
         models: one entry a model; empty where there is trouble.
         modes: how the files store their values, the truth first.
         troubles: what is the matter.
+        doubts: what is odd about files that were counted.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Row:
     models: tuple[Counted, ...]
     modes: tuple[str, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    doubts: tuple[Trouble, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Tally:
         tables: the counts of each model.
         measures: for each model kind -> table.
         troubles: of images that were not counted.
+        doubts: about images that were counted.
         modes: how often the files store their values in which way, truth (``""``) and models.
         sources: folders and files it was made from.
         shards: pairs (part, parts) that are in it; empty where the whole was evaluated at once.
@@ -112,6 +115,7 @@ class Tally:
     tables: tuple[CountTable, ...]
     measures: tuple[dict[str, MeasureTable], ...]
     troubles: tuple[Trouble, ...] = ()
+    doubts: tuple[Trouble, ...] = ()
     modes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sources: Mapping[str, Any] = field(default_factory=dict)
     shards: tuple[tuple[int, int], ...] = ()
@@ -155,6 +159,7 @@ class Tally:
             tuple(tables),
             tuple(measures),
             tuple(trouble for row in listed for trouble in row.troubles),
+            tuple(doubt for row in counted for doubt in row.doubts),
             modes,
             **others,
         )
@@ -167,6 +172,7 @@ class Tally:
             "about": self.about,
             "models": list(self.models),
             "troubles": [trouble.to_list() for trouble in self.troubles],
+            "doubts": [doubt.to_list() for doubt in self.doubts],
             "modes": self.modes,
             "sources": self.sources,
             "shards": [list(pair) for pair in self.shards],
@@ -238,6 +244,7 @@ def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Tally:
         tables=tuple(tables),
         measures=tuple(measures),
         troubles=tuple(Trouble.from_list(entry) for entry in head["troubles"]),
+        doubts=tuple(Trouble.from_list(entry) for entry in head.get("doubts", ())),
         modes=head["modes"],
         sources=head["sources"],
         shards=tuple((int(part), int(parts)) for part, parts in head["shards"]),
@@ -266,9 +273,7 @@ def join(tallies: Sequence[Tally]) -> Tally:
     pixels = np.concatenate([tally.pixels for tally in tallies])
     tables = [_joined([tally.tables[model] for tally in tallies]) for model in range(len(first.models))]
     measures = [_joined_measures([tally.measures[model] for tally in tallies]) for model in range(len(first.models))]
-    different = [
-        ids[one] for one, two in repeated if not all(np.array_equal(table.row(one), table.row(two)) for table in tables)
-    ]
+    different = [ids[one] for one, two in repeated if not _same_figures(tables, measures, one, two)]
     if different:
         raise DataError(
             "the same counts of an image in every file",
@@ -282,19 +287,35 @@ def join(tallies: Sequence[Tally]) -> Tally:
             own = modes.setdefault(role, {})
             for mode, number in found.items():
                 own[mode] = own.get(mode, 0) + number
-    troubles = {(entry.role, entry.id, entry.code): entry for tally in tallies for entry in tally.troubles}
     return replace(
         first,
         ids=tuple(ids[place] for place in order.tolist()),
         pixels=pixels[order],
         tables=tuple(_selected(table, order) for table in tables),
         measures=tuple({kind: table.select(order) for kind, table in found.items()} for found in measures),
-        troubles=tuple(troubles[key] for key in sorted(troubles)),
+        troubles=_once(entry for tally in tallies for entry in tally.troubles),
+        doubts=_once(entry for tally in tallies for entry in tally.doubts),
         modes=modes,
         sources={**first.sources, "listings": listings} if listings else first.sources,
         shards=tuple(sorted({pair for tally in tallies for pair in tally.shards})),
         notes=tuple(dict.fromkeys(note for tally in tallies for note in tally.notes)),
     )
+
+
+def _same_figures(
+    tables: Sequence[CountTable], measures: Sequence[Mapping[str, MeasureTable]], one: int, two: int
+) -> bool:
+    """Whether two rows hold the same counts, and the same measures to the rounding of sums in another order."""
+    if not all(np.array_equal(table.row(one), table.row(two)) for table in tables):
+        return False
+    arrays = [array for found in measures for table in found.values() for array in table.arrays.values()]
+    return all(np.allclose(array[one], array[two], rtol=1e-12, atol=0, equal_nan=True) for array in arrays)
+
+
+def _once(entries: Iterable[Trouble]) -> tuple[Trouble, ...]:
+    """Sorted, and once where several tallies hold the same image."""
+    found = {(entry.role, entry.id, entry.code): entry for entry in entries}
+    return tuple(found[key] for key in sorted(found))
 
 
 def _joined_listings(tallies: Sequence[Tally]) -> dict[str, str]:

@@ -1,0 +1,57 @@
+"""Predictions whose classes are numbered otherwise than the truth's: legal values, and figures without meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from segcrit.evaluation.ratios import Integers
+
+__all__ = ["other_numbering"]
+
+# Cohen's kappa, not accuracy: a model that learnt nothing and always predicts one class agrees with any numbering by chance.
+_LEAST_KAPPA: Final = 0.2
+_LEAST_GAIN: Final = 0.2
+
+
+def other_numbering(matrix: Integers) -> tuple[str, float, float] | None:
+    """The numbering by which predictions would agree far better with the truth, if there is one.
+
+    Args:
+        matrix: pixels by true and predicted class, (C, C).
+
+    Returns:
+        ``"from 1"`` (predictions are the class + 1), ``"from -1"`` (the class - 1) or ``"exchanged"`` (two classes), Cohen's
+        kappa as it is and in that numbering; None where the predictions are as good as they are.
+
+    Example:
+        >>> other_numbering(np.array([[0, 90, 5], [5, 0, 60], [0, 0, 0]]))[0]
+        'from 1'
+        >>> other_numbering(np.array([[0, 90, 0], [0, 60, 0], [0, 0, 0]])) is None  # one class everywhere
+        True
+    """
+    own = _kappa(matrix)
+    name, best = max(((name, _kappa(moved)) for name, moved in _numberings(matrix)), key=lambda entry: entry[1])
+    return (name, own, best) if best >= _LEAST_KAPPA and best >= own + _LEAST_GAIN else None
+
+
+def _numberings(matrix: Integers) -> Iterator[tuple[str, Integers]]:
+    down, up = np.zeros_like(matrix), np.zeros_like(matrix)
+    down[:, :-1], up[:, 1:] = matrix[:, 1:], matrix[:, :-1]
+    if len(matrix) == 2:
+        yield "exchanged", matrix[:, ::-1]
+    else:
+        yield "from 1", down
+        yield "from -1", up
+
+
+def _kappa(matrix: Integers) -> float:
+    """Agreement beyond chance; pixels that have left the matrix are in no column, and agree with nothing."""
+    total = float(matrix.sum())
+    if not total:
+        return 0.0
+    agreed = float(np.trace(matrix)) / total
+    chance = float(matrix.sum(axis=1) @ matrix.sum(axis=0).astype(np.float64)) / total**2
+    return (agreed - chance) / (1 - chance) if chance < 1 else 0.0

@@ -1,0 +1,328 @@
+"""Mistakes in options and folders: told together, and with an advice that works when it is followed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from segcrit.cli import main
+from segcrit.errors import DataError, ParameterError
+from segcrit.evaluating import AuditError, Job, Options, count_files, merge_files, run
+from segcrit.evaluating.results import Outcome
+from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion, slow_miou
+
+
+def _clean(classes: int = 3, number: int = 5) -> dict[str, tuple[Array, Array]]:
+    """Without ignored pixels; class 0 is the most frequent."""
+    generator = np.random.default_rng(4)
+    found = {}
+    for index in range(number):
+        truth = np.maximum(generator.integers(-2, classes, (12, 17)), 0).astype(np.uint8)
+        guess = np.where(generator.random(truth.shape) < 0.3, generator.integers(0, classes, truth.shape), truth)
+        found[f"image{index}"] = truth, guess.astype(np.uint8)
+    return found
+
+
+def _evaluate(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main(["evaluate", *words, "--quiet", "--no-report"])
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return code, " ".join((shown.out + shown.err).split())
+
+
+def _followed(text: str) -> list[str]:
+    """The options that an advice names."""
+    found = re.search(r"[Pp]ass ((?:--[\w-]+(?: '[^']*'| [\w.,/-]*[\w,/-])? ?)+)", text)
+    assert found, text
+    return shlex.split(found[1])
+
+
+def _miou(folder: Path) -> float:
+    (model,) = json.loads((folder / "results.json").read_text())["models"]
+    return float(model["report"]["figures"]["miou"])
+
+
+@pytest.mark.parametrize("classes", [3, 4, 12])
+def test_predictions_that_count_from_1(tmp_path: Path, capsys: pytest.CaptureFixture[str], classes: int) -> None:
+    content = _clean(classes)
+    for place, (truth, guess) in content.items():
+        content[place] = truth, np.where(guess == classes - 1, 0, guess).astype(np.uint8)  # no value is out of range
+    shifted = {name: (truth, guess + 1) for name, (truth, guess) in content.items()}
+    words = [*folders(tmp_path, shifted), "--classes", str(classes), "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words)
+    assert code == 0
+    assert "seem to count classes from 1" in text
+    code, text = _evaluate(capsys, *words, *_followed(text))
+    assert code == 0
+    assert "seem" not in text
+    assert _miou(tmp_path / "out") == pytest.approx(slow_miou(slow_confusion(content, classes)), abs=1e-12)
+
+
+def test_predictions_that_count_from_1_beside_reduced_label_maps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = _clean()
+    both = {
+        name: (truth + 1, np.where(guess == 2, 1, guess + 1).astype(np.uint8))
+        for name, (truth, guess) in content.items()
+    }
+    words = [*folders(tmp_path, both), "--classes", "3", "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words, "--reduce-zero-label")
+    assert code == 0
+    assert _followed(text) == ["--reduce-zero-label", "both"]
+    code, text = _evaluate(capsys, *words, *_followed(text))
+    assert code == 0
+    assert "seem" not in text
+
+
+def test_two_classes_that_are_exchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = _clean(2)
+    exchanged = {name: (truth, 1 - guess) for name, (truth, guess) in content.items()}
+    words = [*folders(tmp_path, exchanged), "--classes", "2", "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words)
+    assert code == 0
+    assert "seem to have the two classes exchanged" in text
+    assert _evaluate(capsys, *words, *_followed(text))[0] == 0
+    assert _miou(tmp_path / "out") == pytest.approx(slow_miou(slow_confusion(content, 2)), abs=1e-12)
+
+
+@pytest.mark.parametrize("value", [None, 0, 1, 2])
+def test_good_and_constant_predictions_are_not_suspected(tmp_path: Path, value: int | None) -> None:
+    content = {
+        name: (truth, guess if value is None else np.full_like(guess, value))
+        for name, (truth, guess) in _clean().items()
+    }
+    _, problems = count_files(_job(tmp_path, content), tmp_path / "out", workers=1)
+    assert "numbered-otherwise" not in [problem.code for problem in problems]
+
+
+def _job(root: Path, content: dict[str, tuple[Array, Array]], options: Options | None = None) -> Job:
+    predictions, target = folders(root, content)
+    return Job((predictions,), target, options or Options("3"))
+
+
+@pytest.mark.parametrize("change", ["spacing", "flip", "none"])
+def test_volumes_that_lie_elsewhere(tmp_path: Path, change: str) -> None:
+    generator = np.random.default_rng(3)
+    content = {f"case{index}": generator.integers(0, 3, (6, 7, 5)).astype(np.uint8) for index in range(3)}
+    other = {
+        "spacing": np.diag([1.0, 1.0, 3.0, 1.0]),
+        "flip": np.diag([-1.0, 1.0, 1.0, 1.0]),
+        "none": np.eye(4) + 1e-4,
+    }
+    for folder, affine in (("truth", np.eye(4)), ("guess", other[change])):
+        (tmp_path / folder).mkdir()
+        for name, labels in content.items():
+            nibabel.save(nibabel.Nifti1Image(labels, affine), tmp_path / folder / f"{name}.nii.gz")
+    job = Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), Options("3"))
+    tally, problems = count_files(job, tmp_path / "out", workers=1)
+    assert len(tally.ids) == 3
+    found = [problem for problem in problems if problem.code == "affine-differs"]
+    assert len(found) == (change != "none")
+    for part in (1, 2):
+        count_files(Job(job.predictions, job.target, job.options, (part, 2)), tmp_path / "shards", workers=1)
+    assert merge_files([tmp_path / "shards"])[1] == problems
+    for problem in found:
+        assert problem.severity == "warning"
+        assert problem.files == tuple(f"case{index}.nii.gz" for index in range(3))
+        assert ("1×1×3 beside voxels of 1×1×1" in problem.message) == (change == "spacing")
+
+
+def test_a_map_of_predictions_that_ignores_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = _clean()
+    marked = {
+        name: (truth, np.where(guess == 2, 255, guess).astype(np.uint8)) for name, (truth, guess) in content.items()
+    }
+    words = [*folders(tmp_path, marked), "--classes", "3", "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    assert "*:ignore" not in text  # not an advice that is refused when it is followed
+    assert "--policy cityscapes counts pixels of the ignore label 255 as missed" in text
+    code, text = _evaluate(capsys, *words, "--map-predictions", "0:0,1:1,255:ignore")
+    assert code == 2
+    assert "--ignore-index" not in text
+    assert "Map them to a class, or pass --policy cityscapes" in text
+    code, _ = _evaluate(capsys, *words, "--map-predictions", "0:0,1:1,255:ignore", "--policy", "cityscapes")
+    assert code == 0
+    matrix = slow_confusion(content)
+    matrix[:, 2] = 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())["models"][0]["report"]["classes"]
+    missed = slow_confusion(content)[:, 2]
+    for label, entry in enumerate(found):
+        union = matrix[label].sum() + missed[label] + matrix[:, label].sum() - matrix[label, label]
+        assert entry["iou"] == pytest.approx(matrix[label, label] / union, abs=1e-12)
+
+
+@pytest.mark.parametrize("with_classes", [True, False])
+def test_grey_levels_of_three_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str], with_classes: bool) -> None:
+    content = _clean()
+    levels = np.array([0, 128, 255], np.uint8)
+    words = [*folders(tmp_path, {name: (levels[truth], guess) for name, (truth, guess) in content.items()})]
+    words += ["--out", str(tmp_path / "out"), *(["--classes", "3"] if with_classes else [])]
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    options = _followed(text)
+    assert options[-1] == "0:0,128:1,255:2"
+    assert _evaluate(capsys, *words, *options)[0] == 0
+    assert _miou(tmp_path / "out") == pytest.approx(slow_miou(slow_confusion(content)), abs=1e-12)
+
+
+def test_grey_probabilities_of_the_foreground(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = np.random.default_rng(8)
+    content = {}
+    for name, (truth, _) in _clean(2).items():
+        content[name] = truth, np.clip(150 * truth + generator.integers(0, 100, truth.shape), 0, 255).astype(np.uint8)
+    words = [*folders(tmp_path, content), "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    assert "--values probabilities --task binary" in text
+    code, text = _evaluate(capsys, *words, "--values", "probabilities")
+    assert code == 2
+    assert _followed(text) == ["--task", "binary"]
+    assert _evaluate(capsys, *words, "--values", "probabilities", "--task", "binary")[0] == 0
+
+
+def test_logits_of_another_number_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = _clean()
+    _, target = folders(tmp_path, content)
+    (tmp_path / "logits").mkdir()
+    for name in content:
+        np.save(
+            tmp_path / "logits" / f"{name}.npy", np.random.default_rng(0).normal(size=(11, 12, 17)).astype(np.float32)
+        )
+    code, text = _evaluate(capsys, str(tmp_path / "logits"), target, "--classes", "12", "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "Logits of 11 classes? Correct --classes" in text
+
+
+def test_a_binary_task_beside_a_table_of_three_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*folders(tmp_path, _clean(2)), "--task", "binary", "--out", str(tmp_path / "out")]
+    table = tmp_path / "classes.json"
+    table.write_text(json.dumps({"classes": ["ground", "water", "wood"]}))
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    assert f"3, from {table}" in text
+    assert _followed(text) == ["--classes", "2"]
+    assert _evaluate(capsys, *words, *_followed(text))[0] == 0
+
+
+def test_predictions_and_label_maps_exchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predictions, target = folders(tmp_path / "data", _clean())
+    Path(predictions).rename(tmp_path / "guess")
+    predictions = str(tmp_path / "guess")
+    (tmp_path / "data" / "classes.json").write_text(json.dumps({"classes": ["ground", "water", "wood"]}))
+    code, text = _evaluate(capsys, target, predictions, "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "If PRED and TARGET are exchanged, exchange them" in text
+    assert _evaluate(capsys, predictions, target, "--out", str(tmp_path / "out"))[0] == 0
+    assert _evaluate(capsys, target, predictions, "--out", str(tmp_path / "out"), *_followed(text))[0] == 0
+
+
+def test_everything_is_told_at_once_and_forgotten_when_it_is_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = maps(8)
+    words = [*folders(tmp_path, content), "--out", str(tmp_path / "out")]
+    truth, guess = tmp_path / "truth", tmp_path / "guess"
+    for path in (truth / "image00.png", guess / "image01.png"):
+        path.write_bytes(path.read_bytes()[:70])
+    save_png(guess / "image02.png", content["image02"][1][:-1])
+    save_png(guess / "image03.png", np.full((12, 17), 9, np.uint8))
+    (guess / "image04.png").unlink()
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    found = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert {(entry["code"], entry["id"]) for entry in found["files"]} == {
+        ("unreadable", "image00"),
+        ("unreadable", "image01"),
+        ("sizes-differ", "image02"),
+        ("unknown-labels", "image03"),
+        ("no-prediction", "image04"),
+    }
+    for name in ("image00", "image01", "image02", "image03", "image04"):
+        assert name in text
+    folders(tmp_path, content)
+    assert _evaluate(capsys, *words)[0] == 0
+    assert not (tmp_path / "out" / "audit.json").exists()
+
+
+def test_one_folder_by_two_names_is_given_twice(tmp_path: Path) -> None:
+    job = _job(tmp_path, maps(2))
+    (tmp_path / "link").symlink_to(tmp_path / "guess")
+    with pytest.raises(ParameterError, match="twice"):
+        count_files(Job((*job.predictions, str(tmp_path / "link")), job.target, job.options), tmp_path / "out")
+
+
+def test_photographs_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*folders(tmp_path, maps(2)), "--classes", "3", "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words, "--images", str(tmp_path / "nowhere"))
+    assert code == 2
+    assert "nowhere, which does not exist" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_resume_of_what_is_finished_shows_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*folders(tmp_path, maps(3)), "--classes", "3", "--out", str(tmp_path / "out")]
+    code, first = _evaluate(capsys, *words)
+    assert code == 0
+    counts = (tmp_path / "out" / "counts.npz").stat().st_mtime_ns
+    assert _evaluate(capsys, "--resume", "--out", str(tmp_path / "out")) == (0, first)
+    assert (tmp_path / "out" / "counts.npz").stat().st_mtime_ns == counts
+
+
+def test_resume_with_other_files_keeps_what_is_finished(tmp_path: Path) -> None:
+    job = _job(tmp_path / "a", maps(3))
+    count_files(job, tmp_path / "out", workers=1)
+    before = (tmp_path / "out" / "counts.npz").read_bytes()
+    with pytest.raises(ParameterError, match="pass another --out"):
+        count_files(_job(tmp_path / "b", maps(4, seed=1)), tmp_path / "out", resume=True, workers=1)
+    assert (tmp_path / "out" / "counts.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"digest": "a"}', '{"digest": "a", "job": {"shard": 3}}'])
+def test_a_damaged_job_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out" / ".counts").mkdir(parents=True)
+    (tmp_path / "out" / ".counts" / "job.json").write_text(content)
+    code, text = _evaluate(capsys, "--resume", "--out", "out")
+    assert code == 2
+    assert "Remove the folder out/.counts to begin anew" in text
+
+
+def test_different_measures_of_one_image_do_not_merge(tmp_path: Path) -> None:
+    """Label maps of the same counts and other edges: the order of the pixels differs."""
+    generator = np.random.default_rng(2)
+    truth, guess = (generator.integers(0, 2, (12, 12)).astype(np.uint8) for _ in range(2))
+    options = Options("2", measures=("boundary",))
+    order = generator.permutation(truth.size)
+    for name in ("a", "b"):
+        count_files(_job(tmp_path / name, {"image": (truth, guess)}, options), tmp_path / name, workers=1)
+        truth, guess = (labels.ravel()[order].reshape(labels.shape) for labels in (truth, guess))
+    with pytest.raises(DataError, match="different ones of 1 image"):
+        merge_files([tmp_path / "a", tmp_path / "b"])
+    tally, _ = merge_files([tmp_path / "a", tmp_path / "a" / "counts.npz"])
+    assert Outcome(tally).first.num_images == 1
+
+
+def test_large_sets_are_judged_by_names_and_headers_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_QUICK", 3)
+    content = maps(5)
+    job = _job(tmp_path, content)
+    save_png(tmp_path / "guess" / "image03.png", content["image03"][1][:-1])
+    with pytest.raises(AuditError) as raised:
+        count_files(job, tmp_path / "out")
+    assert [problem.code for problem in raised.value.problems] == ["prediction-sizes-differ", "values-unseen"]
+    assert raised.value.problems[0].files == ("image03.png",)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "guess" / "image03.png").unlink()
+    with pytest.raises(AuditError) as raised:
+        count_files(job, tmp_path / "out")
+    assert raised.value.files == (("no-prediction", "guess", "image03"),)
