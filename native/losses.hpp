@@ -4,15 +4,24 @@
 
 namespace SEGCRIT_ISA {
 
+// log p of interpolated logits may be above 0 by a rounding where p is 1, because the normalizer was rounded in another block:
+// 1 - p would be negative, and its broken power NaN. NaN itself stays.
+template <class T>
+SEGCRIT_INLINE T at_most_0(T l) {
+  return l > T(0) ? T(0) : l;
+}
+
 template <class T>
 SEGCRIT_INLINE T pair_value(T l, T gamma) {
   if (gamma == T(0)) return -l;
+  l = at_most_0(l);
   const T value = -power(one_minus_exp(l), gamma) * l;
   return l == T(0) ? T(0) : value;
 }
 template <class T>
 SEGCRIT_INLINE T pair_slope(T l, T gamma) {
   if (gamma == T(0)) return T(-1);
+  l = at_most_0(l);
   const T error = one_minus_exp(l);
   const T p = exp_negative(l);
   const T ratio = error > T(0) ? l / error : T(-1);

@@ -1,7 +1,8 @@
-"""Keeping ranking losses away from the edges of their bins.
+"""Keeping losses away from the places where their slope jumps: edges of bins, and equal probability and soft target.
 
-The value and the slope of a histogram jump where an error crosses an edge, and two engines round an error differently in its
-last digit: such a pixel proves nothing about either. It gets the weight 0.
+The value and the slope of a histogram jump where an error crosses an edge, and the slope of |p - t|, in Dice and its kind with
+soft targets, where p crosses t. Two engines round differently in the last digit: such a pixel proves nothing about either. It
+gets the weight 0.
 """
 
 from __future__ import annotations
@@ -57,11 +58,24 @@ def near_edges(case: Case) -> Tensor:
     return near.any(1)
 
 
+def near_soft_target(case: Case) -> Tensor:
+    """(N, *S) bool: pixels with a probability so near to its soft target that rounding decides which is larger."""
+    rounding = FINE if case.logits.dtype == torch.float64 else ROUNDING
+    logits = full_resolution(case)
+    p = torch.softmax(logits, 1) if case.task == "multiclass" else torch.sigmoid(logits)
+    target = case.target.double().reshape(p.shape)
+    # Certain pixels are at their target of 0 or 1 and have no slope.
+    certain = (target == 0) | (target == 1)
+    slack = rounding * (1 + logits.abs().amax(1, keepdim=True)) * p
+    return (((p - target).abs() <= slack) & ~certain).any(1)
+
+
 def away_from_edges(case: Case) -> Case:
-    """The case with weight 0 at pixels near an edge, if it has a ranking loss and such pixels."""
-    if "lovasz" not in case.text:
-        return case
-    near = near_edges(case)
+    """The case with weight 0 at pixels where a slope jumps, if it has any."""
+    soft = case.target.is_floating_point() and case.target.numel() == full_resolution(case).numel()
+    near = near_soft_target(case) if soft else torch.zeros((), dtype=torch.bool)
+    if "lovasz" in case.text:
+        near = near | near_edges(case)
     if not bool(near.any()):
         return case
     weight = torch.ones(near.shape) if case.weight is None else case.weight
