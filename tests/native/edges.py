@@ -1,8 +1,8 @@
 """Keeping losses away from the places where their slope jumps: edges of bins, and equal probability and soft target.
 
-The value and the slope of a histogram jump where an error crosses an edge, and the slope of |p - t|, in Dice and its kind with
-soft targets, where p crosses t. Two engines round differently in the last digit: such a pixel proves nothing about either. It
-gets the weight 0.
+The value and the slope of a histogram jump where an error crosses an edge, and the slope of |p - t|, in Dice and its kind
+with soft targets, where p crosses t. Two engines round differently in the last digit: such a pixel proves nothing about
+either. It gets the weight 0.
 """
 
 from __future__ import annotations

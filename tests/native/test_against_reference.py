@@ -19,8 +19,8 @@ pytestmark = [
 ]
 
 CASES = 300
-# Cases that once disagreed: margins of float64 rounded to float32; logits interpolated otherwise backward than forward; a log
-# probability above 0 by a rounding, to the power of a focal loss (two); a soft target that is the probability to 5e-9.
+# Cases that once disagreed: margins of float64 rounded to float32; logits interpolated otherwise backward than forward; a
+# log probability above 0 by a rounding, to the power of a focal loss (two); a soft target 5e-9 beside the probability.
 ONCE_WRONG = (832, 154_382, 100_071_161, 100_812_082, 100_406_967)
 
 

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+import triton.language as tl
 
 import segcrit
+import triton
 from segcrit.engines.triton_engine import engine, launch
+from segcrit.engines.triton_engine.kernels.arithmetic import focal_slope, focal_value
 from tests.laws.cases import CASES
 from tests.laws.problems import Problem, fractions, mask_of, one_hot, positive_weights, problem
 
@@ -202,3 +205,22 @@ def test_a_gradient_that_is_slightly_wrong_is_found(monkeypatch: pytest.MonkeyPa
     p = single("multiclass", seed=150)
     with pytest.raises(AssertionError, match="Tensor-likes are not close"):
         assert_agree("ce + dice", p.logits, p.target)
+
+
+@triton.jit
+def _focal(log_p, values, slopes, GAMMA: tl.constexpr):  # type: ignore[no-untyped-def]
+    place = tl.arange(0, 4)
+    found = tl.load(log_p + place)
+    tl.store(values + place, focal_value(found, GAMMA))
+    tl.store(slopes + place, focal_slope(found, GAMMA))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.3])
+def test_a_log_probability_above_0_by_a_rounding_is_that_of_certainty(gamma: float) -> None:
+    log_p = torch.tensor([6e-8, 0.0, -0.7, float("nan")])
+    values, slopes = torch.empty(4), torch.empty(4)
+    _focal[(1,)](log_p, values, slopes, gamma)
+    for found in (values, slopes):
+        assert found[0] == found[1] == 0
+        assert torch.isfinite(found[2])
+        assert torch.isnan(found[3])

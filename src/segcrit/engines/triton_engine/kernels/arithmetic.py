@@ -46,11 +46,22 @@ def select(factor, value):
 
 
 @triton.jit
+def at_most_0(log_p):
+    """log p where p is at most 1; NaN stays.
+
+    A normalizer of the forward pass may round to less than the logit that is computed again here: 1 − p would be negative,
+    and its broken power NaN.
+    """
+    return tl.where(log_p > 0.0, 0.0, log_p)
+
+
+@triton.jit
 def focal_value(log_p, GAMMA: tl.constexpr):
     """v = −(1 − p)^γ log p; γ = 0 is cross-entropy. See formulas/pixel.py."""
     if GAMMA == 0.0:
         value = -log_p
     else:
+        log_p = at_most_0(log_p)
         value = -power(-expm1_of_negative(log_p), GAMMA) * log_p
     return value
 
@@ -61,6 +72,7 @@ def focal_slope(log_p, GAMMA: tl.constexpr):
     if GAMMA == 0.0:
         slope = tl.zeros_like(log_p) - 1.0
     else:
+        log_p = at_most_0(log_p)
         error = -expm1_of_negative(log_p)
         p = tl.exp(log_p)
         ratio = tl.where(error > 0.0, log_p / tl.where(error > 0.0, error, 1.0), -1.0)
