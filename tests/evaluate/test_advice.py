@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import unicodedata
 from pathlib import Path
 
 import nibabel
@@ -326,3 +327,18 @@ def test_large_sets_are_judged_by_names_and_headers_first(tmp_path: Path, monkey
     with pytest.raises(AuditError) as raised:
         count_files(job, tmp_path / "out")
     assert raised.value.files == (("no-prediction", "guess", "image03"),)
+
+
+def test_accents_of_macos_are_those_of_others(tmp_path: Path) -> None:
+    content = maps(3)
+    names = dict(zip(content, ("Zürich", "Genève", "Bern"), strict=True))
+    for name, (truth, guess) in content.items():
+        save_png(tmp_path / "truth" / f"{unicodedata.normalize('NFC', names[name])}.png", truth)
+        save_png(tmp_path / "guess" / f"{unicodedata.normalize('NFD', names[name])}.png", guess)
+    (tmp_path / "only.txt").write_text(unicodedata.normalize("NFD", "Zürich\nBern\n"))
+    options = Options("3", only=str(tmp_path / "only.txt"))
+    tally, problems = count_files(
+        Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), options), tmp_path / "out", workers=1
+    )
+    assert tally.ids == ("Bern", "Zürich")
+    assert not problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import random
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,6 +89,7 @@ def _names(file: Path) -> list[str]:
 def _resolve(name: str, known: set[str]) -> str | None:
     """The id that a line means: itself, its last part, without its ending, or the first of two columns."""
     words = [name, *name.split()[:1]]
+    words += [unicodedata.normalize("NFC", word) for word in words]
     for word in words:
         last = Path(word.replace("\\", "/"))
         for candidate in (word, last.name, stem(last) if file_format(last) else last.name):

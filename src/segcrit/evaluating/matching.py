@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,8 @@ def list_files(root: Path, role: str) -> dict[str, Path]:
             path = place / name
             if name.startswith(".") or not is_readable(path):
                 continue
-            key = (inside / stem(path)).as_posix()
+            # macOS writes an accent as a letter of its own, others do not: names that look alike are alike.
+            key = unicodedata.normalize("NFC", (inside / stem(path)).as_posix())
             _require_text(key, root)
             if key in found:
                 twice.append(key)
