@@ -52,6 +52,8 @@ _SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 _REPORT = "report.html"
 # More files than this stand in a file of their own.
 _SHOWN_FILES = 4
+# Letters that the names of several models may have together in the head of a table.
+_NAMES_WIDTH = 36
 
 
 def add_parser(subparsers: Any) -> None:
@@ -285,13 +287,16 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
 
 def _print_outcome(outcome: Outcome) -> None:
+    from segcrit.evaluation.html import percent_text
+
     report = outcome.first
     print_problems(outcome.problems)
     images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
     _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, policy {report.policy}")
     for note in outcome.tally.notes:
         _console.text(note)
-    _console.table(["figure", *outcome.reports, *_comparison_heads(outcome)], _summary_rows(outcome))
+    heads = _model_heads(list(outcome.reports))
+    _console.table(["figure", *heads, *_comparison_heads(outcome)], _summary_rows(outcome))
     if len(outcome.reports) == 1 and report.num_images > 1:
         _console.text("[low, high]: 95 % bootstrap interval over images" + (" (groups)." if outcome.groups else "."))
     if outcome.caution:
@@ -299,15 +304,25 @@ def _print_outcome(outcome: Outcome) -> None:
     rows = [
         [
             f"{index} {name}",
-            f"{100 * report.share[index]:.2f} %",
+            percent_text(float(report.share[index])),
             *(_number(float(own.iou[index])) for own in outcome.reports.values()),
         ]
         for index, name in enumerate(report.class_names)
     ]
     _console.heading("IoU of the classes")
-    _console.table(["class", "share", *outcome.reports], rows)
+    _console.table(["class", "share", *heads], rows)
     for name, value in report.tool_figures.items():
         _console.text(f"{name} as {report.policy} reports it: {_number(value)}")
+
+
+def _model_heads(models: list[str]) -> list[str]:
+    """Titles of the models' columns: their names, or letters that are explained, so that no column breaks its words."""
+    if len(models) == 1 or sum(map(len, models)) <= _NAMES_WIDTH:
+        return models
+    letters = [f"({number})" for number in range(1, len(models) + 1)]
+    for letter, model in zip(letters, models, strict=True):
+        _console.text(f"{letter} {model}")
+    return letters
 
 
 def _comparison_heads(outcome: Outcome) -> list[str]:
