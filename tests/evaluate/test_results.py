@@ -186,3 +186,17 @@ def test_long_names_do_not_break_the_table(done: Path, tmp_path: Path, capsys: A
     lines = capsys.readouterr().out.splitlines()
     assert [f"({place}) {name}" in lines for place, name in enumerate(names, 1)] == [True, True]
     assert any(line.split()[:1] == ["frequency_weighted_iou"] for line in lines)
+
+
+def test_no_difference_has_no_sign(done: Path, tmp_path: Path, capsys: Any) -> None:
+    """Two models that are alike: a difference of 0 is written as 0, not as the -0 of a difference turned round."""
+    (tmp_path / "twin").mkdir()
+    for file in (done / "guess").iterdir():
+        (tmp_path / "twin" / file.name).write_bytes(file.read_bytes())
+    words = [str(done / "guess"), str(tmp_path / "twin"), str(done / "truth"), "--classes", "3"]
+    assert main(["evaluate", *words, "--out", str(tmp_path / "out")]) == 0
+    assert "-0.0000" not in capsys.readouterr().out
+    assert {row["difference"] for row in _read(tmp_path / "out" / "comparison.csv")} == {"0.0"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ">-0.000<" not in page
+    assert "−0.000" not in page

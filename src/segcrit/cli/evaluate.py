@@ -330,6 +330,8 @@ def _comparison_heads(outcome: Outcome) -> list[str]:
 
 
 def _summary_rows(outcome: Outcome) -> list[list[str]]:
+    from segcrit.evaluating.results import change_of
+
     rows = []
     for name in outcome.summary:
         cells = []
@@ -341,8 +343,7 @@ def _summary_rows(outcome: Outcome) -> list[list[str]]:
             cells.append(text)
         pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
         if pair is not None:
-            # The second against the first, as on the page: a new run against an old one.
-            change = pair.reversed()
+            change = change_of(pair)
             cells += [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
         elif _comparison_heads(outcome):
             cells += ["", "", ""]

@@ -15,7 +15,7 @@ from segcrit.evaluating.boundaries import boundary_rows, boundary_terms
 from segcrit.evaluating.charts import class_changes, histogram, reliability
 from segcrit.evaluating.measured import object_rows
 from segcrit.evaluating.pictures import Absent, Gallery, Panel, legend_color
-from segcrit.evaluating.results import Outcome
+from segcrit.evaluating.results import Outcome, change_of
 from segcrit.evaluation.error_colors import legend_style
 from segcrit.evaluation.figures import figures_of
 from segcrit.evaluation.html import (
@@ -95,11 +95,11 @@ def _signed(value: float) -> str:
     """A difference with its sign; none where there is no difference.
 
     Example:
-        >>> [_signed(value) for value in (0.0123, -0.5, 0.0, 0.00004)]
+        >>> [_signed(value) for value in (0.0123, -0.5, -0.0, 0.00004)]
         ['+0.012', '−0.500', '0.000', '< +0.0001']
     """
     if math.isnan(value) or value == 0:
-        return _figure(value)
+        return _figure(abs(value))
     size = _figure(abs(value))
     sign = "+" if value > 0 else "−"
     return sign + size if size[0].isdigit() else f"{'<' if value > 0 else '>'} {sign}{size.split()[-1]}"
@@ -124,7 +124,7 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
         "summary": _summary(outcome),
         "resampling": next((i for found in outcome.intervals.values() for i in found.values()), None),
         "unit": "images" if outcome.groups is None else "groups of images",
-        "pairs": [pair.reversed() for pair in outcome.comparisons.get(outcome.headline, [])],
+        "pairs": [change_of(pair) for pair in outcome.comparisons.get(outcome.headline, [])],
         "classes": _classes(outcome),
         "matrices": _matrices(outcome),
         "channels": channel_table(report) if report.task == "multilabel" else None,
@@ -183,8 +183,8 @@ def _best(values: Mapping[str, float], better: str) -> str | None:
 
 
 def _pair(outcome: Outcome, pair: PairedComparison, better: str) -> dict[str, Any]:
-    """The second model against the first: a new run against an old one."""
-    change = pair.reversed()
+    """The second model against the first, and the verdict."""
+    change = change_of(pair)
     word = "better" if (change.difference > 0) == (better == "higher") else "worse"
     if not change.significant:
         word = "too few to tell" if outcome.caution else "not told apart"
