@@ -15,13 +15,16 @@ from PIL import Image
 
 from segcrit.cli import main
 from segcrit.evaluating import Job, Options, count_files
+from segcrit.evaluating.boundaries import boundary_rows
 from segcrit.evaluating.page import render
-from segcrit.evaluating.pictures import Gallery
+from segcrit.evaluating.pictures import Gallery, Panel
 from segcrit.evaluating.results import Outcome
 from segcrit.evaluation.error_colors import UNJUDGED, WRONG
 from tests.evaluate.making import folders, maps, save_png
 
-VOID = {"meta", "br", "img", "path", "rect", "hr", "input", "link"}
+# Inside a sentence.
+INLINE = {"b", "i", "span", "wbr"}
+VOID = {"wbr", "meta", "br", "img", "path", "rect", "hr", "input", "link"}
 
 
 class _Checker(HTMLParser):
@@ -32,6 +35,7 @@ class _Checker(HTMLParser):
         self.open: list[str] = []
         self.outside: list[str] = []
         self.pictures = 0
+        self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
@@ -40,11 +44,19 @@ class _Checker(HTMLParser):
         self.pictures += tag == "img"
         if tag not in VOID:
             self.open.append(tag)
+        if tag not in INLINE:
+            self.text += " | "
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
 
     def handle_endtag(self, tag: str) -> None:
         if tag not in VOID:
             assert self.open, tag
             assert self.open.pop() == tag
+        if tag not in INLINE:
+            self.text += " | "
 
 
 def check(text: str) -> _Checker:
@@ -54,6 +66,8 @@ def check(text: str) -> _Checker:
     assert not checker.open
     assert not checker.outside
     assert "Undefined" not in text
+    # Two sentences with nothing between them, or a mark that stands alone.
+    assert not re.search(r"[a-z)%][.:;!?][A-Z][a-z]|\.\.(?!\.)| [.,;] |\.:", checker.text)
     assert not re.search(r"\bnan\b|\bNone\b", re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL))
     return checker
 
@@ -111,8 +125,6 @@ def test_two_models(tmp_path: Path) -> None:
 
 
 def test_errors_near_and_far_from_edges_add_up(tmp_path: Path) -> None:
-    from segcrit.evaluating.page import _boundary
-
     truth = np.zeros((60, 60), np.uint8)
     truth[:, 30:] = 1
     near, far = truth.copy(), truth.copy()
@@ -124,7 +136,7 @@ def test_errors_near_and_far_from_edges_add_up(tmp_path: Path) -> None:
     outcome = outcome_of(
         tmp_path, [str(tmp_path / "guess")], str(tmp_path / "truth"), classes="2", measures=("boundary(trimap=3)",)
     )
-    (row,) = _boundary(outcome) or []
+    (row,) = boundary_rows(outcome) or []
     assert row["near_share"] == 0.5
     near_pixels = row["near_pixels"] * 7200
     assert row["near_rate"] == pytest.approx(10 / near_pixels)
@@ -200,7 +212,7 @@ def test_what_is_not_judged_is_striped(tmp_path: Path) -> None:
     predictions, target = folders(tmp_path, {"a": (truth, guess)})
     tally = outcome_of(tmp_path, [predictions], target).tally
     panel = Gallery(tally, None).panel("a")
-    assert panel is not None
+    assert isinstance(panel, Panel)
     for uri, wrong in ((panel.truth, False), (panel.models[0].errors, True)):
         with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as opened:
             picture = np.asarray(opened.convert("RGB"))
@@ -209,6 +221,115 @@ def test_what_is_not_judged_is_striped(tmp_path: Path) -> None:
         assert striped[0].sum() == striped[1].sum()
         if wrong:
             assert ((picture == np.array(WRONG)).all(axis=-1) == ((guess == 1) & (truth != 255))).all()
+
+
+def test_few_groups_are_said_in_the_verdict(tmp_path: Path) -> None:
+    """Where no test can find anything, the box of the verdict says so, and nothing calls a model better."""
+    content = maps(8)
+    predictions, target = folders(tmp_path, content)
+    for name, (truth, guess) in content.items():
+        save_png(tmp_path / "better" / f"{name}.png", np.where(truth == 255, guess, truth))
+    found = outcome_of(tmp_path, [predictions, str(tmp_path / "better")], target)
+    assert found.comparisons["miou"][0].significant
+    outcome = Outcome(found.tally, groups={name: str(place % 2) for place, name in enumerate(found.tally.ids)})
+    text = render(outcome)
+    check(text)
+    box = text[text.index('<section class="headline">') : text.index("</section>")]
+    assert "Only 2 groups" in box
+    assert "no test of 2 pairs can give a p below 0.5." in box
+    assert "So few groups of images cannot tell the two apart." in box
+    assert text.count("Only 2 groups") == 1
+    assert '<b class="even">' in box
+    assert 'class="text better"' not in text
+    assert ">too few to tell</td>" in text
+    single = Outcome(outcome_of(tmp_path / "one", [predictions], target).tally, groups=outcome.groups)
+    text = render(single)
+    assert "Only 2 groups" in text[: text.index("</section>")]
+    assert text.count("Only 2 groups") == 1
+
+
+def test_every_model_has_all_figures_of_a_class(tmp_path: Path) -> None:
+    models = [f"m{number}" for number in range(3)]
+    for number, model in enumerate(models):
+        _, target = folders(tmp_path / model, maps(7, seed=0))
+        for name, (truth, _) in maps(7).items():
+            _, guess = maps(7, seed=number)[name]
+            save_png(tmp_path / model / "guess" / f"{name}.png", np.where(truth == 255, 0, guess))
+    outcome = outcome_of(tmp_path, [f"{model}={tmp_path / model / 'guess'}" for model in models], target)
+    text = render(outcome)
+    check(text)
+    table = text[text.index("<h2>Classes</h2>") : text.index("<h2>Confusion matrix</h2>")]
+    rows = re.findall(r'<td class="text model">(m\d)</td>(.*?)</tr>', table, flags=re.DOTALL)
+    assert [model for model, _ in rows] == models * 3
+    for place, (model, cells) in enumerate(rows):
+        report = outcome.reports[model]
+        for name in ("iou", "dice", "precision", "recall"):
+            values = getattr(report, name)
+            (cell,) = re.findall(f'<td class="{name}">(.*?)</td>', cells)
+            assert f"{values[place // 3]:.3f}" in cell
+            assert f"--w: {100 * values[place // 3]:.1f}%" in cell
+            best = max(getattr(own, name)[place // 3] for own in outcome.reports.values())
+            assert ("<b>" in cell) == (values[place // 3] == best)
+    pairs = text[text.index("all pairs</h3>") : text.index("<h2>Classes</h2>")]
+    wanted = outcome.reports["m1"].miou - outcome.reports["m0"].miou
+    shown = f"{wanted:+.3f}".replace("-", "−")
+    assert re.search(r'm1 − m0</th><td data-head="Difference" class="\w+">' + re.escape(shown), pairs)
+
+
+def test_names_break_between_their_words(tmp_path: Path) -> None:
+    """And what decides is not at the far end of a table that has to be scrolled."""
+    predictions, target = folders(tmp_path, maps(6))
+    folders(tmp_path / "other", maps(6, seed=1))
+    (tmp_path / "other" / "guess").rename(tmp_path / "twin")
+    names = f"{'x' * 60},sign_symbol,a"
+    text = render(outcome_of(tmp_path, [predictions, str(tmp_path / "twin")], target, classes=names))
+    check(text)
+    assert "sign_<wbr>symbol</th>" in text
+    assert f"{'x' * 24}<wbr>{'x' * 24}<wbr>{'x' * 12}</th>" in text
+    (rule,) = re.findall(r"^th\[scope\^=row\] \{ white-space.*$", text, flags=re.MULTILINE)
+    assert "anywhere" not in rule
+    narrow = text[text.index("@media (max-width: 40rem) {\n  .stacked") :]
+    assert ".stacked td { display: flex;" in narrow
+    for head in ("Difference", "p", "Verdict", "twin"):
+        assert f'<td data-head="{head}"' in text
+
+
+def test_how_boundaries_were_measured_is_said(tmp_path: Path) -> None:
+    content = maps(2, size=(30, 40))
+    predictions, target = folders(tmp_path, content)
+    measures = ("boundary(tolerance=1.5)", "objects(edges=(3,))")
+    outcome = outcome_of(tmp_path, [predictions], target, measures=measures)
+    text = render(outcome)
+    check(text)
+    assert "<dt>Unit of distances</dt><dd>pixels</dd>" in text
+    assert "<dt>Tolerance of boundary F1 and NSD</dt><dd>1.5</dd>" in text
+    # 2 % of a diagonal of 50 pixels, at least one pixel
+    assert "<dt>Band of the boundary IoU</dt><dd>1 in image00 (by the diagonal of each image)</dd>" in text
+    assert "<dd>counts a distance of 48.6 in image00 (by the diagonal of each image)</dd>" in text
+    spaced = outcome_of(tmp_path / "b", [predictions], target, measures=("boundary(spacing=(0.5, 2), band=3)",))
+    text = render(spaced)
+    assert "<dd>that of the spacing that was given, 0.5 × 2</dd>" in text
+    assert "<dt>Width of the trimap</dt><dd>3</dd>" in text
+    objects = outcome.first.objects
+    assert objects is not None
+    table = render(outcome).split("<h2>Objects by size</h2>")[1]
+    for index in range(3):
+        for values in (objects.iou, objects.recall):
+            for value in values[index]:
+                assert f">{value:.3f}</td>" in table
+
+
+def test_the_unit_is_that_of_nifti_files(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    random = np.random.default_rng(0)
+    for folder in ("truth", "guess"):
+        (tmp_path / folder).mkdir()
+        volume = nibabel.Nifti1Image(random.integers(0, 2, (9, 8, 7)).astype(np.uint8), np.diag([0.5, 1.0, 2.5, 1.0]))
+        nibabel.save(volume, tmp_path / folder / "a.nii.gz")
+    paths = [str(tmp_path / "guess")], str(tmp_path / "truth")
+    text = render(outcome_of(tmp_path, *paths, classes="2", measures=("boundary",)))
+    check(text)
+    assert "<dt>Unit of distances</dt><dd>that of the files (spacing 0.5 × 1 × 2.5 in a)</dd>" in text
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -71,13 +71,73 @@ def test_images_table(done: Path) -> None:
 def test_comparison_and_groups(done: Path) -> None:
     content = json.loads((done / "out" / "results.json").read_text())
     (pair,) = content["comparisons"]["miou"]
-    assert (pair["a"], pair["b"], pair["value_b"], pair["units"]) == ("old", "better", 1, 3)
-    assert pair["difference"] == pair["value_a"] - 1 < 0
-    assert {row["figure"] for row in _read(done / "out" / "comparison.csv")} == set(content["comparisons"])
+    assert (pair["first"], pair["second"], pair["value_second"], pair["units"]) == ("old", "better", 1, 3)
+    assert pair["difference"] == 1 - pair["value_first"] > 0
+    assert pair["low"] <= pair["difference"] <= pair["high"]
+    rows = _read(done / "out" / "comparison.csv")
+    assert {row["figure"] for row in rows} == set(content["comparisons"])
+    for row in rows:
+        (wanted,) = content["comparisons"][row["figure"]]
+        assert {name: row[name] for name in wanted} == {name: str(value) for name, value in wanted.items()}
     assert list(content["groups"]) == ["scene 0", "scene 1", "scene 2"]
     own = {name: maps for place, (name, maps) in enumerate(maps(9).items()) if place % 3 == 1}
     wanted = slow_miou(slow_confusion(own))
     assert content["groups"]["scene 1"]["old"]["figures"]["miou"] == pytest.approx(wanted, abs=1e-15)
+
+
+def test_boundaries_of_each_image_and_class(tmp_path: Path) -> None:
+    """Squares that were shifted: distances worked out by hand, beside the mean over the classes of the image."""
+    for name, shift in (("a", 2), ("b", 5)):
+        truth, guess = np.zeros((2, 40, 40), np.uint8)
+        truth[10:20, 10:20] = guess[10:20, 10 + shift : 20 + shift] = 1
+        save_png(tmp_path / "truth" / f"{name}.png", truth)
+        save_png(tmp_path / "guess" / f"{name}.png", guess)
+    words = [str(tmp_path / "guess"), str(tmp_path / "truth"), "--classes", "back,square", "--measures"]
+    words += ["boundary(tolerance=1)", "objects(edges=(200,))"]
+    assert main(["evaluate", *words, "--out", str(tmp_path / "out"), "--no-report", "--quiet"]) == 0
+    rows = _read(tmp_path / "out" / "images.csv")
+    assert [float(row["hausdorff[square]"]) for row in rows] == [2, 5]
+    for row in rows:
+        for name in ("hausdorff", "hd95", "hd95_pooled", "assd", "masd", "nsd", "boundary_iou", "boundary_f1"):
+            own = [float(row[f"{name}[{label}]"]) for label in ("back", "square")]
+            assert float(row[name]) == pytest.approx(sum(own) / 2, abs=1e-12)
+    classes = _read(tmp_path / "out" / "boundary.csv")
+    assert [(row["model"], row["name"]) for row in classes] == [("guess", "back"), ("guess", "square")]
+    assert float(classes[1]["hausdorff"]) == 3.5
+    content = json.loads((tmp_path / "out" / "results.json").read_text())["models"][0]["report"]["measures"]
+    objects = _read(tmp_path / "out" / "objects.csv")
+    assert [(row["name"], row["size"], int(row["tp"])) for row in objects] == [
+        ("back", "of 200 pixels and more", 2 * 1500 - 20 - 50),
+        ("square", "below 200 pixels", 200 - 20 - 50),
+    ]
+    _same(objects, content["objects"]["rows"])
+
+
+def test_curves_and_reliability_are_tables(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in "ab":
+        save_png(tmp_path / "truth" / f"{name}.png", random.integers(0, 2, (9, 9)).astype(np.uint8))
+        (tmp_path / "guess").mkdir(exist_ok=True)
+        np.save(tmp_path / "guess" / f"{name}.npy", random.normal(size=(1, 9, 9)).astype(np.float32))
+    words = [str(tmp_path / "guess"), str(tmp_path / "truth"), "--task", "binary", "--classes", "2", "--measures"]
+    words += ["curves", "calibration(bins=4)", "--out", str(tmp_path / "out"), "--no-report", "--quiet"]
+    assert main(["evaluate", *words]) == 0
+    content = json.loads((tmp_path / "out" / "results.json").read_text())["models"][0]["report"]["measures"]
+    bins = _read(tmp_path / "out" / "calibration.csv")
+    assert sum(int(row["count"]) for row in bins) == 2 * 81
+    _same(bins, content["calibration"]["rows"])
+    curves = _read(tmp_path / "out" / "curves.csv")
+    found = content["curves"]
+    assert [float(row["threshold"]) for row in curves if row["index"] == curves[0]["index"]] == found["thresholds"]
+    for name in ("iou", "dice", "precision", "recall"):
+        wanted = [value for own in found[name] for value in own if any(entry is not None for entry in own)]
+        assert [float(row[name]) if row[name] else None for row in curves] == wanted
+
+
+def _same(rows: list[dict[str, str]], wanted: list[dict[str, Any]]) -> None:
+    assert len(rows) == len(wanted) > 0
+    for row, own in zip(rows, wanted, strict=True):
+        assert {name: row[name] for name in own} == {name: "" if v is None else str(v) for name, v in own.items()}
 
 
 def test_the_reports_are_those_of_the_evaluator(done: Path) -> None:
@@ -117,3 +177,26 @@ def test_the_table_shows_figures_and_policy(done: Path, tmp_path: Path, capsys: 
     assert "mIoU as mmsegmentation reports it" in shown
     assert "Evaluation of guess: 9 images, 3 classes" in shown
     assert str(tmp_path / "results.json") in shown
+
+
+def test_long_names_do_not_break_the_table(done: Path, tmp_path: Path, capsys: Any) -> None:
+    names = ["a-model-of-last-week-with-seed-0", "a-model-of-today-with-seed-0"]
+    words = [f"{names[0]}={done / 'guess'}", f"{names[1]}={done / 'better'}", str(done / "truth"), "--classes", "3"]
+    assert main(["evaluate", *words, "--out", str(tmp_path), "--no-report"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [f"({place}) {name}" in lines for place, name in enumerate(names, 1)] == [True, True]
+    assert any(line.split()[:1] == ["frequency_weighted_iou"] for line in lines)
+
+
+def test_no_difference_has_no_sign(done: Path, tmp_path: Path, capsys: Any) -> None:
+    """Two models that are alike: a difference of 0 is written as 0, not as the -0 of a difference turned round."""
+    (tmp_path / "twin").mkdir()
+    for file in (done / "guess").iterdir():
+        (tmp_path / "twin" / file.name).write_bytes(file.read_bytes())
+    words = [str(done / "guess"), str(tmp_path / "twin"), str(done / "truth"), "--classes", "3"]
+    assert main(["evaluate", *words, "--out", str(tmp_path / "out")]) == 0
+    assert "-0.0000" not in capsys.readouterr().out
+    assert {row["difference"] for row in _read(tmp_path / "out" / "comparison.csv")} == {"0.0"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ">-0.000<" not in page
+    assert "−0.000" not in page

@@ -53,6 +53,8 @@ _REPORT = "report.html"
 _AUDIT = "audit.json"
 # More files than this stand in a file of their own.
 _SHOWN_FILES = 4
+# Letters that the names of several models may have together in the head of a table.
+_NAMES_WIDTH = 36
 
 
 def add_parser(subparsers: Any) -> None:
@@ -296,13 +298,16 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
 
 def _print_outcome(outcome: Outcome) -> None:
+    from segcrit.evaluation.html import percent_text
+
     report = outcome.first
     print_problems(outcome.problems)
     images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
     _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, policy {report.policy}")
     for note in outcome.tally.notes:
         _console.text(note)
-    _console.table(["figure", *outcome.reports, *_comparison_heads(outcome)], _summary_rows(outcome))
+    heads = _model_heads(list(outcome.reports))
+    _console.table(["figure", *heads, *_comparison_heads(outcome)], _summary_rows(outcome))
     if len(outcome.reports) == 1 and report.num_images > 1:
         _console.text("[low, high]: 95 % bootstrap interval over images" + (" (groups)." if outcome.groups else "."))
     if outcome.caution:
@@ -310,15 +315,25 @@ def _print_outcome(outcome: Outcome) -> None:
     rows = [
         [
             f"{index} {name}",
-            f"{100 * report.share[index]:.2f} %",
+            percent_text(float(report.share[index])),
             *(_number(float(own.iou[index])) for own in outcome.reports.values()),
         ]
         for index, name in enumerate(report.class_names)
     ]
     _console.heading("IoU of the classes")
-    _console.table(["class", "share", *outcome.reports], rows)
+    _console.table(["class", "share", *heads], rows)
     for name, value in report.tool_figures.items():
         _console.text(f"{name} as {report.policy} reports it: {_number(value)}")
+
+
+def _model_heads(models: list[str]) -> list[str]:
+    """Titles of the models' columns: their names, or letters that are explained, so that no column breaks its words."""
+    if len(models) == 1 or sum(map(len, models)) <= _NAMES_WIDTH:
+        return models
+    letters = [f"({number})" for number in range(1, len(models) + 1)]
+    for letter, model in zip(letters, models, strict=True):
+        _console.text(f"{letter} {model}")
+    return letters
 
 
 def _comparison_heads(outcome: Outcome) -> list[str]:
@@ -326,6 +341,8 @@ def _comparison_heads(outcome: Outcome) -> list[str]:
 
 
 def _summary_rows(outcome: Outcome) -> list[list[str]]:
+    from segcrit.evaluating.results import change_of
+
     rows = []
     for name in outcome.summary:
         cells = []
@@ -337,8 +354,7 @@ def _summary_rows(outcome: Outcome) -> list[list[str]]:
             cells.append(text)
         pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
         if pair is not None:
-            # The second against the first, as on the page: a new run against an old one.
-            change = pair.reversed()
+            change = change_of(pair)
             cells += [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
         elif _comparison_heads(outcome):
             cells += ["", "", ""]

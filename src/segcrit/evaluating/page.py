@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from segcrit import _extras, _files
+from segcrit.evaluating.boundaries import boundary_rows, boundary_terms
 from segcrit.evaluating.charts import class_changes, histogram, reliability
-from segcrit.evaluating.pictures import Gallery, Panel
-from segcrit.evaluating.results import Outcome
+from segcrit.evaluating.measured import object_rows
+from segcrit.evaluating.pictures import Absent, Gallery, Panel, legend_color
+from segcrit.evaluating.results import Outcome, change_of
 from segcrit.evaluation.error_colors import legend_style
 from segcrit.evaluation.figures import figures_of
-from segcrit.evaluation.html import channel_table, class_table, figure_text, matrix_of, page_style, percent_text
+from segcrit.evaluation.html import (
+    breakable,
+    channel_table,
+    class_table,
+    figure_text,
+    matrix_of,
+    page_style,
+    percent_text,
+)
 from segcrit.evaluation.policy import get_policy
+from segcrit.evaluation.ratios import CLASS_RATIOS
 from segcrit.evaluation.report import Report
 from segcrit.evaluation.summary import figure_label
 
@@ -57,19 +68,41 @@ def render(outcome: Outcome, *, images: str | None = None) -> str:
         loader=jinja2.FunctionLoader(lambda name: (own / name).read_text(encoding="utf-8")),
     )
     environment.filters.update(
-        figure=_figure, percent=percent_text, amount=lambda value: f"{value:,}", signed=_signed, p_value=_p_value
+        figure=_figure,
+        percent=percent_text,
+        amount=lambda value: f"{value:,}",
+        signed=_signed,
+        p_value=_p_value,
+        breakable=breakable,
     )
     style = page_style() + (own / "style.css").read_text(encoding="utf-8") + legend_style()
     return str(environment.get_template("page.html.j2").render({"style": style, **_content(outcome, images)}))
 
 
 def _figure(value: float) -> str:
-    """Shares with three digits, distances with three figures."""
-    return figure_text(value) if math.isnan(value) or abs(value) < 10 else f"{value:.3g}"
+    """Shares with three digits, distances with three figures and no exponent.
+
+    Example:
+        >>> [_figure(value) for value in (0.5, 12.345, 123.45, 12345.6)]
+        ['0.500', '12.3', '123', '12,346']
+    """
+    if math.isnan(value) or abs(value) < 10:
+        return figure_text(value)
+    return f"{value:.1f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+    """A difference with its sign; none where there is no difference.
+
+    Example:
+        >>> [_signed(value) for value in (0.0123, -0.5, -0.0, 0.00004)]
+        ['+0.012', '−0.500', '0.000', '< +0.0001']
+    """
+    if math.isnan(value) or value == 0:
+        return _figure(abs(value))
+    size = _figure(abs(value))
+    sign = "+" if value > 0 else "−"
+    return sign + size if size[0].isdigit() else f"{'<' if value > 0 else '>'} {sign}{size.split()[-1]}"
 
 
 def _p_value(value: float) -> str:
@@ -80,7 +113,7 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
     report = outcome.first
     models = list(outcome.reports)
     gallery = Gallery(outcome.tally, images)
-    chosen = _chosen(outcome, gallery)
+    chosen, absent = _chosen(outcome, gallery)
     return {
         "outcome": outcome,
         "title": outcome.title,
@@ -91,14 +124,18 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
         "summary": _summary(outcome),
         "resampling": next((i for found in outcome.intervals.values() for i in found.values()), None),
         "unit": "images" if outcome.groups is None else "groups of images",
+        "pairs": [change_of(pair) for pair in outcome.comparisons.get(outcome.headline, [])],
         "classes": _classes(outcome),
         "matrices": _matrices(outcome),
         "channels": channel_table(report) if report.task == "multilabel" else None,
         "changes": _changes(outcome),
         "images": _images(outcome),
         "panels": chosen,
+        "absent": absent,
         "legend": _legend(outcome, chosen),
-        "boundary": _boundary(outcome),
+        "boundary": boundary_rows(outcome),
+        "terms": boundary_terms(outcome, gallery),
+        "objects": object_rows(outcome.reports),
         "calibration": reliability({name: own.calibration for name, own in outcome.reports.items()}),
         "groups": _groups(outcome),
         "problems": outcome.problems,
@@ -132,7 +169,7 @@ def _summary(outcome: Outcome) -> list[dict[str, Any]]:
                 "values": values,
                 "best": _best(values, figures[name].better),
                 "intervals": {model: outcome.intervals[model].get(name) for model in values},
-                "pair": _pair(pairs[0], figures[name].better) if len(values) == 2 and pairs else None,
+                "pair": _pair(outcome, pairs[0], figures[name].better) if len(values) == 2 and pairs else None,
             }
         )
     return rows
@@ -145,25 +182,33 @@ def _best(values: Mapping[str, float], better: str) -> str | None:
     return (max if better == "higher" else min)(known, key=lambda model: known[model])
 
 
-def _pair(pair: PairedComparison, better: str) -> dict[str, Any]:
-    """The second model against the first: a new run against an old one."""
-    change = pair.reversed()
+def _pair(outcome: Outcome, pair: PairedComparison, better: str) -> dict[str, Any]:
+    """The second model against the first, and the verdict."""
+    change = change_of(pair)
     word = "better" if (change.difference > 0) == (better == "higher") else "worse"
+    if not change.significant:
+        word = "too few to tell" if outcome.caution else "not told apart"
     return {
         "difference": change.difference,
         "low": change.low,
         "high": change.high,
         "p_value": change.p_value,
-        "verdict": word if change.significant else "not told apart",
+        "verdict": word,
+        "kind": word if change.significant else "even",
+        # The interval alone leaves out 0, which the test of the same images does not confirm.
+        "contradicted": not change.significant and (change.low > 0 or change.high < 0),
     }
 
 
 def _classes(outcome: Outcome) -> list[dict[str, Any]]:
-    rows = class_table(outcome.first, outcome.intervals[next(iter(outcome.reports))])
-    for row in rows:
-        row["ious"] = {model: float(report.iou[row["index"]]) for model, report in outcome.reports.items()}
-        row["best"] = _best(row["ious"], "higher")
-    return rows
+    """One entry a class, with a row a model: its figures, their bars, and which of them are the best."""
+    tables = {model: class_table(report, outcome.intervals[model]) for model, report in outcome.reports.items()}
+    classes = []
+    for place, first in enumerate(next(iter(tables.values()))):
+        rows = {model: table[place] for model, table in tables.items()}
+        best = {name: _best({model: row[name] for model, row in rows.items()}, "higher") for name in CLASS_RATIOS}
+        classes.append({**first, "models": [{**row, "model": model, "best": best} for model, row in rows.items()]})
+    return classes
 
 
 def _matrices(outcome: Outcome) -> list[dict[str, Any]]:
@@ -222,8 +267,8 @@ def _images(outcome: Outcome) -> dict[str, Any] | None:
     }
 
 
-def _chosen(outcome: Outcome, gallery: Gallery) -> list[dict[str, Any]]:
-    """Images to show: the worst and the median one; of two models, those that changed most."""
+def _chosen(outcome: Outcome, gallery: Gallery) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """Images to show, the worst and the median one; of two models, those that changed most. And why others have none."""
     order = _image_order(outcome)
     values = outcome.image_values(outcome.first)
     wanted: list[tuple[str, int]] = []
@@ -237,54 +282,28 @@ def _chosen(outcome: Outcome, gallery: Gallery) -> list[dict[str, Any]]:
     if order:
         wanted.append(("median", order[len(order) // 2]))
     panels = []
+    absent: dict[str, list[str]] = {}
     done: set[int] = set()
     for why, row in wanted:
         if row in done:
             continue
         done.add(row)
         panel = gallery.panel(outcome.tally.ids[row])
-        if panel is not None:
-            figures = {model: float(outcome.image_values(report)[row]) for model, report in outcome.reports.items()}
-            panels.append({"why": why, "panel": panel, "figures": figures})
-    return panels
+        if isinstance(panel, Absent):
+            absent.setdefault(panel.why, []).append(panel.id)
+            continue
+        figures = {model: float(outcome.image_values(report)[row]) for model, report in outcome.reports.items()}
+        panels.append({"why": why, "panel": panel, "figures": figures})
+    return panels, absent
 
 
 def _legend(outcome: Outcome, panels: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    seen: set[int] = set()
-    for entry in panels:
-        panel: Panel = entry["panel"]
-        seen |= panel.seen
+    shown: list[Panel] = [entry["panel"] for entry in panels]
+    seen = frozenset[int]().union(*(panel.seen for panel in shown))
+    tinted = any(panel.photo is not None for panel in shown)
     colors = outcome.tally.about["colors"]
     names = outcome.first.class_names
-    return [(names[label], "#{:02x}{:02x}{:02x}".format(*colors[label])) for label in sorted(seen)[:_MOST_NAMES]]
-
-
-def _boundary(outcome: Outcome) -> list[dict[str, Any]] | None:
-    """For each model how many of the wrong pixels lie near a true boundary, and the scores of the boundaries."""
-    rows = []
-    for model, report in outcome.reports.items():
-        table = report.per_image.measures.get("boundary")
-        if table is None or report.boundary is None:
-            return None
-        # Every wrong pixel is the false negative of one class, where all classes are exclusive and measured.
-        whole = report.task == "multiclass" and getattr(table.measure, "classes", None) is None
-        errors = int(report.class_counts["fn"].sum())
-        pixels = report.num_pixels
-        near = int(table.arrays["trimap_fn"].sum())
-        near_pixels = int(table.arrays["trimap_tp"].sum()) + near
-        classes = [{**row, "iou": float(report.iou[row["index"]])} for row in report.boundary.rows() if row["judged"]]
-        rows.append(
-            {
-                "model": model,
-                "whole": whole,
-                "near_share": near / errors if errors else float("nan"),
-                "near_pixels": near_pixels / pixels if pixels else float("nan"),
-                "near_rate": near / near_pixels if near_pixels else float("nan"),
-                "far_rate": (errors - near) / (pixels - near_pixels) if pixels > near_pixels else float("nan"),
-                "classes": classes,
-            }
-        )
-    return rows
+    return [(names[label], legend_color(colors[label], tinted)) for label in sorted(seen)[:_MOST_NAMES]]
 
 
 def _groups(outcome: Outcome) -> list[dict[str, Any]]:

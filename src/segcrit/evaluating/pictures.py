@@ -14,32 +14,40 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit import _extras
-from segcrit.data.formats import probe, stem
+from segcrit.data.formats import Header, probe, stem
 from segcrit.data.reading import read_image
-from segcrit.errors import DataError, SegcritError
+from segcrit.errors import SegcritError
 from segcrit.evaluating.arrays import prediction_of, target_of
 from segcrit.evaluating.labels import codings_of
 from segcrit.evaluating.matching import Pair, match
 from segcrit.evaluating.store import Tally
-from segcrit.evaluation.counts import predict_labels
+from segcrit.evaluating.thinning import labels_of, step_of, thin, thinned_image, thinned_maps
+from segcrit.evaluating.windows import size_of
 from segcrit.evaluation.error_colors import RIGHT, UNJUDGED, WRONG, stripes
-from segcrit.evaluation.inputs import read_batch
 
-__all__ = ["Gallery", "Panel", "Shown"]
+__all__ = ["Absent", "Gallery", "Panel", "Shown", "legend_color"]
 
 Array = npt.NDArray[Any]
 Colors = npt.NDArray[np.uint8]
 
-# A picture is shown at most about 360 CSS pixels wide; more would only make the page larger.
-_LONGEST: Final = 420
+# A picture is shown at most about 520 CSS pixels wide; more would only make the page larger.
+_LONGEST: Final = 512
+# Larger maps are read by windows, and where the format does not allow that, as a whole up to the second number.
 _MOST_PIXELS: Final = 1 << 26
+_MOST_WHOLE: Final = 1 << 29
+# From this many pixels a step on it is said that most are not shown.
+_COARSE: Final = 4
 _TINT: Final = 0.6
+# Grey levels of a photograph below an overlay: light, whatever the photograph, so that every colour can be told apart.
+_DARKEST: Final = 110
+# Levels that a photograph without contrast is taken to span, so that its noise is not blown up.
+_LEAST_SPAN: Final = 32
 _PHOTO_ENDINGS: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".npy", ".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One model's prediction of an image: two pictures, and the share of the pixels shown that are wrong."""
+    """One model's prediction of an image: two pictures, and the share of all pixels of the image that are wrong."""
 
     model: str
     labels: str
@@ -59,6 +67,14 @@ class Panel:
     seen: frozenset[int]
 
 
+@dataclass(frozen=True)
+class Absent:
+    """An image without a picture, and why."""
+
+    id: str
+    why: str
+
+
 class Gallery:
     """Makes panels; finds the files of an image again.
 
@@ -75,83 +91,114 @@ class Gallery:
         self._images = None if images is None else Path(images).expanduser()
         self._pairs: dict[str, Pair] | None = None
 
-    def panel(self, name: str) -> Panel | None:
-        """The panel of an image; None where its files are gone, or cannot be shown."""
-        if self._settings.task == "multilabel" or not self._tally.sources:
-            return None
+    def panel(self, name: str) -> Panel | Absent:
+        """The panel of an image, or why there is none."""
+        if self._settings.task == "multilabel":
+            return Absent(name, "the channels of a multilabel task may overlap, which one picture cannot show")
         try:
             pair = self._pair(name)
-            return None if pair is None else self._panel(pair)
+            if pair is None:
+                return Absent(name, "its files are not where they were when they were counted")
+            return self._panel(pair)
+        except (SegcritError, OSError) as error:
+            return Absent(name, f"its files cannot be read any more ({error})")
+
+    def header(self, name: str) -> Header | None:
+        """Size and spacing of the label map of an image, as far as its file is still there."""
+        try:
+            pair = self._pair(name)
+            return None if pair is None else probe(pair.target)
         except (SegcritError, OSError):
             return None
 
     def _pair(self, name: str) -> Pair | None:
         if self._pairs is None:
             sources = self._tally.sources
+            if not sources:
+                return None
             models = {model: Path(path) for model, path in sources["predictions"].items()}
             self._pairs = {pair.id: pair for pair in match(models, Path(sources["target"])).pairs}
         return self._pairs.get(name)
 
-    def _panel(self, pair: Pair) -> Panel | None:
-        if pair.target.suffix.lower() != ".npz" and math.prod(probe(pair.target).shape) > _MOST_PIXELS:
-            return None
-        settings = self._settings
-        truth, _ = target_of(pair.target, self._target, settings)
-        guesses: list[Array] = []
-        for path, coding in zip(pair.predictions, self._predictions, strict=True):
-            guess, _ = prediction_of(path, truth.shape, coding, settings, self._tally.about["values"])
-            if guess.dtype.kind == "f" or guess.ndim != truth.ndim:
-                batch = read_batch(guess[None], truth[None], settings)
-                found = batch.prediction
-                guess = (predict_labels(found, settings, truth.shape) if batch.is_logits else found)[0].numpy()
-            guesses.append(guess)
-        ignored = np.equal(truth, settings.ignore_index)
-        photo = self._photo(pair.id, truth.shape)
-        note = ""
-        if truth.ndim == 3:
-            wrong = np.sum([((guess != truth) & ~ignored).sum(axis=(0, 1)) for guess in guesses], axis=0)
-            place = int(wrong.argmax())
-            note = f"slice {place + 1} of {truth.shape[2]}, the one with most errors"
-            truth, ignored = truth[..., place].T, ignored[..., place].T
-            guesses = [guess[..., place].T for guess in guesses]
-            photo = None if photo is None else photo[..., place].swapaxes(-1, -2)
-        elif truth.ndim != 2:
-            return None
-        step = _steps(truth.shape)
-        truth, ignored = truth[step], ignored[step]
-        channels_and_step = (slice(None), *step)
-        base = None if photo is None else _as_picture(photo[channels_and_step])
-        shown = []
+    def _wrong(self, name: str) -> list[float]:
+        """Share of the judged pixels of the whole image that each model has wrong, by its counts."""
+        row = self._tally.ids.index(name)
+        shares = []
+        for table in self._tally.tables:
+            cells, counts = table.row(row)
+            wrong = int(counts[cells // table.shape[1] != cells % table.shape[1]].sum())
+            judged = int(counts.sum())
+            shares.append(wrong / judged if judged else float("nan"))
+        return shares
+
+    def _panel(self, pair: Pair) -> Panel | Absent:
+        maps = self._maps(pair)
+        if isinstance(maps, Absent):
+            return maps
+        photo, notes = self._photo(pair.id, maps)
+        if maps.depth:
+            notes.insert(0, f"slice {maps.place + 1} of {maps.depth}, the one with most errors")
+        if maps.step >= _COARSE:
+            notes.append(f"one pixel of {maps.step} × {maps.step} is shown")
+        base = None if photo is None else _backdrop(photo)
+        truth = maps.truth
+        ignored = np.equal(truth, self._settings.ignore_index)
         seen = set(np.unique(truth[~ignored]).tolist())
-        for model, guess in zip(self._tally.models, guesses, strict=True):
-            labels = guess[step]
+        shown = []
+        for model, labels, wrong in zip(self._tally.models, maps.guesses, self._wrong(pair.id), strict=True):
             seen |= set(np.unique(labels).tolist())
             errors = (labels != truth) & ~ignored
-            judged = int((~ignored).sum())
-            shown.append(
-                Shown(
-                    model,
-                    self._label_uri(labels, np.zeros_like(ignored), base),
-                    _error_uri(errors, ignored, base),
-                    float(errors.sum() / judged) if judged else float("nan"),
-                )
-            )
+            picture = self._label_uri(labels, np.zeros_like(ignored), base)
+            shown.append(Shown(model, picture, _error_uri(errors, ignored, base), wrong))
         classes = frozenset(int(label) for label in seen if 0 <= label < len(self._colors))
-        photo_uri = None if base is None else _uri(base, "JPEG", quality=86)
-        return Panel(pair.id, note, photo_uri, self._label_uri(truth, ignored, base), tuple(shown), classes)
+        photo_uri = None if photo is None else _uri(photo, "JPEG", quality=86)
+        truth_uri = self._label_uri(truth, ignored, base)
+        return Panel(pair.id, " · ".join(notes), photo_uri, truth_uri, tuple(shown), classes)
 
-    def _photo(self, name: str, size: Sequence[int]) -> Array | None:
-        """The photograph (C, \\*S) of an image, if it is found and fits."""
+    def _maps(self, pair: Pair) -> _Maps | Absent:
+        size = size_of(pair.target)
+        values = self._tally.about["values"]
+        if size is not None and math.prod(size) > _MOST_PIXELS:
+            step = step_of(size, _LONGEST)
+            found = thinned_maps(pair, self._target, self._predictions, self._settings, values, step)
+            if found is not None:
+                return _Maps(found[0], tuple(found[1:]), size, step)
+        pixels = 0 if pair.target.suffix.lower() == ".npz" else math.prod(probe(pair.target).shape)
+        if pixels > _MOST_WHOLE:
+            return Absent(pair.id, f"it has {pixels:,} pixels, in files that cannot be read in parts")
+        truth, _ = target_of(pair.target, self._target, self._settings)
+        if truth.ndim not in (2, 3):
+            return Absent(pair.id, "its label map is neither a plane nor a volume")
+        step = step_of(truth.shape[:2], _LONGEST)
+        guesses = []
+        for path, coding in zip(pair.predictions, self._predictions, strict=True):
+            prediction, _ = prediction_of(path, truth.shape, coding, self._settings, values)
+            labels = labels_of(prediction, truth, self._settings)
+            # A copy, so that the whole map is not kept by its thinned view.
+            guesses.append(thin(labels, step).copy() if truth.ndim == 2 else labels)
+        if truth.ndim == 2:
+            return _Maps(thin(truth, step), tuple(guesses), truth.shape, step)
+        judged = np.not_equal(truth, self._settings.ignore_index)
+        wrong = np.sum([((guess != truth) & judged).sum(axis=(0, 1)) for guess in guesses], axis=0)
+        place = int(wrong.argmax())
+        slices = [thin(volume[..., place].T, step) for volume in (truth, *guesses)]
+        return _Maps(slices[0], tuple(slices[1:]), truth.shape, step, place, truth.shape[2])
+
+    def _photo(self, name: str, maps: _Maps) -> tuple[Colors | None, list[str]]:
+        """The photograph of an image, as large as its maps; where it is missing, a note that says why."""
         if self._images is None:
-            return None
+            return None, []
         base = self._images / name
         for path in (base.parent / (base.name + ending) for ending in _PHOTO_ENDINGS):
             if path.is_file() and stem(path) == base.name:
                 try:
-                    return read_image(path, spatial_shape=size)
-                except DataError:
-                    return None
-        return None
+                    photo = _read_photo(path, maps)
+                except SegcritError:
+                    return None, ["its photograph has another size, or is damaged"]
+                except Exception:  # decoders of single tiles raise nearly anything for damaged files
+                    return None, ["its photograph is damaged"]
+                return (None, ["its photograph is too large to be read"]) if photo is None else (_as_picture(photo), [])
+        return None, ["no photograph of it was found"]
 
     def _label_uri(self, labels: Array, ignored: Array, base: Colors | None) -> str:
         known = np.clip(labels, 0, len(self._colors) - 1).astype(np.int64)
@@ -159,19 +206,43 @@ class Gallery:
         ignored = ignored | (labels < 0) | (labels >= len(self._colors))
         if base is None:
             return _uri(_striped(picture, ignored), "PNG", optimize=True)
+        # The colour alone tells the class: the photograph below it is grey.
         blended = (_TINT * picture + (1 - _TINT) * base).astype(np.uint8)
         return _uri(_striped(blended, ignored), "JPEG", quality=88)
 
 
-def _steps(size: Sequence[int]) -> tuple[slice, ...]:
-    """Every n-th pixel: labels must not be averaged."""
-    step = max(1, -(-max(size) // _LONGEST))
-    return tuple(slice(step // 2, None, step) for _ in size)
+@dataclass(frozen=True, eq=False)
+class _Maps:
+    """Thinned maps of an image.
+
+    Attributes:
+        truth, guesses: labels (h, w), every ``step``-th pixel.
+        size: of the whole image.
+        step: how much was left out.
+        place, depth: the slice of a volume, and how many it has; 0 slices: a plane.
+    """
+
+    truth: Array
+    guesses: tuple[Array, ...]
+    size: tuple[int, ...]
+    step: int
+    place: int = 0
+    depth: int = 0
+
+
+def _read_photo(path: Path, maps: _Maps) -> Array | None:
+    """The photograph (C, h, w), thinned as the maps are; None where it is too large."""
+    if maps.depth:
+        volume = read_image(path, spatial_shape=maps.size)
+        return thin(volume[..., maps.place].swapaxes(-1, -2), maps.step)
+    if math.prod(maps.size) > _MOST_PIXELS:
+        return thinned_image(path, (maps.size[0], maps.size[1]), maps.step)
+    return thin(read_image(path, spatial_shape=maps.size), maps.step)
 
 
 def _as_picture(photo: Array) -> Colors:
     """(C, H, W) of any range as 8-bit colours."""
-    bands = photo[:3] if photo.shape[0] >= 3 else np.repeat(photo[:1], 3, axis=0)
+    bands = (photo[:3] if photo.shape[0] >= 3 else np.repeat(photo[:1], 3, axis=0)).astype(np.float32)
     finite = bands[np.isfinite(bands)]
     low, high = (0.0, 255.0)
     if finite.size and (finite.min() < 0 or finite.max() > 255 or finite.max() <= 1):
@@ -180,13 +251,33 @@ def _as_picture(photo: Array) -> Colors:
     return np.ascontiguousarray(np.moveaxis(np.clip(scaled, 0, 255), 0, -1).astype(np.uint8))
 
 
+def _backdrop(photo: Colors) -> Colors:
+    """A photograph as it lies below an overlay: grey, so that every colour is that of a class; light, of full contrast."""
+    grey = photo.mean(axis=-1, keepdims=True)
+    low, high = (float(value) for value in np.percentile(grey, [2, 98]))
+    span = max(high - low, _LEAST_SPAN)
+    shares = np.clip((grey - (low + high - span) / 2) / span, 0, 1)
+    return np.repeat((_DARKEST + (255 - _DARKEST) * shares).astype(np.uint8), 3, axis=-1)
+
+
+def legend_color(color: Sequence[int], tinted: bool) -> str:
+    """The colour of a class as pictures show it: over a photograph of middle grey where it is ``tinted``.
+
+    Example:
+        >>> legend_color((128, 0, 0), False), legend_color((128, 0, 0), True)
+        ('#800000', '#964949')
+    """
+    middle = (_DARKEST + 255) / 2
+    shown = [round(_TINT * part + (1 - _TINT) * middle) if tinted else part for part in color]
+    return "#{:02x}{:02x}{:02x}".format(*shown)
+
+
 def _error_uri(errors: Array, ignored: Array, base: Colors | None) -> str:
     """Wrong pixels in one strong colour; what is right pale, what is not judged striped."""
     if base is None:
         picture = np.full((*errors.shape, 3), RIGHT, dtype=np.uint8)
     else:
-        grey = base.mean(axis=-1, keepdims=True)
-        picture = np.repeat((0.35 * grey + 150).astype(np.uint8), 3, axis=-1)
+        picture = (0.5 * base + 128).astype(np.uint8)
     picture[errors] = WRONG
     return _uri(_striped(picture, ignored), "PNG", optimize=True)
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ import numpy as np
 
 from segcrit import _files
 from segcrit.data.problems import Problem
+from segcrit.evaluating.measured import image_columns, measured_tables
 from segcrit.evaluating.store import Tally
 from segcrit.evaluation.figures import get_figure
 from segcrit.evaluation.measure import MeasureTable
@@ -27,7 +28,7 @@ from segcrit.evaluation.statistics import Interval, PairedComparison, bootstrap_
 from segcrit.evaluation.summary import summary_figures
 from segcrit.evaluation.tables import CountTable
 
-__all__ = ["Outcome", "write_tables"]
+__all__ = ["Outcome", "change_of", "write_tables"]
 
 FORMAT: Final = "segcrit evaluation"
 VERSION: Final = 1
@@ -213,13 +214,30 @@ def _interval(interval: Interval) -> dict[str, Any]:
     return {name: plain(getattr(interval, name)) for name in names}
 
 
+def change_of(pair: PairedComparison) -> PairedComparison:
+    """The second model against the first, everywhere: what a new run changed in the figures of an old one."""
+    change = pair.reversed()
+    # No difference, turned round, would be −0.0.
+    return replace(change, difference=change.difference + 0.0, low=change.low + 0.0, high=change.high + 0.0)
+
+
 def _comparison(pair: PairedComparison) -> dict[str, Any]:
-    names = ("a", "b", "value_a", "value_b", "difference", "low", "high", "p_value", "resolvable", "level", "units")
-    return {name: plain(getattr(pair, name)) for name in names} | {"significant": pair.significant}
+    change = change_of(pair)
+    names = ("difference", "low", "high", "p_value", "resolvable", "level", "units", "significant")
+    return {
+        "first": change.b,
+        "second": change.a,
+        "value_first": plain(change.value_b),
+        "value_second": plain(change.value_a),
+        **{name: plain(getattr(change, name)) for name in names},
+    }
 
 
 def write_tables(outcome: Outcome, folder: Path) -> None:
-    """Write results.json and the tables figures.csv, classes.csv, confusion.csv, images.csv, comparison.csv, groups.csv."""
+    """Write results.json and the tables figures.csv, classes.csv, confusion.csv and images.csv.
+
+    Where there are several models, or groups: comparison.csv and groups.csv; and one table a measure.
+    """
     text = json.dumps(outcome.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
     _files.atomic_write_text(folder / "results.json", text + "\n")
     _csv(folder / "figures.csv", ("model", "figure", "value", "low", "high"), _figure_rows(outcome))
@@ -246,6 +264,8 @@ def write_tables(outcome: Outcome, folder: Path) -> None:
             for model, own in models.items()
         ]
         _csv(folder / "groups.csv", ["group", "model", "images", *figures], rows)
+    for name, (heads, lines) in measured_tables(outcome.reports).items():
+        _csv(folder / f"{name}.csv", heads, lines)
 
 
 def _figure_rows(outcome: Outcome) -> Iterable[Sequence[Any]]:
@@ -270,6 +290,7 @@ def _confusion_rows(outcome: Outcome) -> Iterable[Sequence[Any]]:
 def _image_table(outcome: Outcome) -> tuple[list[str], Iterable[Sequence[Any]]]:
     names = outcome.first.class_names
     head = ["model", "image", "pixels", outcome.image_figure, *(f"iou[{name}]" for name in names)]
+    head += image_columns(outcome.first)[0]
     if outcome.groups is not None:
         head.insert(2, "group")
 
@@ -277,10 +298,11 @@ def _image_table(outcome: Outcome) -> tuple[list[str], Iterable[Sequence[Any]]]:
         for model, report in outcome.reports.items():
             counts = report.per_image
             pixels = counts.pixels if counts.pixels.ndim == 1 else counts.pixels.sum(axis=1)
-            values, iou = outcome.image_values(report), counts.iou
+            values, iou, measured = outcome.image_values(report), counts.iou, image_columns(report)[1]
             for place, image in enumerate(counts.ids):
                 group = [] if outcome.groups is None else [outcome.groups[image]]
-                yield model, image, *group, int(pixels[place]), float(values[place]), *iou[place].tolist()
+                figures = [float(values[place]), *iou[place].tolist(), *measured[place].tolist()]
+                yield model, image, *group, int(pixels[place]), *figures
 
     return head, rows()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from segcrit.evaluation.report import Report
 
 __all__ = [
+    "breakable",
     "channel_table",
     "class_table",
     "figure_text",
@@ -39,6 +41,8 @@ _DRAWS: Final = 200_000_000
 _VISIBLE: Final = 0.001
 _CONFUSIONS: Final = 12
 _BINS: Final = 20
+# Letters of a name that are never broken, as far as the name has places to break.
+_WORD: Final = 24
 
 
 def write_page(
@@ -72,7 +76,9 @@ def render(report: Report, *, title: str, groups: Groups | None = None) -> str:
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(_template),
     )
-    environment.filters.update(figure=figure_text, percent=percent_text, amount=lambda value: f"{value:,}")
+    environment.filters.update(
+        figure=figure_text, percent=percent_text, amount=lambda value: f"{value:,}", breakable=breakable
+    )
     intervals = _intervals(report, groups)
     content = {
         "title": title,
@@ -96,18 +102,52 @@ def render(report: Report, *, title: str, groups: Groups | None = None) -> str:
 
 
 def figure_text(value: float) -> str:
-    """Three digits; a dash where it is undefined."""
-    return "–" if math.isnan(value) else f"{value:.3f}"
+    """Three digits; a fourth for what would look like 0; a dash where it is undefined.
+
+    Example:
+        >>> [figure_text(value) for value in (0.5, 0.0, 0.0004, 1e-9, float("nan"))]
+        ['0.500', '0.000', '0.0004', '< 0.0001', '–']
+    """
+    if math.isnan(value):
+        return "–"
+    if value == 0 or abs(value) >= 0.0005:
+        return f"{value:.3f}"
+    if abs(value) >= 0.00005:
+        return f"{value:.4f}"
+    return "< 0.0001" if value > 0 else "> −0.0001"
 
 
 def percent_text(value: float) -> str:
-    """A share with two meaningful digits: 41 %, 3.2 %, 0.04 %."""
+    """A share in percent; what is neither none nor all is never rounded to that.
+
+    Example:
+        >>> [percent_text(share) for share in (0, 1e-7, 0.0004, 0.0123, 0.41, 0.9999, 1)]
+        ['0 %', '< 0.01 %', '0.04 %', '1.2 %', '41.0 %', '> 99.9 %', '100 %']
+    """
     if math.isnan(value):
         return "–"
     share = 100 * value
-    if share >= 99.95 or share == 0:
+    if share in (0, 100):
         return f"{share:.0f} %"
-    return f"{share:.1f} %" if share >= 1 else f"{share:.2g} %"
+    if share < 0.01:
+        return "< 0.01 %"
+    if 99.9 < share < 100:
+        return "> 99.9 %"
+    return f"{share:.1f} %" if share >= 1 else f"{share:.2f} %"
+
+
+def breakable(name: str) -> Any:
+    """A name as HTML that is broken after ``_``, ``/``, ``-`` or ``.`` where a column is narrow, and not inside a word.
+
+    Example:
+        >>> print(breakable("sign_symbol<b>"))
+        sign_<wbr>symbol&lt;b&gt;
+    """
+    markup = _extras.require("markupsafe", extra="compare")
+    pieces = re.split(r"(?<=[_/.\-+])(?=\w)", name)
+    # A piece that is longer than any column has to be cut somewhere.
+    parts = [piece[start : start + _WORD] for piece in pieces for start in range(0, len(piece), _WORD)]
+    return markup.Markup("<wbr>").join(parts)
 
 
 def _intervals(report: Report, groups: Groups | None) -> dict[str, Interval]:

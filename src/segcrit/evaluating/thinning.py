@@ -1,0 +1,140 @@
+"""Every n-th pixel of the maps of an image, for pictures: a large file is read by windows, never held as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from segcrit.data.coding import LabelCoding, StoredMask
+from segcrit.evaluating.matching import Pair
+from segcrit.evaluating.readers import Reader, open_reader
+from segcrit.evaluating.windows import Source, open_source, window_shape, windows
+from segcrit.evaluation.counts import predict_labels
+from segcrit.evaluation.inputs import read_batch
+from segcrit.evaluation.settings import Settings
+
+__all__ = ["labels_of", "step_of", "thin", "thinned_image", "thinned_maps"]
+
+Array = npt.NDArray[Any]
+Window = tuple[slice, slice]
+
+# What is decoded at a time, squared.
+_SIDE: Final = 2048
+
+
+def step_of(size: Sequence[int], longest: int) -> int:
+    """Every how many-th pixel leaves at most ``longest`` along each side.
+
+    Example:
+        >>> [step_of((480, 360), 512), step_of((8192, 8192), 512), step_of((3, 513), 512)]
+        [1, 16, 2]
+    """
+    return max(1, -(-max(size) // longest))
+
+
+def thin(array: Array, step: int) -> Array:
+    """Every ``step``-th pixel of the last two axes, from the middle of the first step: labels must not be averaged.
+
+    Example:
+        >>> thin(np.arange(7)[None].repeat(3, axis=0), 3)
+        array([[1, 4]])
+    """
+    return array[..., step // 2 :: step, step // 2 :: step]
+
+
+def labels_of(prediction: Array, truth: Array, settings: Settings) -> Array:
+    """Labels of a prediction, which may hold logits, of the size of ``truth``."""
+    if prediction.dtype.kind != "f" and prediction.ndim == truth.ndim:
+        return prediction
+    batch = read_batch(prediction[None], truth[None], settings)
+    found = predict_labels(batch.prediction, settings, truth.shape) if batch.is_logits else batch.prediction
+    labels: Array = found[0].numpy()
+    return labels
+
+
+def thinned_maps(
+    pair: Pair, target: LabelCoding, predictions: Sequence[LabelCoding], settings: Settings, values: str, step: int
+) -> list[Array] | None:
+    """Labels of the truth and of each prediction; None where a file can only be read as a whole.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    paths = (pair.target, *pair.predictions)
+    with ExitStack() as stack:
+        sources = _sources(paths, stack)
+        if sources is None or settings.upsample is not None or len({source.size for source in sources}) != 1:
+            return None
+        readers: list[Reader] = []
+        for place, (source, path, coding) in enumerate(zip(sources, paths, (target, *predictions), strict=True)):
+            reader = open_reader(source, path, coding, settings, values, truth=place == 0)
+            if reader is None:
+                return None
+            readers.append(reader)
+        parts = list(windows(sources[0].size, window_shape(sources, _SIDE)))
+        for reader in readers:
+            reader.settle(parts)
+        found: list[list[tuple[Window, Array]]] = [[] for _ in readers]
+        for window, (rows, columns), where in _sampled(parts, step):
+            truth = readers[0].read(window)[0][rows, columns]
+            for own, reader in zip(found, readers, strict=True):
+                part = truth if reader is readers[0] else reader.read(window)[0][..., rows, columns]
+                own.append((where, labels_of(part, truth, settings)))
+        return [_joined(own) for own in found]
+
+
+def thinned_image(path: Path, size: tuple[int, int], step: int) -> Array | None:
+    """A photograph (C, H, W); None where it can only be read as a whole, or has another size."""
+    with ExitStack() as stack:
+        sources = _sources((path,), stack)
+        if sources is None or sources[0].size != size:
+            return None
+        parts = windows(size, window_shape(sources, _SIDE))
+        found = []
+        for window, (rows, columns), where in _sampled(parts, step):
+            part = sources[0].read(*window)
+            array = part.array if isinstance(part, StoredMask) else part
+            if isinstance(part, StoredMask) and part.palette is not None:
+                array = part.palette[array]
+            channels_last = array.ndim == 3 and sources[0].channels is None
+            array = np.moveaxis(array, -1, 0) if channels_last else array if array.ndim == 3 else array[None]
+            found.append((where, array[:, rows, columns]))
+        return _joined(found)
+
+
+def _sources(paths: Sequence[Path], stack: ExitStack) -> list[Source] | None:
+    found = []
+    for path in paths:
+        source = stack.enter_context(open_source(path))
+        if source is None:
+            return None
+        found.append(source)
+    return found
+
+
+def _sampled(parts: Iterator[Window] | Sequence[Window], step: int) -> Iterator[tuple[Window, Window, Window]]:
+    """Windows that hold sampled pixels; where these are in the window, and where they come in the picture."""
+    for window in parts:
+        chosen, place = [], []
+        for span in window:
+            # Sampled are step // 2, step // 2 + step, ...
+            first = -(-(span.start - step // 2) // step)
+            last = -(-(span.stop - step // 2) // step)
+            place.append(slice(max(first, 0), last))
+            chosen.append(slice(max(first, 0) * step + step // 2 - span.start, span.stop - span.start, step))
+        if all(span.stop > span.start for span in place):
+            yield window, (chosen[0], chosen[1]), (place[0], place[1])
+
+
+def _joined(parts: Sequence[tuple[Window, Array]]) -> Array:
+    height, width = (max(place[axis].stop for place, _ in parts) for axis in (0, 1))
+    first = parts[0][1]
+    result = np.zeros((*first.shape[:-2], height, width), dtype=np.result_type(*(part for _, part in parts)))
+    for (rows, columns), part in parts:
+        result[..., rows, columns] = part
+    return result
