@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from cases import Case
+from torch import Tensor
 
 import segcrit
 from segcrit.bench.problems import Problem
@@ -24,25 +25,33 @@ def check_case(case: Case) -> list[str]:
     for kind in case.losses:
         value, gradient = _step(kind, problem, logits, target, "reference")
         results = [_step(kind, problem, logits, target, "triton") for _ in range(2)]
-        name = f"{case.name}, {kind}"
-        if not torch.equal(results[0][0], results[1][0]) or not torch.equal(results[0][1], results[1][1]):
-            wrong.append(f"{name}: two runs give different bits")
-        found, slope = results[0]
-        if abs(float(found - value)) > 1e-5 * max(1.0, abs(float(value))):
-            wrong.append(f"{name}: value {float(found)}, the reference engine says {float(value)}")
-        difference = (slope - gradient).double()
-        ratio = float(difference.norm() / gradient.double().norm())
-        largest = float(difference.abs().max() / gradient.double().abs().max())
-        limit = TOLERANCE[problem.dtype]
-        too_far = ratio > max(limit, EDGES) if "lovasz" in kind else largest > limit
-        if too_far:
-            wrong.append(f"{name}: gradient off by {largest:g} of its largest element, {ratio:g} in all")
+        found = results[0]
+        lines = disagreement(kind, problem.dtype, (value, gradient), found)
+        # NaN is unlike itself, and has been reported.
+        if not lines and not all(torch.equal(*pair) for pair in zip(*results, strict=True)):
+            lines.append("two runs give different bits")
+        wrong += [f"{case.name}, {kind}: {line}" for line in lines]
     return wrong
 
 
-def _step(
-    kind: str, problem: Problem, logits: torch.Tensor, target: torch.Tensor, backend: str
-) -> tuple[torch.Tensor, torch.Tensor]:
+def disagreement(kind: str, dtype: str, wanted: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor]) -> list[str]:
+    """Where value and gradient are not those that are wanted. NaN is never near enough."""
+    lines = []
+    value, other = float(wanted[0]), float(found[0])
+    if not abs(other - value) <= 1e-5 * max(1.0, abs(value)):
+        lines.append(f"value {other}, the reference engine says {value}")
+    gradient, slope = wanted[1].double(), found[1].double()
+    difference = slope - gradient
+    ratio = float(difference.norm() / gradient.norm())
+    largest = float(difference.abs().max() / gradient.abs().max())
+    limit = TOLERANCE[dtype]
+    near = ratio <= max(limit, EDGES) if "lovasz" in kind else largest <= limit
+    if not near:
+        lines.append(f"gradient off by {largest:g} of its largest element, {ratio:g} in all")
+    return lines
+
+
+def _step(kind: str, problem: Problem, logits: Tensor, target: Tensor, backend: str) -> tuple[Tensor, Tensor]:
     upsample = "linear" if problem.upsample != 1 else None
     criterion = segcrit.Criterion(kind, task=problem.task, upsample=upsample, backend=backend)
     z = logits.clone().requires_grad_()

@@ -121,19 +121,28 @@ def _run(contender: Contender, case: Case, tensors: Tensors) -> Row:
         work.step(tensors)
         torch.cuda.synchronize()
         peak = (torch.cuda.max_memory_allocated() - before) / MIB
-        milliseconds = elapsed(lambda: work.step(tensors))
-        graph = replayed(lambda: work.step(tensors)) if contender.library == OURS else None
-        return Row(*names, milliseconds, graph, peak, work.value(result), contender.note)
+        milliseconds, value = elapsed(lambda: work.step(tensors)), work.value(result)
     except torch.cuda.OutOfMemoryError:
         return Row(*names, note="out of memory")
     except ModuleNotFoundError as error:
         return Row(*names, note=f"{error.name} is not installed")
     except Exception as error:
-        return Row(*names, note=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return Row(*names, note=_of(error))
+    graph, note = None, contender.note
+    if contender.library == OURS:
+        try:
+            graph = replayed(lambda: work.step(tensors))
+        except Exception as error:  # what was measured before stays
+            note = f"not as a graph: {_of(error)}"
+    return Row(*names, milliseconds, graph, peak, value, note)
+
+
+def _of(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 def _line(row: Row) -> str:
     if row.milliseconds is None:
         return f"  {row.kind:30} {row.library:18} {row.name:34} {row.note}"
-    graph = f"{row.replayed:9.3f} ms as a graph" if row.replayed is not None else ""
+    graph = f"{row.replayed:9.3f} ms as a graph" if row.replayed is not None else row.note
     return f"  {row.kind:30} {row.library:18} {row.name:34} {row.milliseconds:9.3f} ms {row.peak_mib:9.0f} MiB {graph}"

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
+from segcrit.bench.contenders import contenders
+from segcrit.bench.problems import Problem
 from tests.rules.source import REPOSITORY
 
 FOLDER = REPOSITORY / "benchmarks" / "gpu"
@@ -52,11 +56,16 @@ def test_compulsory_bytes_worked_out_by_hand(program: ModuleType) -> None:
 def _result(ours: float, upsample: int = 1) -> dict[str, Any]:
     def row(kind: str, library: str, time: float) -> dict[str, Any]:
         replayed = time if library == "segcrit" else None
-        return {"kind": kind, "library": library, "milliseconds": 9.0, "replayed": replayed, "peak_mib": 180.0}
+        called = {"segcrit": 2.0, "torch": 9.0, "torch.compile": 3.0}[library]
+        return {
+            "kind": kind, "library": library, "milliseconds": called, "replayed": replayed, "peak_mib": 180.0, "note": ""
+        }  # fmt: skip
 
-    rows = [row("ce", "segcrit", ours), row("lovasz", "segcrit", 4 * ours), row("ce", "torch", 1.0)]
+    rows = [row("ce", "segcrit", ours), row("lovasz", "segcrit", 4 * ours)]
+    rows += [row("ce", library, 1.0) for library in ("torch", "torch.compile")]
     case = {"name": "a", "shape": [1, 19, 8, 8], "upsample": upsample, "compulsory_bytes": 10**9, "rows": rows}
-    return {"device": "a GPU", "copy_bytes_a_second": 1e12, "cases": [case]}
+    case["logits_bytes"] = 100 << 20
+    return {"device": "a GPU", "copy_bytes_a_second": 1e12, "cache_bytes": 50 << 20, "cases": [case]}
 
 
 def test_verdicts(program: ModuleType) -> None:
@@ -66,7 +75,56 @@ def test_verdicts(program: ModuleType) -> None:
     assert "target 80%: missed" in far
     assert "4.0 × ce (target 3.0: missed)" in program.verdicts(_result(1.25))[1]
     upsampled = program.verdicts(_result(0.5, upsample=4))[0]
-    assert "180 MiB (target 200: met), 18.0 × faster than torch" in upsampled
+    # As it is called, like the others, not as a graph.
+    assert "180 MiB (target 200: met), 4.5 × faster than torch (target 4.0: met)" in upsampled
+    assert "1.5 × faster than torch.compile (target 2.0: missed)" in upsampled
+    assert "cache" not in upsampled
+    small = _result(0.5) | {"cache_bytes": 126 << 20}
+    assert "fit into the GPU's cache" in program.verdicts(small)[0]
+
+
+def test_what_was_not_measured_is_not_passed_over(program: ModuleType) -> None:
+    result = _result(1.25)
+    assert not program.not_measured(result)
+    first, second, *others = result["cases"][0]["rows"]
+    first |= {"milliseconds": None, "replayed": None, "note": "RuntimeError: illegal memory access"}
+    second |= {"replayed": None, "note": "not as a graph: RuntimeError: capture"}
+    for row in others:  # others may be missing
+        row |= {"milliseconds": None, "note": "out of memory"}
+    lines = program.not_measured(result)
+    assert len(lines) == 2
+    assert "illegal memory access" in lines[0]
+    assert "capture" in lines[1]
+
+
+def test_what_is_not_a_number_agrees_with_nothing(program: ModuleType) -> None:
+    from check import disagreement  # type: ignore[import-not-found]
+
+    value, gradient = torch.tensor(0.5), torch.tensor([1.0, -2.0])
+    nan = float("nan")
+    for kind in ("ce", "lovasz"):
+        assert not disagreement(kind, "float32", (value, gradient), (value + 1e-6, gradient * (1 + 1e-6)))
+        wrong = disagreement(kind, "float32", (value, gradient), (value * nan, gradient * torch.tensor([1.0, nan])))
+        assert len(wrong) == 2
+        # A gradient that vanishes proves nothing.
+        assert disagreement(kind, "float32", (value, gradient * 0), (value, gradient * 0))
+
+
+def test_a_graph_that_fails_takes_no_other_number_with_it(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    import measure  # type: ignore[import-not-found]
+
+    for name in ("empty_cache", "synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda: 0)
+    monkeypatch.setattr(measure, "elapsed", lambda step: 1.5)
+    monkeypatch.setattr(measure, "replayed", lambda step: (_ for _ in ()).throw(RuntimeError("no capture")))
+    case = replace(program.cases()[0], problem=Problem((1, 3, 4, 4)))
+    [ours] = [item for item in contenders("ce", "multiclass") if item.library == "segcrit"]
+    row = measure._run(ours, case, case.problem.make())
+    assert row.milliseconds == 1.5
+    assert row.replayed is None
+    assert "no capture" in row.note
 
 
 def test_the_picture(program: ModuleType, tmp_path: Path) -> None:

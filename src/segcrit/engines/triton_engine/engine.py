@@ -32,9 +32,9 @@ _LARGEST_INDEX = 2**31 - 1
 def is_supported(sweep: Sweep, request: Request) -> bool:
     """Whether the kernels take this sweep; the reference engine computes the others.
 
-    Left to it: float64; GPUs older than ``OLDEST_DEVICE``; empty batches; more than 2³¹ pixels an image, or 2²⁸ in one
-    histogram; samples (N, C) whose losses are wanted one by one; histograms of softmax errors with a soft target, which are
-    refused there; biases for each label with a soft target.
+    Left to it: float64; GPUs older than ``OLDEST_DEVICE``; empty batches; more than 2³¹ pixels or samples an image, or 2²⁸
+    pixels in one histogram; samples (N, C) whose losses are wanted one by one; histograms of softmax errors with a soft
+    target, which are refused there; biases for each label with a soft target.
     """
     logits, target = sweep.logits, sweep.target
     if logits.dtype not in _LOGITS or target.dtype not in ELEMENT_TYPES:
@@ -46,9 +46,9 @@ def is_supported(sweep: Sweep, request: Request) -> bool:
     if logits.ndim == 2 and len(logits) > 1 and (request.per_image or (request.maps and request.sigmoid)):
         return False
     size, low = spatial_size(logits, target), logits.shape[2:]
-    # Positions are computed as fractions of 32-bit whole numbers.
-    reach = max([math.prod(size), *(2 * (high + 1) * samples for high, samples in zip(size, low, strict=True))])
-    if reach > _LARGEST_INDEX:
+    # Pixels and samples are counted, and positions computed as fractions, in 32-bit whole numbers.
+    fractions = (2 * (high + 1) * samples for high, samples in zip(size, low, strict=True))
+    if max(math.prod(size), math.prod(low), *fractions) > _LARGEST_INDEX:
         return False
     if request.errors != "none" and len(logits) * math.prod(size) > most_pixels():
         return False

@@ -16,6 +16,8 @@ _FINEST = 15  # units of 2⁻¹⁵ bins
 _COARSEST = 7
 _LARGEST_EXPONENT = 126  # of a scale in float32
 _MARGIN_BITS = 8  # errors below the last bin are smaller than 2⁸
+# Fewer pixels use the words of this many, where the finest units fit: kernels are compiled for the layout of a word.
+_FEWEST_BITS = (_BITS - _FINEST) // 2
 
 
 def most_pixels() -> int:
@@ -49,6 +51,7 @@ class Words:
         words = torch.zeros(shape, dtype=torch.int64, device=device)
         bits = pixels.bit_length()
         if weight is None and request.errors == "probability":
+            bits = max(_FEWEST_BITS, bits)
             unit = min(_FINEST, _BITS - 2 * bits)
             return Words(words, None, None, bits + unit, float(1 << unit))
         free = _BITS - 1 - bits - (_MARGIN_BITS if request.errors == "margin" else 0)
