@@ -340,3 +340,19 @@ def test_forked_processes_name_their_own_images() -> None:
     whole = Evaluator(4).update(prediction[:4], truth[:4]).compute()
     assert merged.num_images == 4
     assert np.array_equal(merged.compute().confusion, whole.confusion)
+
+
+def test_labels_that_may_lack_the_batch_dimension_are_warned_about_once() -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (20, 32))
+    evaluator = Evaluator(3)
+    with pytest.warns(UserWarning, match=r"\(20, 32\) are read as 20 images.*prediction\[None\]"):
+        evaluator.update(labels, labels)
+    evaluator.update(labels, labels)  # once
+    assert evaluator.num_images == 40
+    for clear in (
+        lambda own: own.update(labels[None], labels[None]),  # one image
+        lambda own: own.update(labels, labels, ids=range(20)),  # images of one dimension
+        lambda own: own.update(labels[:8], labels[:8]),
+        lambda own: own.update(np.eye(3)[labels].transpose(0, 2, 1), labels),  # logits say which dimension is which
+    ):
+        clear(Evaluator(3))

@@ -185,3 +185,80 @@ def test_merging_and_states_with_a_column_more(tmp_path: Any) -> None:
     assert np.array_equal(part.compute().confusion, whole.compute().confusion)
     loaded = Evaluator(2, **options).load_state_dict(whole.state_dict())
     np.testing.assert_equal(loaded.compute().figures, whole.compute().figures)
+
+
+# Class 2 is ignored. Truth 0: right, right, taken for 2; truth 1: right, taken for 2, taken for 0.
+_IGNORED_CLASS = (np.array([[0, 0, 2, 1, 2, 0, 2, 1]]), np.array([[0, 0, 0, 1, 1, 1, 2, 2]]))
+
+
+@pytest.mark.parametrize("form", ["labels", "logits", "chunks"])
+@pytest.mark.parametrize("policy", ["segcrit", "cityscapes"])
+def test_an_ignored_class_has_no_figures_and_its_predictions_are_misses(policy: str, form: str) -> None:
+    guess, truth = _IGNORED_CLASS
+    prediction: Any = guess
+    if form == "logits":
+        prediction = torch.nn.functional.one_hot(torch.from_numpy(guess), 3).movedim(-1, 1).float()
+    elif form == "chunks":
+        prediction = torch.from_numpy(guess).to(torch.int16)
+    report = Evaluator(3, ignore_index=2, policy=policy).update(prediction, truth, ids=["a"]).compute()
+    assert report.num_pixels == 6
+    np.testing.assert_allclose(report.iou, [2 / 4, 1 / 3, math.nan])
+    assert report.miou == pytest.approx((2 / 4 + 1 / 3) / 2)
+    assert report.pixel_accuracy == pytest.approx(3 / 6)
+    assert report.class_counts["fn"].tolist() == [1, 2, 0]
+    assert report.class_counts["fp"].tolist() == [1, 0, 0]
+    assert report.confusion.tolist() == [[2, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert report.image_miou == report.miou
+    back = Report.from_dict(report.to_dict(per_image=True))
+    np.testing.assert_equal(back.figures, report.figures)
+
+
+def test_an_ignored_class_in_a_binary_task() -> None:
+    guess, truth = np.array([[0, 1, 1, 0]]), np.array([[0, 1, 1, 1]])
+    report = Evaluator(1, task="binary", ignore_index=0).update(guess, truth).compute()
+    np.testing.assert_allclose(report.iou, [math.nan, 2 / 3])
+    assert report.miou == report.foreground_iou == pytest.approx(2 / 3)
+
+
+def test_measures_leave_an_ignored_class_out() -> None:
+    pytest.importorskip("scipy", reason="scipy is not installed")
+    truth, guess = np.zeros((2, 1, 12, 12), dtype=np.int64)
+    truth[0, 2:8, 2:8], guess[0, 2:8, 2:8] = 1, 1
+    guess[0, 3:5, 3:5], guess[0, 9:, 9:] = 2, 2
+    evaluator = Evaluator(3, ignore_index=2, measures=["boundary", "objects"])
+    report = evaluator.update(guess, truth, ids=["a"]).compute()
+    assert report.boundary is not None
+    assert report.objects is not None
+    assert math.isnan(report.boundary.hd95[2])
+    assert report.boundary.judged.tolist() == [1, 1, 0]
+    assert report.objects.fp[2].sum() == 0
+    assert np.isnan(report.objects.iou[2]).all()
+
+
+@pytest.mark.parametrize("policy", ["mmsegmentation", "huggingface", "torchmetrics", "detectron2", "monai"])
+def test_tools_that_count_an_ignored_class(policy: str) -> None:
+    guess, truth = _IGNORED_CLASS
+    report = Evaluator(3, ignore_index=2, policy=policy).update(guess, truth, ids=["a"]).compute()
+    matrix = [[2, 0, 1], [1, 1, 1], [0, 0, 0]]
+    if policy != "torchmetrics":
+        for name, value in getattr(tools, policy)([matrix]).items():
+            assert report.tool_figures[name] == pytest.approx(value, rel=1e-12), name
+        return
+    classification = pytest.importorskip("torchmetrics.classification", reason="torchmetrics is not installed")
+    given = (torch.from_numpy(guess), torch.from_numpy(truth))
+    for word in ("MulticlassF1Score", "MulticlassPrecision", "MulticlassRecall", "MulticlassAccuracy"):
+        expected = float(getattr(classification, word)(3, ignore_index=2)(*given))
+        assert report.tool_figures[word] == pytest.approx(expected, abs=1e-6), word
+    # Its Jaccard index alone leaves the class out, as the policy says; that number is segcrit's own.
+    theirs = float(classification.MulticlassJaccardIndex(3, ignore_index=2)(*given))
+    own = Evaluator(3, ignore_index=2).update(guess, truth, ids=["a"]).compute()
+    assert own.miou == pytest.approx(theirs, abs=1e-6)
+    assert "Jaccard index alone" in POLICIES["torchmetrics"].note
+
+
+def test_a_class_that_is_never_predicted_has_precision_0_and_counts() -> None:
+    guess, truth = np.array([[1, 1, 1, 1]]), np.array([[0, 0, 1, 1]])
+    report = Evaluator(2).update(guess, truth).compute()
+    assert report.precision.tolist() == [0, 0.5]
+    assert report.mean_precision == 0.25
+    assert math.isnan(report.with_policy("mmsegmentation").precision[0])

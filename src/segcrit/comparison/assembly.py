@@ -181,6 +181,6 @@ def _baseline(context: Context, counts: ImageCounts | None, confusion: Any) -> B
     table = np.zeros((truth.shape[1],) * 2, dtype=np.int64)
     table[:, index] = truth.sum(0)
     names = tuple(entry.name for entry in context.source.info.classes)
-    per_image = PerImage(counts.ids, tp, fp, fn, truth.sum(1), task)
+    per_image = PerImage(counts.ids, tp, fp, fn, truth.sum(1), task, background=context.background)
     report = Report(class_names=names, task=task, policy="segcrit", confusion=table, per_image=per_image)
     return Baseline(index, figures_of(report, context.background), ImageCounts(counts.ids, tp, fp, fn), table)

@@ -84,6 +84,7 @@ class Context:
             task=self.settings.task,
             ignore_index=info.criterion_ignore_index,
             class_names=None if binary else [entry.name for entry in info.classes],
+            background=self.background,
         )
 
     def initial_network(self, seed: int) -> nn.Module:

@@ -71,7 +71,8 @@ def per_image(results: Results, counts: ImageCounts) -> PerImage:
     # Every judged pixel of a multiclass image has one true class. The pixels of a multilabel image are not
     # kept; any number that is large enough serves, because the figures used here do not look at it.
     pixels = np.full_like(positives, 2**40) if task == "multilabel" else positives.sum(axis=1)
-    return PerImage(counts.ids, counts.tp, counts.fp, counts.fn, pixels, task)
+    background = results.data.background
+    return PerImage(counts.ids, counts.tp, counts.fp, counts.fn, pixels, task, background=background)
 
 
 def rank(results: Results) -> Ranking:

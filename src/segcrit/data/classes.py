@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,17 +14,13 @@ from segcrit.data.coding import LabelCoding, UnknownPolicy, value_ranges
 from segcrit.encodings import Palette
 from segcrit.encodings.class_list import Entry, entries_of, fill_colors
 from segcrit.errors import DataError, ParameterError
+from segcrit.evaluation.background import background_of
 
 __all__ = ["ClassTable", "ClassesFile", "background_of", "build_table", "make_table", "read_classes_file"]
 
 VOID = 255
 # Label of ignored pixels where 255 is a class; PyTorch's default.
 WIDE_VOID = -100
-# What class 0 is called where it is the rest and not an object of its own.
-_BACKGROUND_NAMES = frozenset(
-    {"background", "bg", "none", "nothing", "other", "others", "rest", "outside", "unlabelled", "unlabeled", "void"}
-)
-_NAMELESS = re.compile(r"(?:class|label)?[ _-]?0*")
 
 
 @dataclass(frozen=True)
@@ -62,19 +57,6 @@ class ClassTable:
     coding: LabelCoding
     notes: tuple[str, ...] = ()
     background: int | None = 0
-
-
-def background_of(names: Sequence[str]) -> int | None:
-    """0 where class 0 is the background, by its name or because it has none; None where it is a class like the others.
-
-    Figures of the foreground leave this class out; water, sky or road must not be left out because they come first.
-
-    Example:
-        >>> background_of(["Background", "tumour"]), background_of(["class 0", "class 1"]), background_of(["sky", "car"])
-        (0, 0, None)
-    """
-    first = names[0].strip().lower()
-    return 0 if first in _BACKGROUND_NAMES or _NAMELESS.fullmatch(first) else None
 
 
 def read_classes_file(path: Path) -> ClassesFile:

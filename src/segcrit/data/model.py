@@ -77,7 +77,7 @@ class SegmentationData:
         description: origin and licence, from the folder's README where there is one.
         nodata: values that image files declare as missing (GeoTIFF).
         notes: the decisions made while loading, one sentence each.
-        background: the class that figures of the foreground leave out, 0 or None.
+        background: the class that figures of the foreground leave out, or None.
         cases: the files of every id.
         coding: how values in the mask files become labels; ``train_coding`` the same for the training labels.
     """

@@ -80,7 +80,7 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
         target, mode = target_of(pair.target, plan.target, settings)
     except SegcritError as error:
         return Row(pair.id, 0, (), (), (_trouble(error, pair, pair.target, ""),))
-    spacing = _spacing(pair.target, target.ndim) if settings.measures else None
+    spacing = _spacing(pair.target, target.ndim) if settings.takes_spacing else None
     modes, models, troubles = [mode], [], []
     for place, (path, coding) in enumerate(zip(pair.predictions, plan.predictions, strict=True)):
         role = plan.models[place]

@@ -23,6 +23,7 @@ from segcrit.errors import DataError, ParameterError
 from segcrit.evaluating.mapping import identity_coding, is_identity, parse_map, reduced_coding
 from segcrit.evaluating.matching import Pair
 from segcrit.evaluating.options import Options, parse_measure
+from segcrit.evaluation.background import BY_NAME
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.settings import Settings, check_most, make_settings
 
@@ -89,6 +90,7 @@ def read_labels(
         upsample=options.upsample,
         align_corners=options.align_corners,
         measures=[parse_measure(text) for text in options.measures],
+        background=table.background if options.task == "multiclass" else BY_NAME,
     )
     predicted_void = void if get_policy(options.policy).ignored_prediction != "error" else None
     plain = identity_coding(count, predicted_void, palette)

@@ -205,7 +205,9 @@ def report_of(tally: Tally, table: CountTable, measures: Mapping[str, MeasureTab
     """The report on one model."""
     settings = tally.settings
     tp, fp, fn, pixels = table.class_counts(settings.task)
-    counts = PerImage(tally.ids, tp, fp, fn, pixels, settings.task, settings.policy, table, measures)
+    counts = PerImage(
+        tally.ids, tp, fp, fn, pixels, settings.task, settings.policy, table, measures, settings.background
+    )
     return Report(settings.class_names, settings.task, settings.policy, table.confusion(), counts)
 
 

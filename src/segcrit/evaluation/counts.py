@@ -68,7 +68,11 @@ def confusion_matrix(
                 [0, 0, 0]])
     """
     settings = make_settings(num_classes, ignore_index=ignore_index)
-    return torch.from_numpy(count_batch(read_batch(prediction, target, settings), settings).total())
+    pairs = count_batch(read_batch(prediction, target, settings), settings).total()
+    if settings.left_out is not None:
+        # A matrix has no figures, from which a class could be left out: its predictions stand in their own column.
+        pairs[:, settings.left_out] = pairs[:, -1]
+    return torch.from_numpy(np.ascontiguousarray(pairs[:, :num_classes]))
 
 
 @torch.no_grad()
@@ -119,12 +123,15 @@ def _count_natively(batch: Batch, settings: Settings) -> CountTable | None:
     if counts is None:
         return None
     table = counts.numpy().reshape(batch.images, -1)
-    cells = None
-    if settings.ignored_prediction == "miss":
-        # The kernels know no column for pixels without a predicted class, and found no such pixel.
-        pairs = np.arange(table.shape[1], dtype=np.int64)
-        cells = pairs // settings.classes * settings.matrix[-1] + pairs % settings.classes
-    return CountTable.from_dense(table, settings.matrix, cells)
+    if len(settings.matrix) == 2 and settings.matrix[-1] > settings.classes:
+        # The kernels know no column for pixels without a predicted class.
+        wide = np.zeros((batch.images, *settings.matrix), dtype=table.dtype)
+        wide[..., : settings.classes] = table.reshape(batch.images, settings.classes, settings.classes)
+        if settings.left_out is not None:
+            wide[..., -1] = wide[..., settings.left_out]
+            wide[..., settings.left_out] = 0
+        table = wide.reshape(batch.images, -1)
+    return CountTable.from_dense(table, settings.matrix)
 
 
 def _count_pairs(prediction: Tensor, target: Tensor) -> Integers:
@@ -201,7 +208,8 @@ def _whole_numbers(values: Tensor) -> tuple[Tensor, int, int]:
 def _only_classes(pairs: Integers, classes: int, batch: Batch, channels: int, settings: Settings) -> Integers:
     """Drop the ignored pixels, refuse every other pair that is not of two classes.
 
-    A predicted ignore label is what the policy says: refused, the column C of no class, or a pixel to drop.
+    A predicted ignore label is what the policy says: refused, the column C of no class, or a pixel to drop. So is the
+    column C the place of predictions of a class that is left out.
     """
     pairs = pairs[:, pairs[1] != batch.ignored]
     wrong_truth = (pairs[1] < 0) | (pairs[1] >= classes)
@@ -223,6 +231,8 @@ def _only_classes(pairs: Integers, classes: int, batch: Batch, channels: int, se
         raise _label_error("prediction", pairs[:, wrong_guess], 2, classes, channels)
     if settings.ignored_prediction == "skip":
         return pairs[:, ~unlabelled]
+    if settings.left_out is not None:
+        unlabelled |= np.equal(pairs[2], settings.left_out)
     pairs[2, unlabelled] = classes
     return pairs
 

@@ -12,8 +12,9 @@ import torch
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX
 from segcrit.errors import ParameterError
+from segcrit.evaluation.background import BY_NAME
 from segcrit.evaluation.counts import count_batch
-from segcrit.evaluation.inputs import read_batch, warn_if_probabilities
+from segcrit.evaluation.inputs import looks_unbatched, read_batch, warn_if_probabilities, warn_unbatched
 from segcrit.evaluation.measure import MeasureTable, Values
 from segcrit.evaluation.measuring import measure_batch
 from segcrit.evaluation.numbering import Numbering, read_ids
@@ -66,12 +67,16 @@ class Evaluator:
             per class are those of background and foreground.
         threshold: sigmoid tasks predict 1 where the probability is greater than this.
         ignore_index: pixels whose true label is this do not count, whatever was predicted there (NaN logits
-            included). The default is PyTorch's.
+            included). The default is PyTorch's. It may be a class: then this class has no figures (NaN) and is in no
+            mean, and predicting it for a pixel of another class is a miss of that class.
         class_names: one name a class.
         policy: what classes count that are absent. ``"segcrit"``: a class neither in the truth nor in the
             prediction is NaN and skipped in means; one that was only predicted counts 0. Others reproduce other
             tools: ``"mmsegmentation"``, ``"detectron2"``, ``"cityscapes"``, ``"torchmetrics"``, ``"monai"``,
             ``"huggingface"``, ``"nnunet"``; see ``segcrit.evaluation.POLICIES``.
+        background: the class that figures of the foreground leave out, or None. By default its name decides: a class
+            called background, or class 0 where it has a name such as "other" or no name. Binary tasks have class 0,
+            multilabel tasks none.
         upsample: ``"linear"`` interpolates logits (linearly, bi- or trilinearly) to the size of the target
             before the decision, pixels by pixels, so that full-resolution logits never exist.
         align_corners: as in ``torch.nn.functional.interpolate``.
@@ -106,6 +111,7 @@ class Evaluator:
         upsample: str | None = None,
         align_corners: bool = False,
         measures: Iterable[Any] | str = (),
+        background: int | str | None = BY_NAME,
     ) -> None:
         self._settings = make_settings(
             num_classes,
@@ -117,11 +123,12 @@ class Evaluator:
             upsample=upsample,
             align_corners=align_corners,
             measures=measures,
+            background=background,
         )
         self._rows: dict[str, _Row] = {}
         self._repeated: set[str] = set()
         self._conflicting: set[str] = set()
-        self._warned = False
+        self._warned = self._warned_unbatched = False
         self._numbering: Numbering | None = None
 
     @property
@@ -147,16 +154,17 @@ class Evaluator:
 
         Args:
             prediction: tensor or NumPy array. Floating: logits (N, C, \\*S). Integer or bool: labels (N,
-                \\*S); in a multilabel task 0 or 1 for each channel, (N, C, \\*S).
+                \\*S); in a multilabel task 0 or 1 for each channel, (N, C, \\*S). The first dimension is always that of
+                the images: give one label map (H, W) as ``labels[None]``. Labels (N, L) are N images of one dimension;
+                large ones without ``ids``, where the first dimension may be missing, are warned about once.
             target: labels (N, \\*S) or (N, 1, \\*S), of any integer dtype, bool or whole floats; or one-hot
                 (N, C, \\*S), where a row of zeros is ignored. In a multilabel task (N, C, \\*S) of 0, 1 and
                 ``ignore_index``.
             ids: a name for each of the N images (text or number). An image that comes again under the same
                 name, as distributed samplers repeat some to fill up the last batch, counts once; if its
-                counts differ, the version with fewer right pixels is kept, so that the result does not depend
-                on the order.
-            spacing: size of a pixel along each spatial dimension, one number a dimension or one row of them an
-                image, (N, D); read by measures of distances, which take their own option where it is None.
+                counts differ, the version with fewer right pixels is kept, whatever the order.
+            spacing: size of a pixel: one number, one a spatial dimension, or one row of them an image, (N, D); read by
+                measures of distances. A measure with a spacing of its own refuses another one here.
 
         Returns:
             The evaluator itself.
@@ -165,9 +173,13 @@ class Evaluator:
             LabelError: a label is neither a class nor, in the target, the ignore label; it is named.
             DataError: logits are NaN where the target counts.
             ShapeError, DtypeError, DeviceError: prediction and target do not fit together.
+            ParameterError: a spacing that is none, or another one than that of a measure.
         """
         batch = read_batch(prediction, target, self._settings)
         names = read_ids(ids, batch.images)
+        if names is None and not self._warned_unbatched and looks_unbatched(batch):
+            warn_unbatched(batch)
+            self._warned_unbatched = True
         if batch.is_logits and self._settings.task != "multiclass" and not self._warned:
             self._warned = warn_if_probabilities(batch.prediction)
         table = count_batch(batch, self._settings)
@@ -250,12 +262,13 @@ class Evaluator:
         ids = [
             key.removeprefix(_NAMED) if key.startswith(_NAMED) else f"#{place}" for place, key in enumerate(self._rows)
         ]
+        counts = (ids, tp, fp, fn, pixels, settings.task, settings.policy, table, self._measured())
         return Report(
             class_names=settings.class_names,
             task=settings.task,
             policy=settings.policy,
             confusion=table.confusion(),
-            per_image=PerImage(ids, tp, fp, fn, pixels, settings.task, settings.policy, table, self._measured()),
+            per_image=PerImage(*counts, settings.background),
             notes=self._notes(),
         )
 

@@ -23,7 +23,6 @@ __all__ = [
     "Figure",
     "Sums",
     "columns_of",
-    "foreground_ratio",
     "frequency_weighted_iou",
     "kappa",
     "mean_of_known",
@@ -60,8 +59,8 @@ class Figure:
         name: how code calls it, for example ``"miou"``.
         label: how people call it.
         description: its definition in one sentence.
-        basis: which columns it sums: ``"counts"``, or ``"<kind>:<ratio>"`` for values per image (see
-            :func:`columns_of`).
+        basis: which columns it sums: ``"counts"``, ``"foreground counts"``, or ``"<kind>:<ratio>"`` for values per
+            image (see :func:`columns_of`).
         combine: summed columns (..., K), task, policy -> (...).
         columns: makes the columns where the basis is none of :func:`columns_of`.
         worst: the share of the images that the figure looks at, those with the lowest values: no sum over images,
@@ -95,27 +94,26 @@ def columns_of(counts: PerImage, basis: str) -> Floats:
     """The columns (images, K) whose sums a figure of this basis needs.
 
     - ``"counts"``: tp, fp, fn of every class, then pixels of every class;
+    - ``"foreground counts"``: the same without the background;
     - ``"image:iou"`` (or dice, ...): the mean over the classes of the image and 1; 0 and 0 if there is none;
     - ``"foreground:iou"``: the same without the background;
     - ``"class:iou"``: for every class its value and 1; 0 and 0 where it is absent from the image;
     - ``"foreground class:iou"``: the same without the background.
     """
-    if basis == "counts":
+    if basis in ("counts", "foreground counts"):
         pixels = counts.pixels if counts.pixels.ndim == 2 else np.repeat(counts.pixels[:, None], counts.num_classes, 1)
-        return np.concatenate([counts.tp, counts.fp, counts.fn, pixels], axis=1).astype(np.float64)
+        parts = [counts.tp, counts.fp, counts.fn, pixels]
+        if basis != "counts":
+            parts = [part[:, counts.foreground] for part in parts]
+        return np.concatenate(parts, axis=1).astype(np.float64)
     kind, ratio = basis.split(":")
     values = counted_ratio(ratio, counts.tp, counts.fp, counts.fn, get_policy(counts.policy))
     if kind in ("foreground", "foreground class"):
-        values = _foreground(values, counts.task)
+        values = values[:, counts.foreground]
     if kind in ("image", "foreground"):
         values = nan_mean(values)[:, None]
     known = ~np.isnan(values)
     return np.concatenate([np.where(known, values, 0.0), known], axis=1).astype(np.float64)
-
-
-def _foreground(values: Floats, task: Task) -> Floats:
-    """Without class 0, the background; in a multilabel task every channel is an object."""
-    return values if task == "multilabel" else values[..., 1:]
 
 
 def _split(sums: Floats, task: Task, policy: Policy) -> Sums:
@@ -160,10 +158,6 @@ def of_counts(formula: Callable[[Sums], Floats]) -> Callable[[Floats, Task, Poli
 
 def mean_ratio(ratio: str) -> Callable[[Floats, Task, Policy], Floats]:
     return of_counts(lambda sums: class_mean(sums.counted(ratio), sums.policy))
-
-
-def foreground_ratio(ratio: str) -> Callable[[Floats, Task, Policy], Floats]:
-    return of_counts(lambda sums: class_mean(_foreground(sums.counted(ratio), sums.task), sums.policy))
 
 
 def mean_of_known(sums: Floats, task: Task, policy: Policy) -> Floats:

@@ -10,7 +10,6 @@ from segcrit.errors import ParameterError
 from segcrit.evaluation.figure import (
     Figure,
     columns_of,
-    foreground_ratio,
     frequency_weighted_iou,
     kappa,
     mean_of_known,
@@ -56,10 +55,10 @@ _TABLE: Final = (
     Figure(
         "foreground_iou",
         "Foreground IoU",
-        "Mean over the classes except 0, the background, of the IoU over the data set; "
+        "Mean over the classes but the background, if one is, of the IoU over the data set; "
         "binary: the IoU of the foreground.",
-        "counts",
-        foreground_ratio("iou"),
+        "foreground counts",
+        mean_ratio("iou"),
     ),
     Figure(
         "mean_dice",
@@ -71,10 +70,10 @@ _TABLE: Final = (
     Figure(
         "foreground_dice",
         "Foreground Dice",
-        "Mean over the classes except 0, the background, of the Dice over the data set; "
+        "Mean over the classes but the background, if one is, of the Dice over the data set; "
         "binary: the Dice of the foreground.",
-        "counts",
-        foreground_ratio("dice"),
+        "foreground counts",
+        mean_ratio("dice"),
     ),
     Figure(
         "pixel_accuracy",
@@ -150,14 +149,14 @@ _TABLE: Final = (
     Figure(
         "class_foreground_iou",
         "Foreground IoU over classes",
-        "Mean over the classes except 0, the background, of the mean IoU over the images that hold the class.",
+        "Mean over the classes but the background, if one is, of the mean IoU over the images that hold the class.",
         "foreground class:iou",
         mean_of_known,
     ),
     Figure(
         "class_foreground_dice",
         "Foreground Dice over classes",
-        "Mean over the classes except 0, the background, of the mean Dice over the images that hold the class.",
+        "Mean over the classes but the background, if one is, of the mean Dice over the images that hold the class.",
         "foreground class:dice",
         mean_of_known,
     ),
@@ -204,11 +203,7 @@ def get_figure(
 
 def measured_figures(counts: PerImage) -> dict[str, Figure]:
     """The figures of what was measured beside the counts."""
-    return {
-        figure.name: figure
-        for table in counts.measures.values()
-        for figure in table.measure.figures(counts.num_classes, counts.task)
-    }
+    return {figure.name: figure for table in counts.measures.values() for figure in table.measure.figures(counts)}
 
 
 def figures_of(counts: PerImage) -> dict[str, Figure]:

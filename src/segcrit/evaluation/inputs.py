@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segcrit._notice import warn
 from segcrit.errors import DeviceError, DtypeError, LabelError, ShapeError
 from segcrit.evaluation.settings import Settings
 
-__all__ = ["Batch", "read_batch", "warn_if_probabilities"]
+__all__ = ["Batch", "looks_unbatched", "read_batch", "warn_if_probabilities", "warn_unbatched"]
 
 # The label that stands for "ignored" in labels made from a one-hot target.
 _IGNORED = -1
 _ROWS_AT_A_TIME = 1 << 18
+# From this size on both sides of a table of labels may be those of an image.
+_IMAGE_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -221,3 +224,20 @@ def warn_if_probabilities(logits: Tensor) -> bool:
         stacklevel=3,
     )
     return True
+
+
+def looks_unbatched(batch: Batch) -> bool:
+    """Whether labels (N, L) may be one image (H, W) without a batch dimension.
+
+    Logits cannot be mistaken: their second dimension is that of the classes.
+    """
+    return not batch.is_logits and batch.target.ndim == 2 and min(batch.target.shape) >= _IMAGE_SIDE
+
+
+def warn_unbatched(batch: Batch) -> None:
+    """Say how such labels are read, and how to say what is meant."""
+    images, length = batch.target.shape
+    warn(
+        f"labels of shape ({images}, {length}) are read as {images} images of {length} pixels each. For one image, give "
+        "prediction[None] and target[None]; for images of one dimension, give their ids."
+    )

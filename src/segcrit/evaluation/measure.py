@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
+from segcrit._names import nearest
 from segcrit.errors import DataError, ParameterError
 from segcrit.evaluation.plain import floats, plain
 from segcrit.evaluation.ratios import Integers
@@ -23,7 +24,6 @@ from segcrit.evaluation.ratios import Integers
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from segcrit._constants import Task
     from segcrit.evaluation.figures import Figure
     from segcrit.evaluation.inputs import Batch
     from segcrit.evaluation.per_image import PerImage
@@ -66,6 +66,11 @@ class Measure(ABC):
 
     kind: ClassVar[str]
 
+    @property
+    def takes_spacing(self) -> bool:
+        """Whether it asks for the size of the pixels of each image."""
+        return False
+
     @abstractmethod
     def check(self, settings: Settings) -> None:
         """Refuse an evaluator that this measure cannot work in."""
@@ -79,8 +84,8 @@ class Measure(ABC):
         """Measure a batch: the arrays of each image."""
 
     @abstractmethod
-    def figures(self, classes: int, task: Task) -> Iterable[Figure]:
-        """The scalar figures that the arrays add to a report."""
+    def figures(self, counts: PerImage) -> Iterable[Figure]:
+        """The scalar figures that the arrays add to a report on these counts."""
 
     def class_figure(self, name: str, index: int, label: str) -> Figure | None:
         """The figure ``name[index]`` of a class, or None where there is none."""
@@ -160,7 +165,10 @@ def measure_from_dict(content: Mapping[str, Any]) -> Measure:
     kind = _class_of(options.pop("kind", None))
     known = {entry.name for entry in fields(kind)}
     if unknown := sorted(set(options) - known):
-        raise ParameterError(f"options of {kind.__name__} among {sorted(known)}", repr(unknown[0]), "Leave it out.")
+        hint = nearest(unknown[0], known)
+        raise ParameterError(
+            f"options of {kind.kind} among {', '.join(sorted(known))}", repr(unknown[0]), hint or "Leave it out."
+        )
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
 
 

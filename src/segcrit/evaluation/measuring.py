@@ -26,7 +26,7 @@ def measure_batch(batch: Batch, settings: Settings, spacing: Any = None) -> dict
     Args:
         batch: checked prediction and target.
         settings: with the measures.
-        spacing: (D,), (N, D) or None.
+        spacing: a number, (D,), (N, D) or None.
 
     Returns:
         kind -> the arrays of each image.
@@ -56,9 +56,9 @@ def read_spacing(spacing: Any, images: int, dimensions: int) -> Floats | None:
     if spacing is None:
         return None
     values = np.asarray(torch.as_tensor(spacing).cpu() if isinstance(spacing, Tensor) else spacing, dtype=np.float64)
-    if values.shape not in ((dimensions,), (images, dimensions)):
+    if values.shape not in ((), (dimensions,), (images, dimensions)):
         raise ShapeError(
-            f"a spacing of shape ({dimensions},) or ({images}, {dimensions})",
+            f"a spacing of one number, of shape ({dimensions},) or ({images}, {dimensions})",
             str(values.shape),
             "Give the size of a pixel along each spatial dimension, in the order of the array.",
         )

@@ -58,6 +58,7 @@ def _check_settings(first: Report, second: Report) -> None:
             "class names": report.class_names,
             "task": report.task,
             "policy": report.policy,
+            "background": (report.policy, counts.background),
             "confusion counts": None if counts.pairs is None else counts.pairs.shape,
             "measures": {kind: table.measure for kind, table in counts.measures.items()},
         }
@@ -88,4 +89,12 @@ def _joined(one: PerImage, two: PerImage) -> PerImage:
         )
         for kind, table in one.measures.items()
     }
-    return PerImage([*one.ids, *two.ids], **arrays, task=one.task, policy=one.policy, pairs=pairs, measures=measures)
+    return PerImage(
+        [*one.ids, *two.ids],
+        **arrays,
+        task=one.task,
+        policy=one.policy,
+        pairs=pairs,
+        measures=measures,
+        background=one.background,
+    )

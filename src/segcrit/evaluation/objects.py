@@ -82,6 +82,8 @@ class ObjectSizes(Measure):
             table = np.zeros((3, settings.classes, len(self.edges) + 1), dtype=np.int64)
             valid = np.not_equal(truth, batch.ignored)
             for index in range(settings.classes):
+                if index == settings.left_out:
+                    continue
                 if multilabel:
                     pair = (truth[index] == 1) & valid[index], (guess[index] == 1) & valid[index]
                 else:
@@ -111,14 +113,16 @@ class ObjectSizes(Measure):
         np.add.at(result[1], home[1:], wrong[1:])
         return result
 
-    def figures(self, classes: int, task: Task) -> Iterable[Figure]:
+    def figures(self, counts: PerImage) -> Iterable[Figure]:
         """The mIoU of each bin of sizes."""
         from segcrit.evaluation.figures import Figure
 
+        classes = counts.num_classes
+
         def combine(place: int) -> Any:
             def mean(sums: Floats, task: Task, policy: Any) -> Floats:
-                counts = sums.reshape(*sums.shape[:-1], 3, classes, -1)[..., place]
-                tp, fp, fn = np.moveaxis(counts, -2, 0)
+                table = sums.reshape(*sums.shape[:-1], 3, classes, -1)[..., place]
+                tp, fp, fn = np.moveaxis(table, -2, 0)
                 values = counted_ratio("iou", tp, fp, fn, policy)
                 return class_mean(values if task != "binary" else values[..., 1:], policy)
 

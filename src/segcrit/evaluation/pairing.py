@@ -4,16 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from segcrit.errors import DataError, ParameterError
 from segcrit.evaluation.per_image import PerImage
 
-__all__ = ["align", "check_measure", "check_pairs"]
+if TYPE_CHECKING:
+    from segcrit.evaluation.report import Report
+
+__all__ = ["Counts", "align", "check_foreground", "check_measure", "check_pairs", "counts_of", "names_of"]
+
+# What statistics take: the counts of each image, or the report that holds them.
+Counts: TypeAlias = "PerImage | Report"
 
 
-def check_pairs(models: Mapping[str, PerImage], pairs: Sequence[tuple[str, str]] | None) -> list[tuple[str, str]]:
+def counts_of(given: Counts) -> PerImage:
+    """The counts of each image.
+
+    Raises:
+        ParameterError: something else, such as the evaluator itself.
+    """
+    found: Any = given if isinstance(given, PerImage) else getattr(given, "per_image", None)
+    if not isinstance(found, PerImage):
+        advice = "Call compute() first." if hasattr(given, "compute") else "Give what Evaluator.compute() returned."
+        raise ParameterError("a Report, or its per_image counts", type(given).__name__, advice)
+    return found
+
+
+def names_of(given: Counts) -> tuple[str, ...] | None:
+    """The names of the classes, where a report tells them."""
+    return None if isinstance(given, PerImage) else given.class_names
+
+
+def check_pairs(models: Mapping[str, Any], pairs: Sequence[tuple[str, str]] | None) -> list[tuple[str, str]]:
     if len(models) < 2:
         raise ParameterError("at least two models to compare", str(len(models)), "Give the counts of another model.")
     chosen = list(combinations(models, 2)) if pairs is None else [(left, right) for left, right in pairs]
@@ -66,6 +91,24 @@ def _check_same_truth(name: str, first: PerImage, other_name: str, other: PerIma
             f"{other_name!r}",
             "Evaluate both against the same masks with the same ignore label.",
         )
+
+
+def check_foreground(models: Mapping[str, PerImage], figure: str) -> None:
+    """Refuse a figure of the foreground of models that differ in what the background is.
+
+    Raises:
+        DataError: they do.
+    """
+    (name, first), *others = models.items()
+    if "foreground" not in figure:
+        return
+    for other_name, other in others:
+        if other.foreground != first.foreground:
+            raise DataError(
+                f"models with one background, such as {first.background} of {name!r}",
+                f"{other.background} of {other_name!r}",
+                "Evaluate both with the same class names, or the same background=.",
+            )
 
 
 def check_measure(models: Mapping[str, PerImage], kind: str) -> None:

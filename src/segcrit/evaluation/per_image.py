@@ -35,6 +35,8 @@ class PerImage:
         policy: name of the policy on absent classes.
         pairs: the sparse confusion counts of each image, or None where only tp, fp and fn are known.
         measures: what was measured beside the counts: kind -> table of one row an image.
+        background: the class that figures of the foreground leave out, or None where every class is one like the
+            others. A multilabel task has none.
 
     Raises:
         ShapeError: the arrays do not fit together.
@@ -57,6 +59,7 @@ class PerImage:
     policy: str = "segcrit"
     pairs: CountTable | None = None
     measures: Mapping[str, MeasureTable] = field(default_factory=dict)
+    background: int | None = 0
 
     def __init__(
         self,
@@ -69,10 +72,11 @@ class PerImage:
         policy: str = "segcrit",
         pairs: CountTable | None = None,
         measures: Mapping[str, MeasureTable] | None = None,
+        background: int | None = 0,
     ) -> None:
         names = tuple(str(name) for name in ids)
         fields: dict[str, object] = {"ids": names, "task": task, "policy": policy, "pairs": pairs}
-        fields["measures"] = dict(measures or {})
+        fields |= {"measures": dict(measures or {}), "background": None if task == "multilabel" else background}
         for name, values in (("tp", tp), ("fp", fp), ("fn", fn), ("pixels", pixels)):
             fields[name] = _integers(name, values, len(names))
         for name, value in fields.items():
@@ -125,6 +129,12 @@ class PerImage:
         return int(self.tp.shape[1])
 
     @property
+    def foreground(self) -> list[int]:
+        """The classes but the background: that of the data, or the one that the policy assumes where they name none."""
+        background = get_policy(self.policy).background if self.background is None else self.background
+        return [index for index in range(self.num_classes) if index != background or self.task == "multilabel"]
+
+    @property
     def iou(self) -> Floats:
         """IoU of each image and class, (images, classes), NaN where the class is absent from the image."""
         return self._ratio("iou")
@@ -165,6 +175,7 @@ class PerImage:
             policy=self.policy,
             pairs=None if self.pairs is None else self.pairs.select(index),
             measures={kind: table.select(index) for kind, table in self.measures.items()},
+            background=self.background,
         )
 
     def with_policy(self, policy: str) -> PerImage:
@@ -176,12 +187,13 @@ class PerImage:
             (array([[0.5, 0. ]]), array([[0.5, nan]]))
         """
         arrays = {name: getattr(self, name) for name in ("tp", "fp", "fn", "pixels", "pairs", "measures")}
-        return PerImage(self.ids, **arrays, task=self.task, policy=policy)
+        return PerImage(self.ids, **arrays, task=self.task, policy=policy, background=self.background)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, ready for JSON; :meth:`from_dict` reads them back."""
         arrays = {name: getattr(self, name).tolist() for name in ("tp", "fp", "fn", "pixels")}
         content = {"ids": list(self.ids), **arrays, "task": self.task, "policy": self.policy}
+        content["background"] = self.background
         if self.pairs is not None:
             content["pairs"] = self.pairs.to_dict()
         if self.measures:
@@ -203,6 +215,8 @@ class PerImage:
                 f"the fields {sorted(content)}",
                 "Write them with PerImage.to_dict.",
             ) from None
+        # Older files name no background: it was class 0.
+        given["background"] = content.get("background", 0)
         counts = cls(**given)
         pairs = None if content.get("pairs") is None else CountTable.from_dict(content["pairs"])
         measures = {

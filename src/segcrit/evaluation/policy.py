@@ -32,6 +32,9 @@ class Policy:
         all_classes: a mean over classes is NaN as soon as one of them is; otherwise NaN is skipped.
         ignored_prediction: a predicted ``ignore_index`` where the truth counts is an ``"error"``, a ``"miss"`` (a
             false negative of the true class and no false positive) or leaves the pixel out (``"skip"``).
+        leaves_out_ignored_class: where ``ignore_index`` is a class, this class has no figures, and predicting it is a
+            ``"miss"``. Otherwise it is a class that is not in the truth.
+        background: the class that figures of the foreground leave out where the data name none.
         figures: the tool's own names for its figures -> the names of :data:`segcrit.evaluation.FIGURES`.
     """
 
@@ -44,6 +47,8 @@ class Policy:
     empty_recall: Undefined = "nan"
     all_classes: bool = False
     ignored_prediction: IgnoredPrediction = "error"
+    leaves_out_ignored_class: bool = False
+    background: int | None = None
     figures: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,6 +68,7 @@ _TABLE = (
         "one that was only predicted counts 0, so that a false alarm never raises a mean.",
         empty_precision="zero",
         empty_recall="zero",
+        leaves_out_ignored_class=True,
     ),
     Policy(
         name="mmsegmentation",
@@ -89,12 +95,14 @@ _TABLE = (
         note="Over the data set, with IoU as segcrit has it; a predicted ignore label is a false negative of the true "
         "class, and nothing else.",
         ignored_prediction="miss",
+        leaves_out_ignored_class=True,
         figures={"averageScoreClasses": "miou"},
     ),
     Policy(
         name="torchmetrics",
         note="Over the data set (the classification metrics, macro); an absent class shows 0 and is skipped in the mean, "
-        "so that the mean of the shown values is another number.",
+        "so that the mean of the shown values is another number. A class that is ignored but predicted counts 0, as in its "
+        "F1, precision, recall and accuracy; its Jaccard index alone leaves such a class out.",
         absent="zero",
         empty_precision="zero",
         empty_recall="zero",
@@ -128,6 +136,7 @@ _TABLE = (
         note="Mean over images for each class, then over the classes but the background; one class that is in no image "
         "makes that mean NaN.",
         all_classes=True,
+        background=0,
         figures={"foreground_mean Dice": "class_foreground_dice", "foreground_mean IoU": "class_foreground_iou"},
     ),
 )

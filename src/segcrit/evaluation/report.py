@@ -80,6 +80,11 @@ class Report:
         """Number of judged pixels; in a multilabel task of judged (pixel, channel) elements."""
         return int(self.per_image.pixels.sum())
 
+    @property
+    def background(self) -> int | None:
+        """The class that figures of the foreground leave out; None where every class is one like the others."""
+        return self.per_image.background
+
     @cached_property
     def class_counts(self) -> dict[str, Integers]:
         """``tp``, ``fp``, ``fn`` over the data set, each int64 (C,)."""
@@ -116,12 +121,12 @@ class Report:
 
     @property
     def precision(self) -> Floats:
-        """Precision of each class, tp/(tp+fp); 0 for a class that is in the truth but was never predicted."""
+        """Precision of each class, tp/(tp+fp); under ``"segcrit"`` 0 for a class in the truth that was never predicted."""
         return self._ratio("precision")
 
     @property
     def recall(self) -> Floats:
-        """Recall of each class, tp/(tp+fn); 0 for a class that was predicted but is not in the truth."""
+        """Recall of each class, tp/(tp+fn); under ``"segcrit"`` 0 for a class that was predicted but is not in the truth."""
         return self._ratio("recall")
 
     @property
@@ -144,12 +149,12 @@ class Report:
 
     @property
     def foreground_iou(self) -> float:
-        """Mean IoU over the classes except 0; binary: the IoU of the foreground; multilabel: the mIoU."""
+        """Mean IoU over the classes but the :attr:`background`; binary: the IoU of the foreground; otherwise the mIoU."""
         return self.figures["foreground_iou"]
 
     @property
     def foreground_dice(self) -> float:
-        """Mean Dice over the classes except 0; binary: Dice of the foreground; multilabel: the mean Dice."""
+        """Mean Dice over the classes but the :attr:`background`; binary: Dice of the foreground; otherwise the mean Dice."""
         return self.figures["foreground_dice"]
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX, TASKS, Task
 from segcrit.errors import ParameterError
+from segcrit.evaluation.background import BY_NAME, read_background
 from segcrit.evaluation.measure import Measure, read_measures
 from segcrit.evaluation.policy import get_policy
 
@@ -29,6 +30,7 @@ class Settings:
             (background, foreground) of a binary one.
         task, threshold, ignore_index, policy, upsample, align_corners: as in :class:`segcrit.evaluation.Evaluator`.
         class_names: one name a class.
+        background: the class that figures of the foreground leave out, or None.
         measures: what is measured beside the counts, in the order of their kinds.
     """
 
@@ -41,6 +43,7 @@ class Settings:
     upsample: Upsample
     align_corners: bool
     measures: tuple[Measure, ...] = ()
+    background: int | None = None
 
     @property
     def channels(self) -> int:
@@ -51,11 +54,27 @@ class Settings:
     def matrix(self) -> tuple[int, ...]:
         """Shape of the confusion counts: (C, C), or (C, 2, 2) in a multilabel task.
 
-        (C, C + 1) where the policy counts the ignore label as a prediction, in the last column.
+        (C, C + 1) where some pixels have no predicted class and count, in the last column: the policy counts the ignore
+        label as a prediction, or the ignored class is left out.
         """
         if self.task == "multilabel":
             return (self.classes, 2, 2)
-        return (self.classes, self.classes + (self.ignored_prediction == "miss"))
+        return (self.classes, self.classes + (self.ignored_prediction == "miss" or self.left_out is not None))
+
+    @property
+    def left_out(self) -> int | None:
+        """The class that ``ignore_index`` names, where the policy leaves it out of the figures.
+
+        Its true pixels are not judged. Where it is predicted for a pixel of another class, the pixel counts as one without
+        a predicted class: a miss of its true class and no false alarm of this one.
+        """
+        is_class = self.task != "multilabel" and 0 <= self.ignore_index < self.classes
+        return self.ignore_index if is_class and get_policy(self.policy).leaves_out_ignored_class else None
+
+    @property
+    def takes_spacing(self) -> bool:
+        """Whether a measure asks for the size of the pixels: a file's header is read for nothing else."""
+        return any(measure.takes_spacing for measure in self.measures)
 
     @property
     def ignored_prediction(self) -> str:
@@ -71,7 +90,7 @@ class Settings:
         """Plain values, for state dictionaries and results."""
         names = ("classes", "task", "threshold", "ignore_index", "policy", "upsample", "align_corners")
         listed = {"class_names": list(self.class_names), "measures": [entry.to_dict() for entry in self.measures]}
-        return {name: getattr(self, name) for name in names} | listed
+        return {name: getattr(self, name) for name in names} | listed | {"background": self.background}
 
 
 def make_settings(
@@ -85,6 +104,7 @@ def make_settings(
     upsample: str | None = None,
     align_corners: bool = False,
     measures: Iterable[Any] | str = (),
+    background: int | str | None = BY_NAME,
 ) -> Settings:
     """Check the arguments of an evaluator.
 
@@ -116,16 +136,18 @@ def make_settings(
             repr(upsample),
             "Use 'linear' for logits of a lower resolution than the target.",
         )
+    names = _check_names(class_names, classes, task)
     settings = Settings(
         classes=classes,
         task=task,
         threshold=float(threshold),
         ignore_index=ignore_index,
-        class_names=_check_names(class_names, classes, task),
+        class_names=names,
         policy=get_policy(policy).name,
         upsample="linear" if upsample else None,
         align_corners=bool(align_corners),
         measures=read_measures(measures),
+        background=read_background(background, names, task),
     )
     for measure in settings.measures:
         measure.check(settings)

@@ -3,7 +3,7 @@
 The unit that is resampled is the image, or the group of images (scene, patient, or the runs of one image
 under several seeds) where groups are given: pixels of one image are no independent observations. Everything
 works on :class:`~segcrit.evaluation.per_image.PerImage`, needs numpy only, and is deterministic in ``seed``
-whatever the order of the images.
+whatever the order of the images. A :class:`segcrit.Report` stands for its counts.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 
 from segcrit.errors import ParameterError
 from segcrit.evaluation.figures import get_figure
-from segcrit.evaluation.pairing import align, check_measure, check_pairs
-from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.pairing import Counts, align, check_foreground, check_measure, check_pairs, counts_of, names_of
 from segcrit.evaluation.ratios import Floats
 from segcrit.evaluation.resampling import Groups, draw, permutation_tests, units
 
@@ -129,7 +128,7 @@ class PairedComparison:
 
 
 def bootstrap(
-    counts: PerImage,
+    counts: Counts,
     statistic: str = "miou",
     *,
     resamples: int = DEFAULT_RESAMPLES,
@@ -145,7 +144,7 @@ def bootstrap(
     class that a resample misses altogether is skipped there, as it would be in a data set without it.
 
     Args:
-        counts: the counts per image.
+        counts: a :class:`segcrit.Report`, or its counts per image, ``report.per_image``.
         statistic: a name of :data:`segcrit.evaluation.figures.FIGURES`, or a class figure such as
             ``"iou[3]"``.
         resamples: number of resamples.
@@ -153,13 +152,14 @@ def bootstrap(
         groups: resample these instead of images: one label an image in the order of ``counts.ids``, or a
             mapping from image id to label.
         level: coverage of the interval, between 0 and 1.
-        class_names: lets ``statistic`` name a class in words.
+        class_names: lets ``statistic`` name a class in words; a report knows them.
 
     Raises:
         ParameterError: an unknown figure, or a number out of range.
         DataError: ``groups`` does not fit the images.
 
     Example:
+        >>> from segcrit.evaluation import PerImage
         >>> tp, fp, fn = [[8], [6], [1]], [[1], [2], [9]], [[1], [2], [0]]
         >>> counts = PerImage(["a", "b", "c"], tp, fp, fn, pixels=[10, 10, 10])
         >>> interval = bootstrap(counts, "miou", seed=1)
@@ -179,7 +179,7 @@ def bootstrap(
 
 
 def bootstrap_many(
-    counts: PerImage,
+    counts: Counts,
     statistics: Sequence[str],
     *,
     resamples: int = DEFAULT_RESAMPLES,
@@ -190,10 +190,12 @@ def bootstrap_many(
 ) -> dict[str, Interval]:
     """Return the intervals of several figures from the same resamples; arguments as in :func:`bootstrap`."""
     _check_settings(resamples, level)
-    figures = [get_figure(name, counts.num_classes, class_names, counts) for name in statistics]
-    values = [figure.of(counts) for figure in figures]
-    unit, number = units(counts, groups)
-    drawn = draw([counts], figures, unit, number, resamples, seed)[:, :, 0]
+    own = counts_of(counts)
+    known = class_names or names_of(counts)
+    figures = [get_figure(name, own.num_classes, known, own) for name in statistics]
+    values = [figure.of(own) for figure in figures]
+    unit, number = units(own, groups)
+    drawn = draw([own], figures, unit, number, resamples, seed)[:, :, 0]
     result = {}
     for column, (name, value) in enumerate(zip(statistics, values, strict=True)):
         low, high = _percentiles(drawn[:, column], number, level)
@@ -203,8 +205,8 @@ def bootstrap_many(
 
 
 def compare_pair(
-    a: PerImage,
-    b: PerImage,
+    a: Counts,
+    b: Counts,
     statistic: str = "miou",
     *,
     resamples: int = DEFAULT_RESAMPLES,
@@ -224,7 +226,7 @@ def compare_pair(
     solved for the effect.
 
     Args:
-        a, b: counts of the two models on the same images; matched by id, in any order.
+        a, b: reports on the two models on the same images, or their counts per image; matched by id, in any order.
         statistic, resamples, seed, groups, level: as in :func:`bootstrap`.
         names: how the result calls the two.
 
@@ -233,6 +235,7 @@ def compare_pair(
         ParameterError: an unknown figure, or a number out of range.
 
     Example:
+        >>> from segcrit.evaluation import PerImage
         >>> truth = [[10, 5]] * 8
         >>> worse = PerImage(range(8), [[9, 3 - i % 2] for i in range(8)], [[2 + i % 2, 1] for i in range(8)],
         ...                  [[1, 2 + i % 2] for i in range(8)], [15] * 8)
@@ -248,7 +251,7 @@ def compare_pair(
 
 
 def compare_all(
-    models: Mapping[str, PerImage],
+    models: Mapping[str, Counts],
     statistic: str = "miou",
     *,
     pairs: Sequence[tuple[str, str]] | None = None,
@@ -266,7 +269,7 @@ def compare_all(
     interval.
 
     Args:
-        models: name -> counts on the same images; matched by id, in any order.
+        models: name -> report, or counts per image, on the same images; matched by id, in any order.
         pairs: the pairs to compare, as (name, name); default: all.
         statistic, resamples, seed, groups, level: as in :func:`compare_pair`.
 
@@ -280,13 +283,15 @@ def compare_all(
     _check_settings(resamples, level)
     chosen = check_pairs(models, pairs)
     names = list(models)
-    aligned = align(models)
+    counts = {name: counts_of(given) for name, given in models.items()}
+    aligned = align(counts)
     first = aligned[0]
-    figure = get_figure(statistic, first.num_classes, None, first)
-    check_measure(models, figure.basis.partition(":")[0])
+    figure = get_figure(statistic, first.num_classes, names_of(models[names[0]]), first)
+    check_foreground(counts, figure.name)
+    check_measure(counts, figure.basis.partition(":")[0])
     unit, number = units(first, groups)
     column = {name: place for place, name in enumerate(names)}
-    values = [figure.of(counts) for counts in aligned]
+    values = [figure.of(part) for part in aligned]
     drawn = draw(aligned, [figure], unit, number, resamples, seed)[:, 0, :]
     places = [(column[left], column[right]) for left, right in chosen]
     gaps = np.stack([drawn[:, left] - drawn[:, right] for left, right in places], axis=1)

@@ -31,16 +31,35 @@ def summary_figures(report: Report) -> list[str]:
         names = ["foreground_iou", "foreground_dice", "miou", "mean_dice", "pixel_accuracy", "mean_accuracy"]
         return [*names, "image_foreground_iou", "image_foreground_dice", "kappa"]
     names = ["miou", "mean_dice"]
-    if report.task == "multiclass":
+    if report.task == "multiclass" and report.background is not None:
         names.append("foreground_iou")
     return [*names, "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "image_miou", "class_miou", "kappa"]
 
 
 def figure_label(report: Report, name: str) -> str:
-    """The label of a figure; a binary task says what its means run over."""
+    """The label of a figure; it says what the means of a binary task run over, and which class is no foreground."""
     if report.task == "binary" and name in ("miou", "mean_dice"):
         return f"{FIGURES[name].label} (both classes)"
+    if name == "foreground_iou" and report.task == "multiclass" and report.background is not None:
+        return f"{FIGURES[name].label} (without {report.class_names[report.background]})"
     return FIGURES[name].label
+
+
+def _measured_lines(report: Report) -> list[str]:
+    """One line a figure of the measures; that of the foreground stands beside that of all classes."""
+    figures = measured_figures(report.per_image)
+    beside = {
+        name for name in figures if name.removeprefix("foreground_") in figures and name.startswith("foreground_")
+    }
+    rows = {name: figure.label for name, figure in figures.items() if name not in beside}
+    wide = max(_NAME_WIDTH, *(len(label) + 1 for label in rows.values()))
+    lines = []
+    for name, label in rows.items():
+        line = f"{label:<{wide}}{number(report.figures[name]):>9}"
+        if f"foreground_{name}" in beside:
+            line += f"   foreground {number(report.figures[f'foreground_{name}'])}"
+        lines.append(line)
+    return lines
 
 
 def as_text(report: Report) -> str:
@@ -49,12 +68,13 @@ def as_text(report: Report) -> str:
     kind = "elements" if report.task == "multilabel" else "pixels"
     lines = [f"Evaluation of {images}, {report.num_pixels:,} {kind} ({report.task}, policy {report.policy!r})", ""]
     names = summary_figures(report)
-    lines += [f"{figure_label(report, name):<{_NAME_WIDTH}}{number(report.figures[name]):>8}" for name in names]
-    measured = measured_figures(report.per_image)
-    if measured:
-        wide = max(_NAME_WIDTH, *(len(figure.label) + 1 for figure in measured.values()))
-        lines.append("")
-        lines += [f"{figure.label:<{wide}}{number(report.figures[name]):>9}" for name, figure in measured.items()]
+    labels = {name: figure_label(report, name) for name in names}
+    wide = max(_NAME_WIDTH, *(len(label) + 1 for label in labels.values()))
+    lines += [f"{label:<{wide}}{number(report.figures[name]):>8}" for name, label in labels.items()]
+    if measured_figures(report.per_image):
+        lines += ["", *_measured_lines(report)]
+        if report.boundary is not None:
+            lines.append(str(report.boundary.scale))
     width = min(_NAME_WIDTH, max([5, *(len(name) for name in report.class_names)]))
     lines += ["", f"{'class':<{width}}   share      IoU     Dice  precision  recall"]
     for row in report.class_rows():
@@ -65,7 +85,7 @@ def as_text(report: Report) -> str:
             f"{number(row['precision']):>11}{number(row['recall']):>8}"
         )
     if any(math.isnan(value) for value in report.iou):
-        lines += ["", "– : neither in the truth nor in the prediction; not in any mean."]
+        lines += ["", "– : neither in the truth nor in the prediction, or ignored; not in any mean."]
     if report.notes:
         lines += ["", *report.notes]
     return "\n".join(lines)

@@ -12,11 +12,16 @@ import numpy as np
 from segcrit import _extras
 from segcrit.errors import ParameterError, ShapeError
 from segcrit.evaluation.boundary.edges import Bools, DistanceField, edge_pixels
-from segcrit.evaluation.boundary.result import BoundaryScores, class_figure, figures
+from segcrit.evaluation.boundary.figures import class_figure, figures
+from segcrit.evaluation.boundary.result import BoundaryScores
 from segcrit.evaluation.boundary.scores import (
     COUNTS,
     DISTANCES,
+    NEAR,
+    SCALE,
+    SIDES,
     SKELETONS,
+    TRIMAP,
     Region,
     Widths,
     measure_pair,
@@ -33,11 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Boundary"]
 
-TRIMAP: Final = ("trimap_tp", "trimap_fp", "trimap_fn")
-
 # Of the diagonal of the image: the band of Cheng et al. 2021 for COCO, the tolerance of Csurka et al. 2013.
 _BAND: Final = 0.02
 _TOLERANCE: Final = 0.0075
+# Headers hold sizes in single precision.
+_SAME: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,15 @@ class Boundary(Measure):
       distances from the truth's edge and from the prediction's (MONAI, DeepMind); ``hd95_pooled``: the 95 % quantile
       of all these distances together (MedPy);
     - ``assd``: mean of all these distances (MONAI, MedPy); ``masd``: mean of the two means;
-    - ``trimap_miou``: the mIoU of the pixels nearer than ``trimap`` to any edge between two true labels;
+    - ``trimap_miou``: the mIoU of the pixels nearer than ``trimap`` to any edge between two true labels, and
+      ``interior_miou``, that of all others; ``edge_error_rate`` and ``interior_error_rate``, the shares of these pixels
+      that are wrong, and ``interior_error_share``, the share of the wrong pixels that lie in the interior: wrong outlines
+      near the edges, missed and confused objects elsewhere;
     - ``cldice``: harmonic mean of the shares of the two skeletons that the other mask covers (Shit et al. 2021).
 
-    All but the trimap are means over the images of a class, then over classes; ``dataset_boundary_iou``,
-    ``dataset_boundary_f1`` and ``dataset_nsd`` add up pixels over the data set first.
+    All but the trimap and the interior are means over the images of a class, then over classes; ``dataset_boundary_iou``,
+    ``dataset_boundary_f1`` and ``dataset_nsd`` add up pixels over the data set first. Where a class is the background,
+    ``foreground_hd95``, ``foreground_assd`` and the others are the same means over the other classes.
 
     Ignored pixels belong to no mask, and a border towards them is no edge. Empty masks: a class in neither
     truth nor prediction is NaN and skipped. Where only one of the two has the class, or an edge, the scores are 0 and
@@ -68,7 +77,10 @@ class Boundary(Measure):
     one that fills all that is valid in both, has nothing to judge: NaN.
 
     Args:
-        spacing: size of a pixel along each spatial dimension; ``update(..., spacing=)`` comes first. Default: 1.
+        spacing: size of a pixel: a number for all spatial dimensions, or one number for each of them. Default: that of
+            each image, ``update(..., spacing=)`` or, in ``segcrit evaluate``, the file's header, and 1 where there is none.
+            A spacing given here holds for all images: headers are not read, and another one at ``update`` is an error.
+            ``report.boundary.scale`` says what was used.
         band: width in the unit of the spacing. Default: 2 % of the diagonal of the image, at least a pixel.
         tolerance: in the unit of the spacing. Default: 0.75 % of the diagonal.
         trimap: width in the unit of the spacing. Default: that of ``band``.
@@ -91,7 +103,7 @@ class Boundary(Measure):
         array([2., 2.])
     """
 
-    spacing: Sequence[float] | None = None
+    spacing: float | Sequence[float] | None = None
     band: float | None = None
     tolerance: float | None = None
     trimap: float | None = None
@@ -114,10 +126,7 @@ class Boundary(Measure):
                 "An infinite distance would make every mean infinite; report.boundary.missed counts the cases.",
             )
         if self.spacing is not None:
-            spacing = tuple(float(size) for size in self.spacing)
-            if not spacing or not all(0 < size < math.inf for size in spacing):
-                raise ParameterError("a spacing of positive numbers", repr(self.spacing), "Give the size of a pixel.")
-            object.__setattr__(self, "spacing", spacing)
+            object.__setattr__(self, "spacing", _read_spacing(self.spacing))
         if self.classes is not None:
             classes = tuple(self.classes)
             if not classes or len(set(classes)) != len(classes) or not all(type(index) is int for index in classes):
@@ -125,6 +134,11 @@ class Boundary(Measure):
                     "classes to be different class numbers", repr(self.classes), "Write classes=(1, 2)."
                 )
             object.__setattr__(self, "classes", classes)
+
+    @property
+    def takes_spacing(self) -> bool:
+        """Only where it has none of its own."""
+        return self.spacing is None
 
     def check(self, settings: Settings) -> None:
         """Any task; needs scipy, for the skeletons scikit-image."""
@@ -143,11 +157,12 @@ class Boundary(Measure):
         return [1] if task == "binary" else list(range(classes))
 
     def layout(self, classes: int) -> dict[str, tuple[tuple[int, ...], type]]:
-        """Counts and distances of each class; classes that are not measured stay absent."""
-        whole = (*COUNTS, *TRIMAP, *(SKELETONS if self.cldice else ()))
+        """Counts and distances of each class; classes that are not measured stay absent. And the scale of the image."""
+        whole = (*COUNTS, *TRIMAP, *NEAR, *(SKELETONS if self.cldice else ()))
         return {
             **dict.fromkeys(whole, ((classes,), int)),
             **dict.fromkeys(DISTANCES, ((classes,), float)),
+            "scale": ((len(SCALE),), float),
         }
 
     def measure(self, sample: Sample) -> list[Values]:
@@ -161,32 +176,49 @@ class Boundary(Measure):
         rows: list[Values] = []
         for place, (truth, guess) in enumerate(zip(truths, guesses, strict=True)):
             valid = np.not_equal(truth, sample.batch.ignored)
+            if settings.ignored_prediction == "skip":
+                # As in the counts, from which the figures of the interior take those near the edges.
+                valid &= np.not_equal(guess, settings.ignore_index)
             dimensions = truth.ndim - (settings.task == "multilabel")
             spacing = self._spacing(sample, place, dimensions)
+            widths = self._widths(truth.shape[-dimensions:], spacing)
             found = {
                 name: np.full(shape, 0 if kind is int else np.nan, dtype=np.int64 if kind is int else np.float64)
                 for name, (shape, kind) in self.layout(settings.classes).items()
             }
-            chosen = self.chosen(settings.classes, settings.task)
+            known = self.spacing is not None or sample.spacing is not None
+            sides = [*(spacing if known else ()), *[np.nan] * SIDES][:SIDES]
+            found["scale"][:] = [*sides, widths.band, widths.tolerance, widths.trimap, widths.missing]
+            chosen = [index for index in self.chosen(settings.classes, settings.task) if index != settings.left_out]
             if settings.task == "multilabel":
                 for index in chosen:
                     pair = truth[index] == 1, guess[index] == 1
-                    self._measure_maps(*pair, valid[index], spacing, [(index, 1)], found)
+                    self._measure_maps(*pair, valid[index], spacing, widths, [(index, 1)], found, row=index)
             else:
-                self._measure_maps(truth, guess, valid, spacing, [(index, index) for index in chosen], found)
+                # One map for all classes, whichever are measured: what is counted over all of them stands in row 0.
+                pairs = [(index, index) for index in chosen]
+                self._measure_maps(truth, guess, valid, spacing, widths, pairs, found, row=0)
             rows.append(found)
         return rows
 
     def _spacing(self, sample: Sample, place: int, dimensions: int) -> Floats:
-        if sample.spacing is not None:
-            return np.asarray(sample.spacing[place], dtype=np.float64)
+        """The size of a pixel: that of the options, which hold for all images, or else that of the image."""
+        given = None if sample.spacing is None else np.asarray(sample.spacing[place], dtype=np.float64)
         if self.spacing is None:
-            return np.ones(dimensions)
-        if len(self.spacing) != dimensions:
+            return np.ones(dimensions) if given is None else given
+        own = np.asarray(self.spacing, dtype=np.float64)
+        if own.ndim and len(own) != dimensions:
             raise ShapeError(
-                f"a spacing of {dimensions} numbers", f"{len(self.spacing)}", "Give one number a spatial dimension."
+                f"a spacing of {dimensions} numbers", f"{len(own)}", "Give one number a spatial dimension."
             )
-        return np.asarray(self.spacing, dtype=np.float64)
+        own = np.broadcast_to(own, (dimensions,))
+        if given is not None and not np.allclose(given, own, rtol=_SAME, atol=0.0):
+            raise ParameterError(
+                f"one spacing, such as that of the measure, {tuple(own.tolist())}",
+                f"spacing={tuple(given.tolist())} for an image",
+                "Give it once: to the measure for all images, or to update for each.",
+            )
+        return own
 
     def _widths(self, shape: tuple[int, ...], spacing: Floats) -> Widths:
         diagonal = float(np.linalg.norm(np.asarray(shape) * spacing))
@@ -209,18 +241,22 @@ class Boundary(Measure):
         guess: Any,
         valid: Bools,
         spacing: Floats,
+        widths: Widths,
         classes: list[tuple[int, int]],
         found: dict[str, Any],
+        *,
+        row: int,
     ) -> None:
         """Fill in the classes of one map: pairs of the class's number and its label in the map."""
         ndimage = _extras.require("scipy.ndimage", extra="data")
-        widths = self._widths(truth.shape, spacing)
-        labels = max(label for _, label in classes) + 1
+        labels = max((label for _, label in classes), default=0) + 1
         # Shifted by one, so that 0 can mean "nothing here": what is not valid, in both maps.
         maps = [np.where(valid, values.astype(np.int32) + 1, 0) for values in (truth, guess)]
         edges = [edge_pixels(values, valid, frame=self.frame) for values in maps]
         boxes = [ndimage.find_objects(values, max_label=labels) for values in maps]
         near = self._trimap(maps[0], valid, edges[0], spacing, widths.trimap)
+        for name, hits in zip(NEAR, (near, near & (maps[0] != maps[1])), strict=True):
+            found[name][row] = np.count_nonzero(hits)
         for index, label in classes:
             box = _union([boxes[0][label], boxes[1][label]])
             if box is None:
@@ -246,9 +282,11 @@ class Boundary(Measure):
             near[valid] = DistanceField(between, spacing).at(valid) < width * (1 - 1e-12)
         return near
 
-    def figures(self, classes: int, task: Task) -> Iterable[Figure]:
+    def figures(self, counts: PerImage) -> Iterable[Figure]:
         """The scalar figures."""
-        return figures(self.chosen(classes, task), self.cldice)
+        chosen = self.chosen(counts.num_classes, counts.task)
+        foreground = [index for index in chosen if index in counts.foreground]
+        return figures(chosen, foreground, self.cldice)
 
     def class_figure(self, name: str, index: int, label: str) -> Figure | None:
         """The figure of a class."""
@@ -257,6 +295,18 @@ class Boundary(Measure):
     def result(self, counts: PerImage, class_names: tuple[str, ...]) -> BoundaryScores:
         """The scores over the data set."""
         return BoundaryScores(counts, class_names)
+
+
+def _read_spacing(given: Any) -> float | tuple[float, ...]:
+    """A number for all dimensions, or one for each."""
+    try:
+        spacing = float(given) if _is_number(given) else tuple(float(size) for size in given)
+    except (TypeError, ValueError):
+        spacing = ()
+    sizes = (spacing,) if isinstance(spacing, float) else spacing
+    if not sizes or not all(0 < size < math.inf for size in sizes):
+        raise ParameterError("a spacing of positive numbers", repr(given), "Give the size of a pixel.")
+    return spacing
 
 
 def _is_number(value: Any) -> bool:

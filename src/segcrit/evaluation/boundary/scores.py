@@ -11,7 +11,20 @@ from segcrit import _extras
 from segcrit.evaluation.boundary.edges import Bools, DistanceField
 from segcrit.evaluation.ratios import Floats
 
-__all__ = ["ASTRAY", "COUNTS", "DISTANCES", "SKELETONS", "Region", "Widths", "measure_pair", "skeleton_counts"]
+__all__ = [
+    "ASTRAY",
+    "COUNTS",
+    "DISTANCES",
+    "NEAR",
+    "SCALE",
+    "SIDES",
+    "SKELETONS",
+    "TRIMAP",
+    "Region",
+    "Widths",
+    "measure_pair",
+    "skeleton_counts",
+]
 
 # Whole numbers of a pair of masks; what they are is said in measure_pair.
 COUNTS: Final = (
@@ -25,6 +38,13 @@ COUNTS: Final = (
 )
 DISTANCES: Final = ("hausdorff", "hd95", "hd95_pooled", "assd", "masd")
 SKELETONS: Final = ("truth_skeleton", "truth_covered", "prediction_skeleton", "prediction_covered")
+
+# Of the pixels near an edge between two true labels: of each class, and how many there are and how many are wrong.
+TRIMAP: Final = ("trimap_tp", "trimap_fp", "trimap_fn")
+NEAR: Final = ("near_pixels", "near_errors")
+# Of an image: size of its pixels, NaN where nobody told it, and the lengths that were used.
+SIDES: Final = 3
+SCALE: Final = (*(f"side_{place}" for place in range(SIDES)), "band", "tolerance", "trimap", "missing")
 
 # The class is in both, in different places, and ignored pixels all around leave no edge in either.
 ASTRAY: Final = 7

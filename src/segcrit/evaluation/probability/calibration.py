@@ -18,7 +18,6 @@ from segcrit.evaluation.probability.blocks import channels_of, pixels_of, requir
 from segcrit.evaluation.ratios import Floats, Integers
 
 if TYPE_CHECKING:
-    from segcrit._constants import Task
     from segcrit.evaluation.figure import Figure
     from segcrit.evaluation.per_image import PerImage
     from segcrit.evaluation.settings import Settings
@@ -111,7 +110,7 @@ class Calibration(Measure):
             loss = F.softplus(torch.where(truth, -logits, logits), threshold=40)
             yield probability, truth, loss, (probability - label).square()
 
-    def figures(self, classes: int, task: Task) -> Iterable[Figure]:
+    def figures(self, counts: PerImage) -> Iterable[Figure]:
         """ECE, MCE, Brier score and negative log-likelihood."""
         from segcrit.evaluation.figure import Figure
 

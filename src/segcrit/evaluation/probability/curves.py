@@ -18,7 +18,6 @@ from segcrit.evaluation.probability.blocks import channels_of, require_logits
 from segcrit.evaluation.ratios import CLASS_RATIOS, Floats, Integers, class_ratio
 
 if TYPE_CHECKING:
-    from segcrit._constants import Task
     from segcrit.evaluation.figure import Figure
     from segcrit.evaluation.per_image import PerImage
     from segcrit.evaluation.settings import Settings
@@ -105,7 +104,7 @@ class ThresholdCurves(Measure):
             rows.append({"positives": table[0], "negatives": table[1]})
         return rows
 
-    def figures(self, classes: int, task: Task) -> Iterable[Figure]:
+    def figures(self, counts: PerImage) -> Iterable[Figure]:
         """None: a curve is no figure."""
         return ()
 
