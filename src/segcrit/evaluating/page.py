@@ -134,7 +134,7 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
         "absent": absent,
         "legend": _legend(outcome, chosen),
         "boundary": boundary_rows(outcome),
-        "terms": boundary_terms(outcome, gallery),
+        "terms": boundary_terms(outcome),
         "objects": object_rows(outcome.reports),
         "calibration": reliability({name: own.calibration for name, own in outcome.reports.items()}),
         "groups": _groups(outcome),

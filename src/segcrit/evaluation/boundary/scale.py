@@ -13,7 +13,7 @@ from segcrit.evaluation.ratios import Floats
 if TYPE_CHECKING:
     from segcrit.evaluation.per_image import PerImage
 
-__all__ = ["Scale"]
+__all__ = ["Scale", "words"]
 
 Source = Literal["option", "images", "pixels"]
 
@@ -66,8 +66,8 @@ class Scale:
         unit = "" if self.source == "pixels" else " in the unit of the spacing"
         text = _ORIGIN[self.source]
         if found["spacing"]:
-            text = f"spacing {' × '.join(_words(side) for side in found['spacing'])}, {text}"
-        parts = [f"{name} {_words(found[name])}" for name in ("tolerance", "band", "trimap") if found[name] is not None]
+            text = f"spacing {' × '.join(words(side) for side in found['spacing'])}, {text}"
+        parts = [f"{name} {words(found[name])}" for name in ("tolerance", "band", "trimap") if found[name] is not None]
         return f"Boundary: {text}" + (f"; {', '.join(parts)}{unit}." if parts else ".")
 
 
@@ -82,6 +82,7 @@ def span(values: Floats) -> tuple[float, float] | None:
     return (float(known.min()), float(known.max())) if known.size else None
 
 
-def _words(ends: tuple[float, float]) -> str:
+def words(ends: tuple[float, float]) -> str:
+    """Two ends as text, once where they are the same."""
     low, high = (f"{end:.4g}" for end in ends)
     return low if low == high else f"{low} to {high}"
