@@ -342,3 +342,16 @@ def test_accents_of_macos_are_those_of_others(tmp_path: Path) -> None:
     )
     assert tally.ids == ("Bern", "Zürich")
     assert not problems
+
+
+def test_a_damaged_volume_is_told_with_everything_else(tmp_path: Path) -> None:
+    for folder in ("truth", "guess"):
+        (tmp_path / folder).mkdir()
+        for name in ("a", "b"):
+            nibabel.save(
+                nibabel.Nifti1Image(np.zeros((4, 5, 3), np.uint8), np.eye(4)), tmp_path / folder / f"{name}.nii.gz"
+            )
+    (tmp_path / "guess" / "a.nii.gz").write_bytes(b"no volume")
+    with pytest.raises(AuditError) as raised:
+        count_files(Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), Options("2")), tmp_path / "out", workers=1)
+    assert raised.value.files == (("unreadable", "guess", "a"),)

@@ -98,7 +98,8 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
         strange = _strange_truth(target, plan)
         if strange is not None:
             troubles.append(_trouble(strange, pair, pair.target, ""))
-    return Row(pair.id, int(target.size), tuple(models), tuple(modes), tuple(troubles), tuple(_doubts(pair, plan)))
+    doubts = () if troubles else tuple(_doubts(pair, plan))
+    return Row(pair.id, int(target.size), tuple(models), tuple(modes), tuple(troubles), doubts)
 
 
 def _doubts(pair: Pair, plan: Plan) -> Iterator[Trouble]:

@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from segcrit.evaluation.figure import Sums, kappa
+from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import Integers
 
 __all__ = ["other_numbering"]
@@ -31,9 +33,13 @@ def other_numbering(matrix: Integers) -> tuple[str, float, float] | None:
         'from 1'
         >>> other_numbering(np.array([[0, 90, 0], [0, 60, 0], [0, 0, 0]])) is None  # one class everywhere
         True
+        >>> other_numbering(np.array([[900, 80, 5], [800, 5, 60], [0, 0, 0]])) is None  # poor, but right where it says 0
+        True
     """
-    own = _kappa(matrix)
-    name, best = max(((name, _kappa(moved)) for name, moved in _numberings(matrix)), key=lambda entry: entry[1])
+    truth = matrix.sum(axis=1)
+    own = _kappa(matrix, truth)
+    found = ((name, _kappa(moved, truth)) for name, moved in _numberings(matrix))
+    name, best = max(found, key=lambda entry: entry[1])
     return (name, own, best) if best >= _LEAST_KAPPA and best >= own + _LEAST_GAIN else None
 
 
@@ -47,11 +53,9 @@ def _numberings(matrix: Integers) -> Iterator[tuple[str, Integers]]:
         yield "from -1", up
 
 
-def _kappa(matrix: Integers) -> float:
-    """Agreement beyond chance; pixels that have left the matrix are in no column, and agree with nothing."""
-    total = float(matrix.sum())
-    if not total:
-        return 0.0
-    agreed = float(np.trace(matrix)) / total
-    chance = float(matrix.sum(axis=1) @ matrix.sum(axis=0).astype(np.float64)) / total**2
-    return (agreed - chance) / (1 - chance) if chance < 1 else 0.0
+def _kappa(matrix: Integers, truth: Integers) -> float:
+    """Agreement beyond chance, 0 where it is undefined; a pixel that has left the matrix is still there, and wrong."""
+    tp = np.diagonal(matrix).astype(np.float64)
+    pixels = np.full_like(tp, truth.sum())
+    sums = Sums(tp, matrix.sum(axis=0) - tp, truth - tp, pixels, "multiclass", get_policy("segcrit"))
+    return float(np.nan_to_num(kappa(sums)))
