@@ -108,12 +108,17 @@ def test_one_model_with_everything(tmp_path: Path) -> None:
     assert f'{worst[0]} <span class="why">worst' in text
 
 
-def test_two_models(tmp_path: Path) -> None:
-    content = maps(12)
-    predictions, target = folders(tmp_path, content)
+def _guess_and_better(root: Path, number: int) -> tuple[list[str], str]:
+    """The folders of two models, the second of which is right everywhere, and that of the truth."""
+    content = maps(number)
+    predictions, target = folders(root, content)
     for name, (truth, guess) in content.items():
-        save_png(tmp_path / "better" / f"{name}.png", np.where(truth == 255, guess, truth))
-    outcome = outcome_of(tmp_path, [predictions, str(tmp_path / "better")], target)
+        save_png(root / "better" / f"{name}.png", np.where(truth == 255, guess, truth))
+    return [predictions, str(root / "better")], target
+
+
+def test_two_models(tmp_path: Path) -> None:
+    outcome = outcome_of(tmp_path, *_guess_and_better(tmp_path, 12))
     text = render(outcome)
     check(text)
     assert "better against guess" in text
@@ -225,11 +230,8 @@ def test_what_is_not_judged_is_striped(tmp_path: Path) -> None:
 
 def test_few_groups_are_said_in_the_verdict(tmp_path: Path) -> None:
     """Where no test can find anything, the box of the verdict says so, and nothing calls a model better."""
-    content = maps(8)
-    predictions, target = folders(tmp_path, content)
-    for name, (truth, guess) in content.items():
-        save_png(tmp_path / "better" / f"{name}.png", np.where(truth == 255, guess, truth))
-    found = outcome_of(tmp_path, [predictions, str(tmp_path / "better")], target)
+    both, target = _guess_and_better(tmp_path, 8)
+    found = outcome_of(tmp_path, both, target)
     assert found.comparisons["miou"][0].significant
     outcome = Outcome(found.tally, groups={name: str(place % 2) for place, name in enumerate(found.tally.ids)})
     text = render(outcome)
@@ -242,7 +244,7 @@ def test_few_groups_are_said_in_the_verdict(tmp_path: Path) -> None:
     assert '<b class="even">' in box
     assert 'class="text better"' not in text
     assert ">too few to tell</td>" in text
-    single = Outcome(outcome_of(tmp_path / "one", [predictions], target).tally, groups=outcome.groups)
+    single = Outcome(outcome_of(tmp_path / "one", both[:1], target).tally, groups=outcome.groups)
     text = render(single)
     assert "Only 2 groups" in text[: text.index("</section>")]
     assert text.count("Only 2 groups") == 1

@@ -8,6 +8,7 @@ either. It gets the weight 0.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +73,8 @@ def near_soft_target(case: Case) -> Tensor:
 
 def away_from_edges(case: Case) -> Case:
     """The case with weight 0 at pixels where a slope jumps, if it has any."""
-    soft = case.target.is_floating_point() and case.target.numel() == full_resolution(case).numel()
+    elements = math.prod((*case.logits.shape[:2], *case.size))
+    soft = case.target.is_floating_point() and case.target.numel() == elements
     near = near_soft_target(case) if soft else torch.zeros((), dtype=torch.bool)
     if "lovasz" in case.text:
         near = near | near_edges(case)

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from segcrit.evaluating.results import Outcome
     from segcrit.evaluating.run import AuditError, Job
 
-__all__ = ["add_output_options", "add_parser", "check_output", "finish", "new_folder", "report_unusable", "run"]
+__all__ = [
+    "AUDIT",
+    "add_output_options",
+    "add_parser",
+    "check_output",
+    "finish",
+    "new_folder",
+    "report_unusable",
+    "run",
+]
 
 DESCRIPTION = """\
 Matches predictions and label maps by name, looks through all of them for mistakes (unknown values, masks of 0 and 255,
@@ -50,7 +59,7 @@ ERROR = 2
 INTERRUPTED = 130
 _SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 _REPORT = "report.html"
-_AUDIT = "audit.json"
+AUDIT = "audit.json"
 # More files than this stand in a file of their own.
 _SHOWN_FILES = 4
 # Letters that the names of several models may have together in the head of a table.
@@ -128,25 +137,22 @@ def check_output(arguments: argparse.Namespace) -> None:
 
     if arguments.resamples is not None:
         check_resamples(arguments.resamples)
-    check_images(arguments.images)
-
-
-def check_images(folder: str | None) -> None:
-    """Refuse a folder of photographs that is not there: the pictures would miss without a word."""
-    if folder is not None and not Path(folder).expanduser().is_dir():
-        raise ParameterError("a folder with the photographs", f"{folder}, which does not exist", "Correct --images.")
+    photographs = arguments.images
+    if photographs is not None and not Path(photographs).expanduser().is_dir():
+        raise ParameterError(
+            "a folder with the photographs", f"{photographs}, which does not exist", "Correct --images."
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print the table, and end with the path of the report."""
     from segcrit.evaluating.run import AuditError, Interrupted, count_files
 
-    check_output(arguments)
     job, folder = _job(arguments)
     arguments.images = job.images
-    check_images(job.images)
+    check_output(arguments)
+    audit = folder / (AUDIT if job.shard is None else f"{job.name}-{AUDIT}")
     # Also where a shell started the command in the background, with Ctrl-C switched off.
-    audit = _AUDIT if job.shard is None else f"{job.name}-{_AUDIT}"
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         tally, problems = count_files(
@@ -158,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
             save_every=arguments.save_every,
         )
     except AuditError as error:
-        return report_unusable(error, folder / audit)
+        return report_unusable(error, audit)
     except Interrupted as interruption:
         shard = "" if job.shard is None else f" --shard {job.shard[0]}/{job.shard[1]}"
         command = f"segcrit evaluate --out {shlex.quote(str(folder))} --resume{shard}"
@@ -170,7 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    (folder / audit).unlink(missing_ok=True)  # what an earlier attempt found
+    audit.unlink(missing_ok=True)  # what an earlier attempt found
     if job.shard is not None:
         print_problems(problems)
         print(folder / f"{job.name}.npz")
@@ -341,8 +347,6 @@ def _comparison_heads(outcome: Outcome) -> list[str]:
 
 
 def _summary_rows(outcome: Outcome) -> list[list[str]]:
-    from segcrit.evaluating.results import change_of
-
     rows = []
     for name in outcome.summary:
         cells = []
@@ -354,7 +358,7 @@ def _summary_rows(outcome: Outcome) -> list[list[str]]:
             cells.append(text)
         pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
         if pair is not None:
-            change = change_of(pair)
+            change = pair.reversed()  # the second against the first, as on the page
             cells += [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
         elif _comparison_heads(outcome):
             cells += ["", "", ""]

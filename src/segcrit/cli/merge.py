@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from segcrit.cli.evaluate import add_output_options, check_output, finish, new_folder, report_unusable
+from segcrit.cli.evaluate import AUDIT, add_output_options, check_output, finish, new_folder, report_unusable
 
 __all__ = ["add_parser", "run"]
 
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         tally, problems = merge_files(paths, allow_missing=arguments.allow_missing)
     except AuditError as error:
-        return report_unusable(error, folder / "audit.json")
+        return report_unusable(error, folder / AUDIT)
     tally.save(folder / "counts.npz")
     options = tally.sources.get("options", {})
     given = arguments.groups is not None or arguments.group_by is not None

@@ -177,13 +177,10 @@ def to_logits(array: Array, dimensions: int, settings: Settings, values: str, pa
         array = array[None]
     array = _channels_first(array, channels, dimensions)
     if array.ndim != dimensions + 1 or array.shape[0] != channels:
-        foreground_alone = channels == 2 and (array.ndim == dimensions or array.shape[0] == 1)
         raise DataError(
             f"{values} of shape ({channels}, *size) in {path}",
             shown_size(array.shape),
-            f"One channel with the {values} of the foreground? Pass --task binary."
-            if foreground_alone
-            else _advice_for_channels(array, dimensions, channels),
+            _advice_for_channels(array, dimensions, channels, values),
         )
     if array.dtype.itemsize > 8:
         array = array.astype(np.float64)
@@ -199,7 +196,9 @@ def to_logits(array: Array, dimensions: int, settings: Settings, values: str, pa
     return np.asarray(logits, dtype=kept.dtype)
 
 
-def _advice_for_channels(array: Array, dimensions: int, channels: int) -> str:
+def _advice_for_channels(array: Array, dimensions: int, channels: int, values: str) -> str:
+    if channels == 2 and (array.ndim == dimensions or array.shape[0] == 1):
+        return f"One channel with the {values} of the foreground? Pass --task binary."
     found = array.shape[0] if array.ndim == dimensions + 1 else channels
     if found != channels and 1 < found < min(array.shape[1:], default=0):
         return f"Logits of {found} classes? Correct --classes."

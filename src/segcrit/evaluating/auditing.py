@@ -18,7 +18,6 @@ from segcrit.errors import DataError
 from segcrit.evaluating.matching import Matched, Pair
 from segcrit.evaluating.misnumbered import other_numbering
 from segcrit.evaluating.store import Tally, Trouble
-from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import Integers
 from segcrit.evaluation.tables import CountTable
 
@@ -196,7 +195,7 @@ def _advice_for_predictions(values: Counter[int], tally: Tally) -> str:
     if set(values) == {settings.classes}:
         return f"Numbers from 1? Pass --map-predictions '{_rules_from_1(settings.classes)}'."
     advice = "Predict classes only, or say what the values mean: --map-predictions 'VALUE:CLASS,...'"
-    if settings.ignore_index in values and get_policy(settings.policy).ignored_prediction == "error":
+    if settings.ignore_index in values and settings.ignored_prediction == "error":
         return f"{advice}; --policy cityscapes counts pixels of the ignore label {settings.ignore_index} as missed."
     return f"{advice}."
 

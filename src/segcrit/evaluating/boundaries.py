@@ -21,21 +21,18 @@ def boundary_rows(outcome: Outcome) -> list[dict[str, Any]] | None:
         table = report.per_image.measures.get(Boundary.kind)
         if table is None or report.boundary is None:
             return None
-        # Every wrong pixel is the false negative of one class, where all classes are exclusive and measured.
+        # Shown where all classes are exclusive and measured: otherwise a wrong pixel may be no error of any class.
         whole = report.task == "multiclass" and len(measured_classes(report)) == report.num_classes
-        errors = int(report.class_counts["fn"].sum())
-        pixels = report.num_pixels
-        near = int(table.arrays["trimap_fn"].sum())
-        near_pixels = int(table.arrays["trimap_tp"].sum()) + near
+        near_pixels = int(table.arrays["near_pixels"].sum())
         classes = [{**row, "iou": float(report.iou[row["index"]])} for row in report.boundary.rows() if row["judged"]]
         rows.append(
             {
                 "model": model,
                 "whole": whole,
-                "near_share": near / errors if errors else float("nan"),
-                "near_pixels": near_pixels / pixels if pixels else float("nan"),
-                "near_rate": near / near_pixels if near_pixels else float("nan"),
-                "far_rate": (errors - near) / (pixels - near_pixels) if pixels > near_pixels else float("nan"),
+                "near_share": 1 - report.figures["interior_error_share"],
+                "near_pixels": near_pixels / report.num_pixels if report.num_pixels else float("nan"),
+                "near_rate": report.figures["edge_error_rate"],
+                "far_rate": report.figures["interior_error_rate"],
                 "classes": classes,
             }
         )

@@ -17,9 +17,9 @@ from segcrit.data.reading import shown_size
 from segcrit.errors import DataError, LabelError, SegcritError, ShapeError
 from segcrit.evaluating.arrays import Strange, prediction_of, target_of
 from segcrit.evaluating.matching import Pair
-from segcrit.evaluating.readers import Reader, open_reader
+from segcrit.evaluating.readers import Reader, open_readers
 from segcrit.evaluating.store import Counted, Row, Trouble
-from segcrit.evaluating.windows import Source, open_source, size_of, window_shape, windows
+from segcrit.evaluating.windows import open_sources, size_of, window_shape, windows
 from segcrit.evaluation.counts import count_batch
 from segcrit.evaluation.inputs import read_batch
 from segcrit.evaluation.measure import Values
@@ -80,7 +80,8 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
         target, mode = target_of(pair.target, plan.target, settings)
     except SegcritError as error:
         return Row(pair.id, 0, (), (), (_trouble(error, pair, pair.target, ""),))
-    spacing = _spacing(pair.target, target.ndim) if settings.takes_spacing else None
+    header = probe(pair.target) if file_format(pair.target) == "nifti" else None
+    spacing = _spacing(header, target.ndim) if header is not None and settings.takes_spacing else None
     modes, models, troubles = [mode], [], []
     for place, (path, coding) in enumerate(zip(pair.predictions, plan.predictions, strict=True)):
         role = plan.models[place]
@@ -98,15 +99,12 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
         strange = _strange_truth(target, plan)
         if strange is not None:
             troubles.append(_trouble(strange, pair, pair.target, ""))
-    doubts = () if troubles else tuple(_doubts(pair, plan))
+    doubts = () if troubles or header is None else tuple(_doubts(header, pair, plan))
     return Row(pair.id, int(target.size), tuple(models), tuple(modes), tuple(troubles), doubts)
 
 
-def _doubts(pair: Pair, plan: Plan) -> Iterator[Trouble]:
+def _doubts(truth: Header, pair: Pair, plan: Plan) -> Iterator[Trouble]:
     """Predictions that by their headers lie elsewhere in space than their label map, or have voxels of another size."""
-    if file_format(pair.target) != "nifti":
-        return
-    truth = probe(pair.target)
     for role, path in zip(plan.models, pair.predictions, strict=True):
         if file_format(path) != "nifti":
             continue
@@ -221,11 +219,8 @@ def _trouble(error: SegcritError, pair: Pair, path: Path, role: str) -> Trouble:
     return Trouble(code, role, pair.id, path.name, error.expected, error.got, error.advice, values)
 
 
-def _spacing(path: Path, dimensions: int) -> tuple[float, ...] | None:
+def _spacing(header: Header, dimensions: int) -> tuple[float, ...] | None:
     """Size of a pixel, where the file tells it; of a single slice in its plane."""
-    if file_format(path) != "nifti":
-        return None
-    header = probe(path)
     spacing = header.spacing
     if spacing is None or len(spacing) <= dimensions:
         return spacing
@@ -237,16 +232,13 @@ def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
     """Count an image window by window, without ever holding all of it."""
     paths = (pair.target, *pair.predictions)
     with ExitStack() as stack:
-        sources: list[Source] = []
-        for path in paths:
-            try:
-                source = stack.enter_context(open_source(path))
-            except Exception:  # the decoder's own errors: reading the file as a whole tells what is the matter
-                return _count_whole(pair, plan)
-            if source is None:
-                return _count_whole(pair, plan)
-            sources.append(source)
-        readers = _readers(sources, pair, plan)
+        try:
+            sources = open_sources(paths, stack)
+        except Exception:  # the decoder's own errors: reading the file as a whole tells what is the matter
+            sources = None
+        if sources is None:
+            return _count_whole(pair, plan)
+        readers = open_readers(sources, paths, (plan.target, *plan.predictions), plan.settings, plan.values)
         if readers is None:
             return _count_whole(pair, plan)
         for place, source in enumerate(sources[1:]):
@@ -275,15 +267,6 @@ def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
             for total, part in zip(sums, counted, strict=True):
                 total.add(part)
     return Row(pair.id, size[0] * size[1], tuple(total.counted() for total in sums), tuple(modes))
-
-
-def _readers(sources: list[Source], pair: Pair, plan: Plan) -> list[Reader] | None:
-    """How windows of every file are read; None where one can only be read as a whole."""
-    found = [open_reader(sources[0], pair.target, plan.target, plan.settings, plan.values, truth=True)]
-    for source, path, coding in zip(sources[1:], pair.predictions, plan.predictions, strict=True):
-        found.append(open_reader(source, path, coding, plan.settings, plan.values, truth=False))
-    readers = [reader for reader in found if reader is not None]
-    return readers if len(readers) == len(found) else None
 
 
 def _window(

@@ -147,15 +147,14 @@ def _require_order(pairs: Sequence[Pair], models: Sequence[str], target: Path) -
 
     Precision and recall would be exchanged, and nothing else would tell.
     """
-    for place, model in enumerate(models):
-        for pair in pairs[:1]:
-            file = _classes_file(pair.predictions[place].parent)
-            if file is not None:
-                raise ParameterError(
-                    f"a classes.json in {target} or beside it, as TARGET comes last",
-                    f"one for the predictions of {model!r} only, {file}",
-                    f"If PRED and TARGET are exchanged, exchange them; if not, pass --classes {file}.",
-                )
+    for model, path in zip(models, pairs[0].predictions if pairs else (), strict=False):
+        file = _classes_file(path)
+        if file is not None:
+            raise ParameterError(
+                f"a classes.json in {target} or beside it, as TARGET comes last",
+                f"one for the predictions of {model!r} only, {file}",
+                f"If PRED and TARGET are exchanged, exchange them; if not, pass --classes {file}.",
+            )
 
 
 def _numbered(count: int, task: str) -> ClassTable:

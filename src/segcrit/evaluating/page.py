@@ -15,7 +15,7 @@ from segcrit.evaluating.boundaries import boundary_rows, boundary_terms
 from segcrit.evaluating.charts import class_changes, histogram, reliability
 from segcrit.evaluating.measured import object_rows
 from segcrit.evaluating.pictures import Absent, Gallery, Panel, legend_color
-from segcrit.evaluating.results import Outcome, change_of
+from segcrit.evaluating.results import Outcome
 from segcrit.evaluation.error_colors import legend_style
 from segcrit.evaluation.figures import figures_of
 from segcrit.evaluation.html import (
@@ -124,7 +124,7 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
         "summary": _summary(outcome),
         "resampling": next((i for found in outcome.intervals.values() for i in found.values()), None),
         "unit": "images" if outcome.groups is None else "groups of images",
-        "pairs": [change_of(pair) for pair in outcome.comparisons.get(outcome.headline, [])],
+        "pairs": [pair.reversed() for pair in outcome.comparisons.get(outcome.headline, [])],
         "classes": _classes(outcome),
         "matrices": _matrices(outcome),
         "channels": channel_table(report) if report.task == "multilabel" else None,
@@ -184,7 +184,7 @@ def _best(values: Mapping[str, float], better: str) -> str | None:
 
 def _pair(outcome: Outcome, pair: PairedComparison, better: str) -> dict[str, Any]:
     """The second model against the first, and the verdict."""
-    change = change_of(pair)
+    change = pair.reversed()
     word = "better" if (change.difference > 0) == (better == "higher") else "worse"
     if not change.significant:
         word = "too few to tell" if outcome.caution else "not told apart"

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit import _extras
-from segcrit.data.formats import Header, probe, stem
+from segcrit.data.formats import probe, stem
 from segcrit.data.reading import read_image
 from segcrit.errors import SegcritError
 from segcrit.evaluating.arrays import prediction_of, target_of
@@ -102,14 +102,6 @@ class Gallery:
             return self._panel(pair)
         except (SegcritError, OSError) as error:
             return Absent(name, f"its files cannot be read any more ({error})")
-
-    def header(self, name: str) -> Header | None:
-        """Size and spacing of the label map of an image, as far as its file is still there."""
-        try:
-            pair = self._pair(name)
-            return None if pair is None else probe(pair.target)
-        except (SegcritError, OSError):
-            return None
 
     def _pair(self, name: str) -> Pair | None:
         if self._pairs is None:

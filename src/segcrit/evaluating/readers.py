@@ -15,7 +15,7 @@ from segcrit.evaluating.arrays import as_shares, decode, to_logits, whole_number
 from segcrit.evaluating.windows import Source
 from segcrit.evaluation.settings import Settings
 
-__all__ = ["Reader", "open_reader"]
+__all__ = ["Reader", "open_reader", "open_readers"]
 
 Array = npt.NDArray[Any]
 Window = tuple[slice, slice]
@@ -103,6 +103,23 @@ def open_reader(
         return Reader(source, path, coding, settings, "labels")
     scaled = values == "probabilities" and kind in "ui" and small
     return Reader(source, path, coding, settings, values, scaled=scaled)
+
+
+def open_readers(
+    sources: Sequence[Source],
+    paths: Sequence[Path],
+    codings: Sequence[LabelCoding],
+    settings: Settings,
+    values: str,
+) -> list[Reader] | None:
+    """How windows of the files of an image are read, the truth first; None where one can only be read as a whole."""
+    readers = []
+    for place, (source, path, coding) in enumerate(zip(sources, paths, codings, strict=True)):
+        reader = open_reader(source, path, coding, settings, values, truth=place == 0)
+        if reader is None:
+            return None
+        readers.append(reader)
+    return readers
 
 
 def _stored(source: Source, window: Window, path: Path) -> Array | StoredMask:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +28,7 @@ from segcrit.evaluation.statistics import Interval, PairedComparison, bootstrap_
 from segcrit.evaluation.summary import summary_figures
 from segcrit.evaluation.tables import CountTable
 
-__all__ = ["Outcome", "change_of", "write_tables"]
+__all__ = ["Outcome", "write_tables"]
 
 FORMAT: Final = "segcrit evaluation"
 VERSION: Final = 1
@@ -216,15 +216,9 @@ def _interval(interval: Interval) -> dict[str, Any]:
     return {name: plain(getattr(interval, name)) for name in names}
 
 
-def change_of(pair: PairedComparison) -> PairedComparison:
-    """The second model against the first, everywhere: what a new run changed in the figures of an old one."""
-    change = pair.reversed()
-    # No difference, turned round, would be −0.0.
-    return replace(change, difference=change.difference + 0.0, low=change.low + 0.0, high=change.high + 0.0)
-
-
 def _comparison(pair: PairedComparison) -> dict[str, Any]:
-    change = change_of(pair)
+    """The second model against the first, as everywhere: what a new run changed in the figures of an old one."""
+    change = pair.reversed()
     names = ("difference", "low", "high", "p_value", "resolvable", "level", "units", "significant")
     return {
         "first": change.b,

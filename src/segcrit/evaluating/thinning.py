@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.evaluating.matching import Pair
-from segcrit.evaluating.readers import Reader, open_reader
-from segcrit.evaluating.windows import Source, open_source, window_shape, windows
+from segcrit.evaluating.readers import open_readers
+from segcrit.evaluating.windows import open_sources, window_shape, windows
 from segcrit.evaluation.counts import predict_labels
 from segcrit.evaluation.inputs import read_batch
 from segcrit.evaluation.settings import Settings
@@ -67,15 +67,12 @@ def thinned_maps(
     """
     paths = (pair.target, *pair.predictions)
     with ExitStack() as stack:
-        sources = _sources(paths, stack)
+        sources = open_sources(paths, stack)
         if sources is None or settings.upsample is not None or len({source.size for source in sources}) != 1:
             return None
-        readers: list[Reader] = []
-        for place, (source, path, coding) in enumerate(zip(sources, paths, (target, *predictions), strict=True)):
-            reader = open_reader(source, path, coding, settings, values, truth=place == 0)
-            if reader is None:
-                return None
-            readers.append(reader)
+        readers = open_readers(sources, paths, (target, *predictions), settings, values)
+        if readers is None:
+            return None
         parts = list(windows(sources[0].size, window_shape(sources, _SIDE)))
         for reader in readers:
             reader.settle(parts)
@@ -91,7 +88,7 @@ def thinned_maps(
 def thinned_image(path: Path, size: tuple[int, int], step: int) -> Array | None:
     """A photograph (C, H, W); None where it can only be read as a whole, or has another size."""
     with ExitStack() as stack:
-        sources = _sources((path,), stack)
+        sources = open_sources((path,), stack)
         if sources is None or sources[0].size != size:
             return None
         parts = windows(size, window_shape(sources, _SIDE))
@@ -105,16 +102,6 @@ def thinned_image(path: Path, size: tuple[int, int], step: int) -> Array | None:
             array = np.moveaxis(array, -1, 0) if channels_last else array if array.ndim == 3 else array[None]
             found.append((where, array[:, rows, columns]))
         return _joined(found)
-
-
-def _sources(paths: Sequence[Path], stack: ExitStack) -> list[Source] | None:
-    found = []
-    for path in paths:
-        source = stack.enter_context(open_source(path))
-        if source is None:
-            return None
-        found.append(source)
-    return found
 
 
 def _sampled(parts: Iterator[Window] | Sequence[Window], step: int) -> Iterator[tuple[Window, Window, Window]]:

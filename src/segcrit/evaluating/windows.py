@@ -6,7 +6,7 @@ What is read at a time is bounded by the window and the tile of the file, not by
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from segcrit._extras import require
 from segcrit.data.coding import StoredMask
 from segcrit.data.formats import Header, file_format, probe
 
-__all__ = ["Source", "open_source", "size_of", "window_shape", "windows"]
+__all__ = ["Source", "open_source", "open_sources", "size_of", "window_shape", "windows"]
 
 Array = npt.NDArray[Any]
 
@@ -142,6 +142,17 @@ def open_source(path: Path) -> Iterator[Source | None]:
                 yield _Tiff(page, tiff.filehandle, probe(path))
                 return
         yield None
+
+
+def open_sources(paths: Sequence[Path], stack: ExitStack) -> list[Source] | None:
+    """Sources of all files, open as long as ``stack`` is; None where one can only be read as a whole."""
+    sources = []
+    for path in paths:
+        source = stack.enter_context(open_source(path))
+        if source is None:
+            return None
+        sources.append(source)
+    return sources
 
 
 def window_shape(sources: list[Source], side: int) -> tuple[int, int]:

@@ -119,11 +119,12 @@ class PairedComparison:
             b=self.a,
             value_a=self.value_b,
             value_b=self.value_a,
-            difference=-self.difference,
-            low=-self.high,
-            high=-self.low,
-            single_low=-self.single_high,
-            single_high=-self.single_low,
+            # Not -x: no difference, turned round, would be -0.0.
+            difference=0.0 - self.difference,
+            low=0.0 - self.high,
+            high=0.0 - self.low,
+            single_low=0.0 - self.single_high,
+            single_high=0.0 - self.single_low,
         )
 
 
