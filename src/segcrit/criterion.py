@@ -284,7 +284,8 @@ class Criterion(nn.Module):
         if torch.compiler.is_compiling() or self._calls > _LOOKED_CALLS:
             return False
         # While a graph is captured there are no values.
-        return not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing())
+        capturing = torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
+        return not capturing
 
     def _plain(self) -> int:
         """Position of the group that looks at the plain logits, or the number of groups."""

@@ -9,8 +9,7 @@ On hard labels M = I. On soft targets the linear forms use M, which makes them m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
@@ -43,11 +42,11 @@ class ClassSums:
     """
 
     table: Tensor
+    _rows: tuple[Tensor, ...] = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def _rows(self) -> tuple[Tensor, ...]:
+    def __post_init__(self) -> None:
         # Together: the derivative of one row alone is a table of zeros, that of all of them one table.
-        return self.table.unbind(0)
+        object.__setattr__(self, "_rows", self.table.unbind(0))
 
     @property
     def I(self) -> Tensor:  # noqa: E743 - the field's name of the intersection

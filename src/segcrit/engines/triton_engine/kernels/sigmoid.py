@@ -93,8 +93,8 @@ def sigmoid_forward(
     sums = partials + HEAD
     if KIND != NO_ERRORS:
         wrong = wrong | ((t != 0.0) & (t != 1.0))
-    # Also where nobody asks: otherwise the calls that look at values would need another kernel than those after them, which a
-    # graph that is captured then would have to compile.
+    # Also where nobody asks: otherwise the calls that look at values would need another kernel than those after them, which
+    # would be compiled while a graph is captured.
     tl.store(partials, tl.sum(tl.where(wrong, 1.0, 0.0)))
     start, samples = samples_at(
         pixel, image, logits_image, logits_pixel, low_depth, low_height, low_width, depth, height, width,

@@ -46,8 +46,8 @@ def softmax_forward(
     )  # fmt: skip
     partials += program.to(tl.int64) * SLOTS
     sums = partials + HEAD
-    # Also where nobody asks: otherwise the calls that look at values would need another kernel than those after them, which a
-    # graph that is captured then would have to compile.
+    # Also where nobody asks: otherwise the calls that look at values would need another kernel than those after them, which
+    # would be compiled while a graph is captured.
     tl.store(partials, tl.sum(tl.where(wrong, 1.0, 0.0)))
     row = pixel[None, :]
     row_inside, row_label, row_u, row_filled = inside[None, :], label[None, :], u[None, :], filled[None, :]
