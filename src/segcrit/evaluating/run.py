@@ -155,9 +155,10 @@ def count_files(
     finished = folder / f"{job.name}.npz"
     if resume and finished.is_file():
         there = read_tally(finished)
-        if there.sources.get("digest") != parts.digest:
+        same = there.sources.get("digest") == parts.digest
+        if not same and not parts.exist:  # else these counts are being replaced
             raise _others(finished)
-        if not parts.outdated(there.ids, finished):
+        if same and not parts.outdated(there.ids, finished):
             parts.remove()  # a kill between the two last steps leaves them
             return there, [*prepared.problems, *audit_tally(there)]
     done = parts.begin(resume=resume)
@@ -213,7 +214,7 @@ def _others(place: Path) -> ParameterError:
     return ParameterError(
         "the options and files of the evaluation to resume",
         "others",
-        f"Repeat its command, pass another --out, or remove {place} to begin anew.",
+        f"Repeat its command, pass another --out, or --overwrite instead of --resume to give up {place}.",
     )
 
 
@@ -232,6 +233,11 @@ class Parts:
         self.count = 0
         self.digest = self._digest()
 
+    @property
+    def exist(self) -> bool:
+        """Whether there are any."""
+        return (self._folder / JOB_FILE).is_file()
+
     def begin(self, *, resume: bool) -> set[str]:
         """Make the folder, or read what is there; returns the ids that are counted already.
 
@@ -244,7 +250,7 @@ class Parts:
                 raise ParameterError(
                     f"a folder without an unfinished evaluation, or --resume, beside {self._folder.parent}",
                     "one that was interrupted",
-                    "Pass --resume to go on with it, or another --out.",
+                    "Pass --resume to go on with it, --overwrite to begin anew, or another --out.",
                 )
             if read_job_file(file)["digest"] != self.digest:
                 raise _others(self._folder)
