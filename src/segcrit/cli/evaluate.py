@@ -285,7 +285,12 @@ def report_unusable(error: AuditError, file: Path) -> int:
     _files.atomic_write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if len(error.files) > _SHOWN_FILES:
         print(f"All {len(error.files):,} files: {file}")
-    more = f" ({len(errors) - 1} more kinds of errors are listed above.)" if len(errors) > 1 else ""
+    others = len(errors) - 1
+    more = (
+        f" ({others} more {'kind of error is' if others == 1 else 'kinds of errors are'} listed above.)"
+        if others
+        else ""
+    )
     print(f"segcrit: error: {errors[0].message}{more}", file=sys.stderr)
     return ERROR
 
