@@ -104,9 +104,11 @@ def _stripped(kernels: Any, task: str, logits: Tensor) -> dict[str, Callable[[],
         return steps | {"stripped: softplus forward, logistic backward": lambda: (forward(), backward())}
     forward, backward = call("normalisers", logits, scale), call("gradient", logits, scale, out)
     counting = call("histograms", logits, scale, counts)
+    sloping = call("slopes", logits, scale, torch.rand(classes, BINS), out)
     return steps | {
         "stripped: exponentials forward and backward": lambda: (forward(), backward()),
         "stripped: the same with histograms": lambda: (forward(), counting(), backward()),
+        "stripped: histograms, and slopes from tables": lambda: (forward(), counting(), sloping()),
         "stripped: largest logit": call("largest", logits, labels),
     }
 

@@ -3,6 +3,8 @@
 #define SEGCRIT_ISA stripped
 #include <omp.h>
 
+#include <vector>
+
 #include "../../native/arithmetic.hpp"
 
 using namespace SEGCRIT_ISA;
@@ -70,6 +72,44 @@ void histograms(const float* logits, const float* scale, int32_t* tables, int64_
       int32_t* table = tables + (omp_get_thread_num() * classes + c) * BINS;
       for (int b = 0; b < BLOCK; ++b) ++table[bin[b]];
     }
+  });
+}
+
+// What the histograms became is read again: the slope of each element's bin, then the gradient of a softmax, p (slope - sum).
+void slopes(const float* logits, const float* scale, const float* tables, float* out, int64_t images, int64_t classes,
+            int64_t pixels, int threads) {
+  const bool streams = images * classes * pixels * 4 >= STREAMED_BYTES && can_stream(out, pixels * 4);
+  over_blocks(images, classes, pixels, threads, [=](int64_t at, int64_t pixel) {
+    thread_local std::vector<float> kept;
+    kept.resize(2 * classes * BLOCK);
+    alignas(64) float row[BLOCK];
+    float sum[BLOCK] = {};
+    for (int64_t c = 0; c < classes; ++c) {
+      const float* z = logits + at + c * pixels;
+      float *p = kept.data() + 2 * c * BLOCK, *slope = p + BLOCK;
+      int32_t bin[BLOCK];
+      prefetch_row(z, pixels, static_cast<int>(classes), static_cast<int>(c));
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) {
+        p[b] = exp_moderate(z[b]) * scale[pixel + b];
+        const int32_t place = static_cast<int32_t>(p[b] * BINS);
+        bin[b] = place < BINS ? place : BINS - 1;
+      }
+      const float* table = tables + c * BINS;
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) {
+        slope[b] = table[bin[b]];
+        sum[b] += p[b] * slope[b];
+      }
+    }
+    for (int64_t c = 0; c < classes; ++c) {
+      const float *p = kept.data() + 2 * c * BLOCK, *slope = p + BLOCK;
+      float* g = streams ? row : out + at + c * pixels;
+      SEGCRIT_SIMD
+      for (int b = 0; b < BLOCK; ++b) g[b] = p[b] * (slope[b] - sum[b]);
+      if (streams) stream_row(row, out + at + c * pixels);
+    }
+    end_stream();
   });
 }
 

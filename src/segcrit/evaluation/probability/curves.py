@@ -78,7 +78,9 @@ class ThresholdCurves(Measure):
         """
         if settings.task == "multiclass":
             raise ParameterError(
-                "task='binary' or 'multilabel' for curves over the threshold", "'multiclass'", "It has no threshold."
+                "task='binary' or 'multilabel' for curves over the threshold",
+                "'multiclass'",
+                "It has no threshold: leave curves out.",
             )
 
     def layout(self, classes: int) -> dict[str, tuple[tuple[int, ...], type]]:
