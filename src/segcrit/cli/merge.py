@@ -34,13 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Merge, print the table, and end with the path of the report."""
     from segcrit.evaluating.run import AuditError, merge_files
 
-    check_output(arguments)
     paths = [Path(name).expanduser() for name in arguments.files]
     folder = Path(arguments.out) if arguments.out is not None else new_folder()
+    check_output(arguments, folder)
     try:
         tally, problems = merge_files(paths, allow_missing=arguments.allow_missing)
     except AuditError as error:
         return report_unusable(error, folder / AUDIT)
+    (folder / AUDIT).unlink(missing_ok=True)  # what an earlier attempt found
     tally.save(folder / "counts.npz")
     options = tally.sources.get("options", {})
     given = arguments.groups is not None or arguments.group_by is not None

@@ -155,9 +155,11 @@ def count_files(
     finished = folder / f"{job.name}.npz"
     if resume and finished.is_file():
         there = read_tally(finished)
-        if there.sources.get("digest") != parts.digest:
+        same = there.sources.get("digest") == parts.digest
+        # Beside what an earlier evaluation finished there, this one may have begun.
+        if not same and not parts.begun:
             raise _others(finished)
-        if not parts.outdated(there.ids, finished):
+        if same and not parts.outdated(there.ids, finished):
             parts.remove()  # a kill between the two last steps leaves them
             return there, [*prepared.problems, *audit_tally(there)]
     done = parts.begin(resume=resume)
@@ -232,6 +234,12 @@ class Parts:
         self.count = 0
         self.digest = self._digest()
 
+    @property
+    def begun(self) -> bool:
+        """Whether parts of this very count are there."""
+        file = self._folder / JOB_FILE
+        return file.is_file() and read_job_file(file)["digest"] == self.digest
+
     def begin(self, *, resume: bool) -> set[str]:
         """Make the folder, or read what is there; returns the ids that are counted already.
 
@@ -260,6 +268,7 @@ class Parts:
                     part.save(path)
                 self._parts.append(part)
         else:
+            self.remove()  # parts without a job: a kill while those of another one were removed
             content = {"digest": self.digest, "job": self._prepared.job.to_dict()}
             _files.atomic_write_text(file, json.dumps(content, indent=1))
         done = {name for part in self._parts for name in part.ids}
