@@ -67,11 +67,17 @@ clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One environment for all targets; each stamp says that the extra of its name is installed in it. The package is
-# built again when its C++ sources change; without a compiler it installs all the same.
+# One environment for all targets. The package is built again when its C++ sources change; without a compiler it installs
+# all the same.
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(SOURCES) | $(BIN)/python
-	$(PIP) $(PIP_ARGS) -e '.[$*]'
+$(VENV)/.package: $(SOURCES) | $(BIN)/python
+	@echo "Building the C++ engine takes two to five minutes, once."
+	$(PIP) $(PIP_ARGS) -e .
+	@touch $@
+
+# Each stamp says that the extra of its name is installed. What is there already satisfies pip, so that nothing is built again.
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(VENV)/.package
+	$(PIP) $(PIP_ARGS) 'segcrit[$*]'
 	@touch $@
 
 $(VENV)/.land-cover: constraints.txt | $(VENV)/.demo

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from cases import Case
 
-from segcrit.bench.contenders import OURS, REFERENCE, Contender, contenders
-from segcrit.bench.problems import Tensors
+from segcrit.bench.contenders import COMPILED, OURS, REFERENCE, Contender, Work, contenders
+from segcrit.bench.problems import Problem, Tensors
+from segcrit.criterion import Criterion
 
 WARM_UPS, RUNS, MOST_SECONDS = 3, 20, 1.5
+OURS_COMPILED = "segcrit compiled"
 MIB = 1 << 20
 
 
@@ -26,7 +28,8 @@ class Row:
         kind: the loss.
         library, name: who computes it.
         milliseconds: median of forward and backward as they are called.
-        replayed: the same as a CUDA graph, without the time that Python takes to start kernels; segcrit only.
+        replayed: the same as a CUDA graph, without the time that Python takes to start kernels; segcrit only, plain and
+            through torch.compile, which makes few kernels of the many small ones between the two large ones.
         peak_mib: memory beyond logits and labels, gradient included.
         value: the loss.
         note: how its value differs by definition, or why there is none.
@@ -85,7 +88,7 @@ def run_case(case: Case, show: Callable[[str], None]) -> dict[str, Any]:
     tensors = Tensors(logits, made.target.cuda())
     rows = []
     for kind in case.losses:
-        for contender in contenders(kind, case.problem.task):
+        for contender in (*contenders(kind, case.problem.task), compiled(kind)):
             row = _run(contender, case, tensors)
             show(_line(row))
             rows.append(asdict(row))
@@ -103,6 +106,24 @@ def run_case(case: Case, show: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
+def compiled(kind: str) -> Contender:
+    """segcrit through torch.compile."""
+
+    def build(problem: Problem) -> Work:
+        upsample = "linear" if problem.upsample != 1 else None
+        loss = torch.compile(Criterion(kind, task=problem.task, upsample=upsample), fullgraph=True, dynamic=False)
+
+        def step(tensors: Tensors) -> torch.Tensor:
+            tensors.logits.grad = None
+            value = loss(tensors.logits, tensors.target)
+            value.backward()
+            return value.detach()
+
+        return Work(step, float)
+
+    return Contender(kind, OURS_COMPILED, kind, build)
+
+
 def _run(contender: Contender, case: Case, tensors: Tensors) -> Row:
     names = contender.kind, contender.library, contender.name
     if contender.library == REFERENCE and case.problem.full_bytes > 2**30:
@@ -110,6 +131,9 @@ def _run(contender: Contender, case: Case, tensors: Tensors) -> Row:
     tensors.logits.grad = None
     gc.collect()
     torch.cuda.empty_cache()
+    if contender.library in (COMPILED, OURS_COMPILED):
+        # After some shapes of one function torch.compile gives up, and runs it eagerly from then on.
+        torch.compiler.reset()
     try:
         work = contender.build(case.problem)
         for _ in range(WARM_UPS):
@@ -129,7 +153,7 @@ def _run(contender: Contender, case: Case, tensors: Tensors) -> Row:
     except Exception as error:
         return Row(*names, note=_of(error))
     graph, note = None, contender.note
-    if contender.library == OURS:
+    if contender.library in (OURS, OURS_COMPILED):
         try:
             graph = replayed(lambda: work.step(tensors))
         except Exception as error:  # what was measured before stays

@@ -8,7 +8,7 @@ from typing import Any
 from segcrit._extras import require
 from segcrit._files import atomic_path
 
-COLOURS = {"torch": "#8c8c8c", "torch.compile": "#5d6d7e", "segcrit": "#1f5fa8"}
+COLOURS = {"torch": "#8c8c8c", "torch.compile": "#5d6d7e", "segcrit": "#1f5fa8", "segcrit compiled": "#4a90d9"}
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

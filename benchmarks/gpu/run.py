@@ -1,8 +1,8 @@
-"""Check and time the GPU engine, in a few minutes:
+"""Check and time the GPU engine:
 
-    python benchmarks/gpu/run.py                         everything
-    python benchmarks/gpu/run.py --only VOC "2 classes"  some cases, into runs/gpu
     python benchmarks/gpu/run.py --check                 compare with the reference engine and stop
+    python benchmarks/gpu/run.py --only VOC "2 classes"  some cases, into runs/gpu
+    python benchmarks/gpu/run.py                         everything
 
 Writes benchmarks/gpu/results/DATE-DEVICE.json and a picture beside it: forward and backward of each loss beside the time
 that the compulsory bytes take at the measured speed of a copy, PyTorch eager and compiled, and the peers that are installed.
@@ -16,6 +16,8 @@ import datetime as dt
 import json
 import subprocess
 import sys
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,13 @@ def main() -> int:
     from measure import copy_bandwidth, run_case
 
     chosen = [case for case in cases() if options.only is None or case.name in options.only]
-    wrong = [line for case in chosen for line in check_case(case)]
-    print("\n".join(wrong) or f"{len(chosen)} cases agree with the reference engine, twice the same bits")
+    if not options.check and find_spec("matplotlib") is None:
+        print("matplotlib is not installed, so there will be no picture: pip install 'segcrit[bench]'", file=sys.stderr)
+    wrong = []
+    for number, case in enumerate(chosen, 1):
+        print(f"checking {number}/{len(chosen)}: {case.name}", flush=True)
+        wrong += check_case(case)
+    print("\n".join(wrong) or f"{len(chosen)} cases agree with the reference engine, twice the same bits", flush=True)
     if wrong or options.check:
         return 1 if wrong else 0
     result: dict[str, Any] = describe() | {"copy_bytes_a_second": copy_bandwidth(), "cases": []}
@@ -60,15 +67,17 @@ def main() -> int:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     for case in chosen:
-        print(f"{case.name}: {case.problem.title}")
-        result["cases"].append(run_case(case, print))
+        print(f"{case.name}: {case.problem.title}", flush=True)
+        result["cases"].append(run_case(case, partial(print, flush=True)))
         # What an interruption leaves is a result too.
         atomic_write_text(path, json.dumps(result, indent=1))
     print("\n".join(verdicts(result)))
-    from plot import draw
-
-    draw(result, path.with_suffix(".png"))
     print(path)
+    if find_spec("matplotlib") is not None:
+        from plot import draw
+
+        draw(result, path.with_suffix(".png"))
+        print(path.with_suffix(".png"))
     missing = not_measured(result)
     print("\n".join(missing), end="\n" if missing else "", file=sys.stderr)
     return 1 if missing else 0
@@ -107,7 +116,8 @@ def not_measured(result: dict[str, Any]) -> list[str]:
         f"{case['name']}, {row['kind']}: not measured: {row['note']}"
         for case in result["cases"]
         for row in case["rows"]
-        if row["library"] == "segcrit" and (row["milliseconds"] is None or row["replayed"] is None)
+        if row["library"] in ("segcrit", "segcrit compiled")
+        and (row["milliseconds"] is None or row["replayed"] is None)
     ]
 
 
@@ -127,6 +137,9 @@ def verdicts(result: dict[str, Any]) -> list[str]:
             line = f"{case['name']}, {kind}: {time:.3f} ms, {floor / time:.0%} of the speed of the compulsory bytes"
             if case["upsample"] == 1 and case["shape"][1] >= 19 and "lovasz" not in kind:
                 line += f" (target {NEAR:.0%}: {'met' if floor / time >= NEAR else 'missed'})"
+            compiled = [r["replayed"] for r in rows if r["kind"] == kind and r["library"] == "segcrit compiled"]
+            if compiled and compiled[0] is not None:
+                line += f", {floor / compiled[0]:.0%} compiled"
             if kind == "lovasz" and "ce" in ours:
                 ratio = time / (ours["ce"]["replayed"] or ours["ce"]["milliseconds"])
                 line += f", {ratio:.1f} × ce (target {LOVASZ}: {'met' if ratio <= LOVASZ else 'missed'})"

@@ -89,12 +89,18 @@ def _coefficients(group: Group, batch: Batch, lookup: Lookup, sigmoid: bool) -> 
         names = [name for name, parameter in term.loss.parameters.items() if parameter.is_tensor]
         given = {**term.values, **{name: lookup(term.index, name) for name in names}}
         label = next((name for name in ("alpha", "pos_weight") if name in given), "class_weight")
-        pair = [_as_vector(value, classes, device, dtype, label) for value in formula.coefficients(given, sigmoid)]
+        positive, negative = formula.coefficients(given, sigmoid)
+        if not isinstance(positive, Tensor) and not isinstance(negative, Tensor) and positive == negative:
+            # One number for all, mostly 1: on a GPU each step less is time that a small loss takes.
+            pair = torch.full((2, classes), float(positive), device=device, dtype=dtype)
+        else:
+            pair = torch.stack([_as_vector(value, classes, device, dtype, label) for value in (positive, negative)])
         weight = given.get("class_weight")
         if weight is not None:
-            vector = _as_vector(weight, classes, device, dtype, "class_weight")
-            pair = [item * vector for item in pair]
-        rows.append(torch.stack(pair))
+            pair = pair * _as_vector(weight, classes, device, dtype, "class_weight")
+        rows.append(pair)
+    if len(rows) == 1:
+        return rows[0][None]
     return torch.stack(rows) if rows else torch.ones(0, 2, classes, device=device, dtype=dtype)
 
 

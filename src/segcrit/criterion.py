@@ -259,7 +259,8 @@ class Criterion(nn.Module):
         )
         if not torch.compiler.is_compiling():
             self._calls += 1
-            if self.validate != "never" and self.task == "multiclass" and self._calls == 1:
+            looks = self.validate != "never" and self._looks(batch.logits.device)
+            if looks and self.task == "multiclass" and self._calls == 1:
                 _gate.warn_if_probabilities(batch.logits)
         return batch
 
@@ -280,7 +281,11 @@ class Criterion(nn.Module):
         """Whether ``validate="auto"`` looks at values: always on the CPU, at the first eager calls elsewhere."""
         if device.type == "cpu":
             return True
-        return not torch.compiler.is_compiling() and self._calls <= _LOOKED_CALLS
+        if torch.compiler.is_compiling() or self._calls > _LOOKED_CALLS:
+            return False
+        # While a graph is captured there are no values.
+        capturing = torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
+        return not capturing
 
     def _plain(self) -> int:
         """Position of the group that looks at the plain logits, or the number of groups."""

@@ -239,8 +239,10 @@ class _Recorder(ClassSums):
     """Class sums that remember which fields a formula reads."""
 
     def __init__(self, table: Tensor) -> None:
+        read: set[str] = set()
+        object.__setattr__(self, "read", read)
         super().__init__(table)
-        object.__setattr__(self, "read", set())
+        read.clear()
 
     def __getattribute__(self, name: str) -> Any:
         table = object.__getattribute__(self, "table") if name in (*FIELDS, "table", "num_classes") else None

@@ -33,6 +33,20 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
+@pytest.fixture
+def no_gpu_needed(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module that measures, with times and memory that are made up."""
+    import measure  # type: ignore[import-not-found]
+
+    for name in ("empty_cache", "synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda: 0)
+    monkeypatch.setattr(measure, "elapsed", lambda step: 1.5)
+    monkeypatch.setattr(measure, "replayed", lambda step: 1.0)
+    return measure
+
+
 def test_without_a_gpu_it_says_so() -> None:
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     environment.pop("TRITON_INTERPRET", None)
@@ -55,14 +69,14 @@ def test_compulsory_bytes_worked_out_by_hand(program: ModuleType) -> None:
 
 def _result(ours: float, upsample: int = 1) -> dict[str, Any]:
     def row(kind: str, library: str, time: float) -> dict[str, Any]:
-        replayed = time if library == "segcrit" else None
-        called = {"segcrit": 2.0, "torch": 9.0, "torch.compile": 3.0}[library]
+        replayed = time if library.startswith("segcrit") else None
+        called = {"segcrit": 2.0, "segcrit compiled": 2.0, "torch": 9.0, "torch.compile": 3.0}[library]
         return {
             "kind": kind, "library": library, "milliseconds": called, "replayed": replayed, "peak_mib": 180.0, "note": ""
         }  # fmt: skip
 
     rows = [row("ce", "segcrit", ours), row("lovasz", "segcrit", 4 * ours)]
-    rows += [row("ce", library, 1.0) for library in ("torch", "torch.compile")]
+    rows += [row("ce", library, 1.0) for library in ("torch", "torch.compile", "segcrit compiled")]
     case = {"name": "a", "shape": [1, 19, 8, 8], "upsample": upsample, "compulsory_bytes": 10**9, "rows": rows}
     case["logits_bytes"] = 100 << 20
     return {"device": "a GPU", "copy_bytes_a_second": 1e12, "cache_bytes": 50 << 20, "cases": [case]}
@@ -71,6 +85,7 @@ def _result(ours: float, upsample: int = 1) -> dict[str, Any]:
 def test_verdicts(program: ModuleType) -> None:
     near, far = program.verdicts(_result(1.25))[0], program.verdicts(_result(1.3))[0]
     assert "80% of the speed" in near
+    assert "100% compiled" in near
     assert "target 80%: met" in near
     assert "target 80%: missed" in far
     assert "4.0 × ce (target 3.0: missed)" in program.verdicts(_result(1.25))[1]
@@ -89,7 +104,7 @@ def test_what_was_not_measured_is_not_passed_over(program: ModuleType) -> None:
     first, second, *others = result["cases"][0]["rows"]
     first |= {"milliseconds": None, "replayed": None, "note": "RuntimeError: illegal memory access"}
     second |= {"replayed": None, "note": "not as a graph: RuntimeError: capture"}
-    for row in others:  # others may be missing
+    for row in others[:2]:  # others may be missing
         row |= {"milliseconds": None, "note": "out of memory"}
     lines = program.not_measured(result)
     assert len(lines) == 2
@@ -110,18 +125,31 @@ def test_what_is_not_a_number_agrees_with_nothing(program: ModuleType) -> None:
         assert disagreement(kind, "float32", (value, gradient * 0), (value, gradient * 0))
 
 
-def test_a_graph_that_fails_takes_no_other_number_with_it(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    import measure  # type: ignore[import-not-found]
+@pytest.mark.parametrize("library", ["segcrit compiled", "torch.compile"])
+def test_every_compiled_contender_is_compiled(
+    library: str, program: ModuleType, no_gpu_needed: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: calls.append("reset"))
+    monkeypatch.setattr(torch, "compile", lambda loss, **options: calls.append("compile") or loss)
+    case = replace(program.cases()[0], problem=Problem((1, 3, 4, 4)))
+    rows = (*contenders("ce", "multiclass"), no_gpu_needed.compiled("ce"))
+    [one] = [item for item in rows if item.library == library]
+    row = no_gpu_needed._run(one, case, case.problem.make())
+    assert calls == ["reset", "compile"]
+    assert (row.replayed is not None) == (library == "segcrit compiled")
 
-    for name in ("empty_cache", "synchronize", "reset_peak_memory_stats"):
-        monkeypatch.setattr(torch.cuda, name, lambda: None)
-    for name in ("memory_allocated", "max_memory_allocated"):
-        monkeypatch.setattr(torch.cuda, name, lambda: 0)
-    monkeypatch.setattr(measure, "elapsed", lambda step: 1.5)
-    monkeypatch.setattr(measure, "replayed", lambda step: (_ for _ in ()).throw(RuntimeError("no capture")))
+
+def test_a_graph_that_fails_takes_no_other_number_with_it(
+    program: ModuleType, no_gpu_needed: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(step: object) -> float:
+        raise RuntimeError("no capture")
+
+    monkeypatch.setattr(no_gpu_needed, "replayed", fail)
     case = replace(program.cases()[0], problem=Problem((1, 3, 4, 4)))
     [ours] = [item for item in contenders("ce", "multiclass") if item.library == "segcrit"]
-    row = measure._run(ours, case, case.problem.make())
+    row = no_gpu_needed._run(ours, case, case.problem.make())
     assert row.milliseconds == 1.5
     assert row.replayed is None
     assert "no capture" in row.note

@@ -81,3 +81,14 @@ def test_a_terminal_gets_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None
     text = stream.getvalue()
     for word in ("Title [bold]", "[ce]", "1.5", "name"):
         assert word in text
+
+
+def test_an_option_is_not_broken_at_its_hyphens(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for width in range(40, 80):
+        monkeypatch.setenv("COLUMNS", str(width))
+        console.text(
+            "Predictions seem to count from 1: pass --map-predictions '1:0,2:1,3:2', which is copied as it stands."
+        )
+        assert "--map-predictions" in capsys.readouterr().out

@@ -397,6 +397,7 @@ def test_nothing_is_written_where_something_is_refused(folder: Path, tmp_path: P
         (ParameterError, {"task": "multilabel"}),
         (ParameterError, {"model": "unett"}),
         (ParameterError, {"accelerator": "quantum"}),
+        (ParameterError, {"accelerator": "tpu" if torch.cuda.is_available() else "gpu"}),
         (ParameterError, {"metric": "accuracy"}),
         (ParameterError, {"metric": "foreground_iou"}),  # class 0 is "ground"
         (ParameterError, {"seeds": 0}),

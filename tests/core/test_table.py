@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import segcrit
+from segcrit import engines
 from segcrit.errors import BackendError, ParameterError
 from tests.laws.problems import mask_of, positive_weights, problem
 
@@ -168,10 +169,26 @@ def test_backends_say_what_can_run_and_why():
             with segcrit.use_backend(name):
                 torch.testing.assert_close(segcrit.Criterion("ce + dice")(p.logits, p.target), wanted)
         if not backend.available:
-            with pytest.raises(BackendError, match=r"expected .*, got "), segcrit.use_backend(name):
-                pass
-    with pytest.raises(ParameterError, match="Did you mean 'reference'"), segcrit.use_backend("refernce"):
-        pass
+            with pytest.raises(BackendError, match=r"expected .*, got .*, which cannot: "):
+                segcrit.use_backend(name)
+    with pytest.raises(ParameterError, match="Did you mean 'reference'"):
+        segcrit.use_backend("refernce")
+    with pytest.raises(ParameterError, match="called 'triton'"):
+        segcrit.use_backend("gpu")
+
+
+def test_use_backend_alone_holds_from_there_on():
+    cpu = torch.device("cpu")
+    with segcrit.use_backend("auto"):  # whatever the tests begin with
+        fastest = engines.pick("auto", cpu)
+        segcrit.use_backend("reference")
+        assert engines.pick("auto", cpu) is engines.reference
+        with pytest.raises(ParameterError):
+            segcrit.use_backend("refernce")
+        assert engines.pick("auto", cpu) is engines.reference
+        segcrit.use_backend("auto")
+        assert engines.pick("auto", cpu) is fastest
+        assert engines.pick("reference", cpu) is engines.reference
 
 
 def test_use_backend_ends_with_its_block_even_after_an_error():

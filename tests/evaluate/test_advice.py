@@ -7,6 +7,7 @@ import re
 import shlex
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -59,7 +60,7 @@ def test_predictions_that_count_from_1(tmp_path: Path, capsys: pytest.CaptureFix
     code, text = _evaluate(capsys, *words)
     assert code == 0
     assert "seem to count classes from 1" in text
-    code, text = _evaluate(capsys, *words, *_followed(text))
+    code, text = _evaluate(capsys, *words, *_followed(text), "--overwrite")
     assert code == 0
     assert "seem" not in text
     assert _miou(tmp_path / "out") == pytest.approx(slow_miou(slow_confusion(content, classes)), abs=1e-12)
@@ -77,7 +78,7 @@ def test_predictions_that_count_from_1_beside_reduced_label_maps(
     code, text = _evaluate(capsys, *words, "--reduce-zero-label")
     assert code == 0
     assert _followed(text) == ["--reduce-zero-label", "both"]
-    code, text = _evaluate(capsys, *words, *_followed(text))
+    code, text = _evaluate(capsys, *words, *_followed(text), "--overwrite")
     assert code == 0
     assert "seem" not in text
 
@@ -89,7 +90,7 @@ def test_two_classes_that_are_exchanged(tmp_path: Path, capsys: pytest.CaptureFi
     code, text = _evaluate(capsys, *words)
     assert code == 0
     assert "seem to have the two classes exchanged" in text
-    assert _evaluate(capsys, *words, *_followed(text))[0] == 0
+    assert _evaluate(capsys, *words, *_followed(text), "--overwrite")[0] == 0
     assert _miou(tmp_path / "out") == pytest.approx(slow_miou(slow_confusion(content, 2)), abs=1e-12)
 
 
@@ -215,7 +216,7 @@ def test_a_binary_task_beside_a_table_of_three_classes(tmp_path: Path, capsys: p
     assert code == 2
     assert f"3, from {table}" in text
     assert _followed(text) == ["--classes", "2"]
-    assert _evaluate(capsys, *words, *_followed(text))[0] == 0
+    assert _evaluate(capsys, *words, *_followed(text), "--overwrite")[0] == 0
 
 
 def test_predictions_and_label_maps_exchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +228,9 @@ def test_predictions_and_label_maps_exchanged(tmp_path: Path, capsys: pytest.Cap
     assert code == 2
     assert "If PRED and TARGET are exchanged, exchange them" in text
     assert _evaluate(capsys, predictions, target, "--out", str(tmp_path / "out"))[0] == 0
-    assert _evaluate(capsys, target, predictions, "--out", str(tmp_path / "out"), *_followed(text))[0] == 0
+    assert (
+        _evaluate(capsys, target, predictions, "--out", str(tmp_path / "out"), *_followed(text), "--overwrite")[0] == 0
+    )
 
 
 def test_everything_is_told_at_once_and_forgotten_when_it_is_mended(
@@ -431,7 +434,7 @@ def test_a_table_of_groups_is_not_written_over(
     table = "".join(f"image0{place},{place // 2}\n" for place in range(6))
     (out / "groups.csv").write_text(table)
     (tmp_path / "link").symlink_to(out)
-    words = ["merge", str(out), "--out", str(out)] if command == "merge" else ["evaluate", *words]
+    words = ["merge", str(out), "--out", str(out)] if command == "merge" else ["evaluate", *words, "--overwrite"]
     assert main([*words, "--groups", str(tmp_path / "link" / "groups.csv")]) == 2
     assert "Rename it" in capsys.readouterr().err
     assert (out / "groups.csv").read_text() == table
@@ -443,3 +446,81 @@ def test_what_an_earlier_merge_found_is_forgotten(tmp_path: Path, capsys: pytest
     (out / "audit.json").write_text("{}")
     assert main(["merge", str(out), "--out", str(out), "--quiet", "--no-report"]) == 0
     assert not (out / "audit.json").exists()
+def test_a_folder_with_an_evaluation_is_not_replaced_unasked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = [*folders(tmp_path, maps(3)), "--classes", "3", "--out", str(out)]
+    assert _evaluate(capsys, *words)[0] == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    code, text = _evaluate(capsys, *words, "--policy", "cityscapes")
+    assert code == 2
+    assert "counts.npz" in text
+    assert "--overwrite" in text
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    assert _evaluate(capsys, *words, "--policy", "cityscapes", "--overwrite")[0] == 0
+    assert (out / "results.json").read_bytes() != before["results.json"]
+    code, text = _evaluate(capsys, *words, "--overwrite", "--resume")
+    assert code == 2
+    assert "both" in text
+
+
+def test_what_is_being_replaced_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    words = ["evaluate", *folders(tmp_path, maps(5)), "--classes", "3", "--out", str(out), "--quiet", "--no-report"]
+    assert main(words) == 0
+    before = _miou(out)
+    original = run.rows_of
+
+    def some(pairs: Any, plan: Any, workers: int) -> Any:
+        for place, row in enumerate(original(pairs, plan, 1)):
+            if place == 2:
+                raise KeyboardInterrupt
+            yield row
+
+    monkeypatch.setattr(run, "rows_of", some)
+    words += ["--policy", "cityscapes"]
+    assert main([*words, "--overwrite"]) == 130
+    assert _miou(out) == before  # until there is another
+    monkeypatch.setattr(run, "rows_of", original)
+    assert main(words) == 2
+    assert main(["evaluate", "--resume", "--out", str(out), "--quiet", "--no-report"]) == 0
+    assert json.loads((out / "results.json").read_text())["models"][0]["report"]["policy"] == "cityscapes"
+    assert not (out / ".counts").exists()
+
+
+def test_results_of_something_else_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.json").write_text("a comparison of losses")
+    words = [*folders(tmp_path, maps(2)), "--classes", "3", "--out", str(out)]
+    for option in ((), ("--resume",), ("--overwrite",)):
+        code, text = _evaluate(capsys, *words, *option)
+        assert code == 2
+        assert "results.json of something else" in text
+    assert (out / "results.json").read_text() == "a comparison of losses"
+
+
+def test_the_audit_of_files_that_failed_takes_no_folder_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = folders(tmp_path, maps(2))
+    assert _evaluate(capsys, *words, "--classes", "2")[0] == 2
+    assert _evaluate(capsys, *words, "--classes", "3")[0] == 0
+    assert _evaluate(capsys, *words, "--classes", "3")[0] == 0
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["evaluation", "evaluation-2"]
+    assert not (tmp_path / "runs" / "evaluation" / "audit.json").exists()
+
+
+def test_a_merge_does_not_replace_what_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        content = {f"{name}{place}": pair for place, pair in enumerate(maps(2, seed=seed).values())}
+        count_files(_job(tmp_path / name, content), tmp_path / name, workers=1)
+    counts = [tmp_path / name / "counts.npz" for name in ("a", "b")]
+    before = counts[0].read_bytes()
+    words = ["merge", *map(str, counts), "--quiet", "--no-report", "--out"]
+    assert main([*words, str(tmp_path / "a")]) == 2
+    assert "which is one" in capsys.readouterr().err
+    assert counts[0].read_bytes() == before
+    assert main([*words, str(tmp_path / "both")]) == 0

@@ -190,9 +190,11 @@ def test_only_the_listed_images(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "2 images" in text
     assert "without" not in text
     listed.write_text("image03\nimage77\n")
-    assert "1 name without an image: image77" in " ".join(evaluate(capsys, *words, "--only", str(listed)).split())
+    assert "1 name without an image: image77" in " ".join(
+        evaluate(capsys, *words, "--overwrite", "--only", str(listed)).split()
+    )
     listed.write_text("image06\n")
-    text = " ".join(evaluate(capsys, *words, "--only", str(listed)).split())
+    text = " ".join(evaluate(capsys, *words, "--overwrite", "--only", str(listed)).split())
     assert "1 label map without a prediction of 'guess', 'twin': image06" in text
 
 

@@ -88,3 +88,14 @@ def test_tensors_of_a_trace_are_not_kept():
     with FakeTensorMode():
         axis_of(7, 29, False)
     assert type(axis_of(7, 29, False).first) is Tensor
+
+
+def test_autocast_around_the_backward_pass_changes_nothing():
+    logits, labels = low_and_labels(1.0, seed=3)
+    criterion = segcrit.Criterion("ce + dice", upsample="linear")
+    gradients = []
+    for enabled in (False, True):
+        z = logits.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            gradients += torch.autograd.grad(criterion(z, labels), z)
+    assert torch.equal(*gradients)

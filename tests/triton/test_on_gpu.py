@@ -94,7 +94,7 @@ def test_the_same_bits_under_deterministic_algorithms(expression: str, task: str
 def test_nothing_waits_and_a_graph_can_be_captured(expression: str, task: str, upsample: str | None) -> None:
     p = problem(task, shape=(16, 16), seed=182, dtype=torch.float32)
     wide = problem(task, shape=(32, 32) if upsample else (16, 16), seed=183, dtype=torch.float32)
-    criterion = segcrit.Criterion(expression, task=task, upsample=upsample, validate="never", statistics=True).cuda()
+    criterion = segcrit.Criterion(expression, task=task, upsample=upsample, statistics=True).cuda()
     z, target = p.logits.cuda().requires_grad_(), wide.target.cuda()
 
     def step() -> torch.Tensor:

@@ -51,12 +51,24 @@ def text(message: str = "", *, indent: int = 0) -> None:
     """Print a paragraph, wrapped at the width of the terminal; line breaks in ``message`` are kept."""
     prefix = " " * indent
     for paragraph in message.split("\n"):
-        print(textwrap.fill(paragraph, columns(), initial_indent=prefix, subsequent_indent=prefix))
+        print(_filled(paragraph, prefix))
 
 
 def note(message: str) -> None:
     """Print a remark on stderr, so that piped results stay clean."""
-    print(textwrap.fill(f"note: {message}", columns()), file=sys.stderr)
+    print(_filled(f"note: {message}"), file=sys.stderr)
+
+
+def _filled(paragraph: str, prefix: str = "") -> str:
+    # An option that is broken at its hyphens, or a path anywhere, cannot be copied.
+    return textwrap.fill(
+        paragraph,
+        columns(),
+        initial_indent=prefix,
+        subsequent_indent=prefix,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:

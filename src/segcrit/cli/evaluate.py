@@ -25,12 +25,10 @@ if TYPE_CHECKING:
     from segcrit.evaluating.run import AuditError, Job
 
 __all__ = [
-    "AUDIT",
     "add_output_options",
     "add_parser",
     "check_output",
     "finish",
-    "new_folder",
     "report_unusable",
     "run",
 ]
@@ -60,9 +58,7 @@ exit codes: 0, 2 for files or options that cannot be evaluated, 130 when interru
 ERROR = 2
 INTERRUPTED = 130
 _SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
-_REPORT = "report.html"
 _GROUPS = "groups.csv"
-AUDIT = "audit.json"
 # More files than this stand in a file of their own.
 _SHOWN_FILES = 4
 # Letters that the names of several models may have together in the head of a table.
@@ -109,6 +105,7 @@ def add_parser(subparsers: Any) -> None:
     add_output_options(figures, parser.add_argument_group("output"))
     work = parser.add_argument_group("work")
     work.add_argument("--resume", action="store_true", help="go on with an interrupted evaluation in --out")
+    work.add_argument("--overwrite", action="store_true", help="replace an evaluation in --out")
     work.add_argument("--shard", metavar="I/N", help="evaluate the I-th of N parts; segcrit merge joins them")
     work.add_argument("--workers", type=int, metavar="N", help="images at a time (default: processors)")
     work.add_argument(
@@ -156,11 +153,13 @@ def check_output(arguments: argparse.Namespace, folder: Path) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print the table, and end with the path of the report."""
+    from segcrit.evaluating.output_folder import AUDIT, require_free
     from segcrit.evaluating.run import AuditError, Interrupted, count_files
 
     job, folder = _job(arguments)
     arguments.images, arguments.groups = job.images, job.options.groups
     check_output(arguments, folder)
+    require_free(folder, job.name, resume=arguments.resume, overwrite=arguments.overwrite)
     audit = folder / (AUDIT if job.shard is None else f"{job.name}-{AUDIT}")
     # Also where a shell started the command in the background, with Ctrl-C switched off.
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -204,6 +203,7 @@ def finish(
 ) -> int:
     """Figures of counts that are complete: written, and shown as a table."""
     from segcrit.evaluating.matching import read_groups
+    from segcrit.evaluating.output_folder import REPORT, RESULTS
     from segcrit.evaluating.results import Outcome, write_tables
 
     if not tally.ids:
@@ -221,9 +221,9 @@ def finish(
     if not arguments.no_report:
         from segcrit.evaluating.page import write_page
 
-        write_page(outcome, folder / _REPORT, images=arguments.images)
+        write_page(outcome, folder / REPORT, images=arguments.images)
     print()
-    print(folder / ("results.json" if arguments.no_report else _REPORT))
+    print(folder / (RESULTS if arguments.no_report else REPORT))
     return 0
 
 
@@ -234,6 +234,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
     from segcrit.evaluating.options import Options, parse_shard
+    from segcrit.evaluating.output_folder import new_folder
     from segcrit.evaluating.run import Job, read_job
 
     shard = None if arguments.shard is None else parse_shard(arguments.shard)
@@ -243,6 +244,8 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
         raise ParameterError(
             "predictions and label maps", f"{len(arguments.paths)} paths", "Write segcrit evaluate PRED TARGET."
         )
+    if arguments.resume and arguments.overwrite:
+        raise ParameterError("--resume or --overwrite", "both", "Go on with what is there, or replace it.")
     if arguments.resume and arguments.out is None:
         raise ParameterError("--out beside --resume", "none", "Name the folder to go on with.")
     if shard is not None and arguments.out is None:
@@ -300,13 +303,6 @@ def _resumed(arguments: argparse.Namespace, job: Job) -> Job:
     return replace(job, options=options, images=arguments.images or job.images)
 
 
-def new_folder() -> Path:
-    number = 1
-    while (folder := Path("runs") / ("evaluation" if number == 1 else f"evaluation-{number}")).exists():
-        number += 1
-    return folder
-
-
 def report_unusable(error: AuditError, file: Path) -> int:
     """Every reason on stdout, the first in one line on stderr, every image in the file; no figures."""
     problems = error.problems
@@ -320,7 +316,12 @@ def report_unusable(error: AuditError, file: Path) -> int:
     _files.atomic_write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if len(error.files) > _SHOWN_FILES:
         print(f"All {len(error.files):,} files: {file}")
-    more = f" ({len(errors) - 1} more kinds of errors are listed above.)" if len(errors) > 1 else ""
+    others = len(errors) - 1
+    more = (
+        f" ({others} more {'kind of error is' if others == 1 else 'kinds of errors are'} listed above.)"
+        if others
+        else ""
+    )
     print(f"segcrit: error: {errors[0].message}{more}", file=sys.stderr)
     return ERROR
 

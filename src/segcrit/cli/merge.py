@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from segcrit.cli.evaluate import AUDIT, add_output_options, check_output, finish, new_folder, report_unusable
+from segcrit.cli.evaluate import add_output_options, check_output, finish, report_unusable
+from segcrit.errors import ParameterError
 
 __all__ = ["add_parser", "run"]
 
@@ -32,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merge, print the table, and end with the path of the report."""
+    from segcrit.evaluating.output_folder import AUDIT, COUNTS, new_folder, require_own
     from segcrit.evaluating.run import AuditError, merge_files
 
     paths = [Path(name).expanduser() for name in arguments.files]
@@ -41,8 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
         tally, problems = merge_files(paths, allow_missing=arguments.allow_missing)
     except AuditError as error:
         return report_unusable(error, folder / AUDIT)
+    counts = folder / f"{COUNTS}.npz"
+    if len(paths) > 1 and counts.exists() and any(path.exists() and path.samefile(counts) for path in paths):
+        raise ParameterError("an --out beside the files to merge", f"{counts}, which is one", "Choose another --out.")
+    require_own(folder)
     (folder / AUDIT).unlink(missing_ok=True)  # what an earlier attempt found
-    tally.save(folder / "counts.npz")
+    tally.save(counts)
     options = tally.sources.get("options", {})
     given = arguments.groups is not None or arguments.group_by is not None
     groups = arguments.groups if given else options.get("groups")

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
@@ -197,10 +198,10 @@ class Context:
         }
         try:
             return lightning.Trainer(**arguments | options)
-        except (ValueError, TypeError, RuntimeError) as error:
+        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
             raise ParameterError(
                 "an accelerator, devices, strategy and precision that this machine has",
-                f"{error}".splitlines()[0].rstrip("."),
+                f"{error}".splitlines()[0].rstrip(".!"),
                 "Correct --accelerator, --devices, --strategy or --precision.",
             ) from error
 

@@ -5,8 +5,6 @@ Order: the engine that ``use_backend`` forces, the one that the caller names, th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
@@ -41,6 +39,8 @@ class Backend:
 
 
 _NAMES = ("reference", "triton", "cpu")
+# Closer in meaning than in letters.
+_DEVICE_NAMES = dict.fromkeys(("gpu", "cuda"), "The engine for CUDA devices is called 'triton'.")
 
 
 def _module(name: str) -> ModuleType:
@@ -92,24 +92,27 @@ def check_name(name: str) -> str:
         raise ParameterError(
             f"backend to be one of {', '.join(map(repr, known))}",
             f"backend={name!r}",
-            nearest(str(name), known) or "segcrit.backends() lists the engines and whether they can run here.",
+            _DEVICE_NAMES.get(str(name).lower())
+            or nearest(str(name), known)
+            or "segcrit.backends() lists the engines and whether they can run here.",
         )
     backend = _backend(name)
     if not backend.available:
         raise BackendError(
-            f"an engine that can run here, when {name!r} is asked for by name", backend.reason, "Use 'auto'."
+            "an engine that can run here where one is asked for by name",
+            f"{name!r}, which cannot: {backend.reason}",
+            "Use 'auto', which chooses by device.",
         )
     return name
 
 
-@contextmanager
-def use_backend(name: str) -> Iterator[None]:
-    """Force one engine for everything inside the ``with`` block, in this thread or task.
+class use_backend:
+    """Force one engine for everything that follows in this thread or task; in a ``with`` statement, for its block.
 
-    The backward pass of a loss that was computed inside uses the same engine, wherever it runs.
+    It beats ``backend=``. The backward pass of a loss that was computed under it uses the same engine, wherever it runs.
 
     Args:
-        name: an engine of ``segcrit.backends()``, or ``"auto"``.
+        name: an engine of ``segcrit.backends()``; or ``"auto"``, which forces none: ``backend=`` and the device decide.
 
     Raises:
         ParameterError: the name is unknown.
@@ -121,11 +124,17 @@ def use_backend(name: str) -> Iterator[None]:
         ...     round(float(segcrit.functional.cross_entropy(torch.zeros(1, 2, 4), torch.zeros(1, 4).long())), 4)
         0.6931
     """
-    token = _forced.set(check_name(name))
-    try:
-        yield
-    finally:
-        _forced.reset(token)
+
+    def __init__(self, name: str) -> None:
+        self._before = _forced.get()
+        _forced.set(None if check_name(name) == "auto" else name)
+
+    def __enter__(self) -> None:
+        # The engine has been set already, so that the call alone works too.
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        _forced.set(self._before)
 
 
 def asked_for(requested: str) -> str:

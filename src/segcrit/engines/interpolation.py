@@ -116,5 +116,7 @@ def transpose(
         matrix = axis_of(low[place], size[place], align_corners).matrix(low[place], gradient.device, gradient.dtype)
         if place == 0:
             matrix = matrix[rows]
-        gradient = (gradient.movedim(leading + place, -1) @ matrix).movedim(-1, leading + place)
+        # Autocast would take the product in half precision.
+        with torch.autocast(gradient.device.type, enabled=False):
+            gradient = (gradient.movedim(leading + place, -1) @ matrix).movedim(-1, leading + place)
     return gradient

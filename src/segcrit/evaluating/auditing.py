@@ -180,7 +180,10 @@ def _advice(values: Counter[int], role: str, tally: Tally) -> str:
     if role:
         return _advice_for_predictions(values, tally)
     if set(values) == {classes}:
-        return f"Numbers from 1? Pass --reduce-zero-label or {option}; if {classes} is void, --ignore-index {classes}."
+        return (
+            f"If {classes} is a class too, pass --classes {classes + 1}; if void, --ignore-index {classes}; if the classes "
+            f"are numbered from 1, --reduce-zero-label, or {option} to say what 0 means."
+        )
     if len(values) == 1:
         (value,) = values
         void = f"If {value} is void, pass --ignore-index {value}"

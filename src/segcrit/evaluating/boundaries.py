@@ -21,8 +21,10 @@ def boundary_rows(outcome: Outcome) -> list[dict[str, Any]] | None:
         table = report.per_image.measures.get(Boundary.kind)
         if table is None or report.boundary is None:
             return None
-        # Shown where all classes are exclusive and measured: otherwise a wrong pixel may be no error of any class.
-        whole = report.task == "multiclass" and len(measured_classes(report)) == report.num_classes
+        # Not where only some of exclusive classes were measured: a wrong pixel may then be no error of any of them.
+        measured = measured_classes(report)
+        whole = report.task != "multiclass" or len(measured) == report.num_classes
+        pixels = int(report.per_image.pixels[:, measured].sum()) if report.task == "multilabel" else report.num_pixels
         near_pixels = int(table.arrays["near_pixels"].sum())
         classes = [{**row, "iou": float(report.iou[row["index"]])} for row in report.boundary.rows() if row["judged"]]
         rows.append(
@@ -30,7 +32,7 @@ def boundary_rows(outcome: Outcome) -> list[dict[str, Any]] | None:
                 "model": model,
                 "whole": whole,
                 "near_share": 1 - report.figures["interior_error_share"],
-                "near_pixels": near_pixels / report.num_pixels if report.num_pixels else float("nan"),
+                "near_pixels": near_pixels / pixels if pixels else float("nan"),
                 "near_rate": report.figures["edge_error_rate"],
                 "far_rate": report.figures["interior_error_rate"],
                 "classes": classes,

@@ -1,4 +1,4 @@
-"""Geometry of the charts of the page: bars, histograms, reliability diagrams."""
+"""Geometry of the charts of the page: bars, histograms, reliability diagrams, curves over the threshold."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any, Final
 import numpy as np
 
 from segcrit.evaluation.probability import CalibrationScores
+from segcrit.evaluation.probability.curves import Curves
 from segcrit.evaluation.ratios import Floats
 from segcrit.evaluation.report import Report
 
-__all__ = ["class_changes", "histogram", "reliability"]
+__all__ = ["class_changes", "histogram", "reliability", "threshold_curves"]
 
 _BINS: Final = 20
+# Curves with more points than a chart has pixels are thinned.
+_MOST_POINTS: Final = 400
 
 
 def histogram(values: Floats) -> list[dict[str, Any]]:
@@ -72,3 +75,51 @@ def reliability(found: Mapping[str, CalibrationScores | None]) -> list[dict[str,
         ]
         diagrams.append({"model": model, "scores": scores, "bars": bars})
     return diagrams
+
+
+def threshold_curves(reports: Mapping[str, Report]) -> list[dict[str, Any]] | None:
+    """Lines of each channel that occurs and each model, and its best threshold; None where curves were not measured."""
+    found = {model: report.curves for model, report in reports.items()}
+    curves = {model: own for model, own in found.items() if own is not None}
+    if len(curves) < len(found):
+        return None
+    channels = []
+    for index, name in enumerate(next(iter(curves.values())).class_names):
+        if not any((own.tp + own.fp + own.fn)[index].any() for own in curves.values()):
+            continue
+        lines = [
+            _threshold_line(own, index) | {"model": model, "iou": float(reports[model].iou[index])}
+            for model, own in curves.items()
+        ]
+        channels.append({"name": name, "lines": lines})
+    return channels
+
+
+def _threshold_line(curves: Curves, index: int) -> dict[str, Any]:
+    iou, precision, recall = curves.iou[index], curves.precision[index], curves.recall[index]
+    best = float(curves.best("iou")[index])
+    place = int(np.searchsorted(curves.thresholds, best)) if best == best else 0
+    chosen = np.unique(np.linspace(0, len(iou) - 1, min(len(iou), _MOST_POINTS)).round().astype(int))
+    return {
+        "by_threshold": _path(curves.thresholds[chosen], iou[chosen]),
+        "by_recall": _path(recall[chosen], precision[chosen]),
+        "best": best,
+        "best_iou": float(iou[place]),
+        "best_precision": float(precision[place]),
+        "best_recall": float(recall[place]),
+    }
+
+
+def _path(x: Floats, y: Floats) -> str:
+    """An SVG path in a square of 100 with the origin below; interrupted where a value is undefined.
+
+    Example:
+        >>> _path(np.array([0.0, 0.5, 0.7, 1.0]), np.array([1.0, 0.25, np.nan, 0.5]))
+        'M0 0L50 75M100 50'
+    """
+    known = ~(np.isnan(x) | np.isnan(y))
+    steps = []
+    for place in np.flatnonzero(known):
+        letter = "L" if place and known[place - 1] else "M"
+        steps.append(f"{letter}{round(100 * float(x[place]), 1):g} {round(100 - 100 * float(y[place]), 1):g}")
+    return "".join(steps)

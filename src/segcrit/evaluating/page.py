@@ -12,7 +12,7 @@ import numpy as np
 
 from segcrit import _extras, _files
 from segcrit.evaluating.boundaries import boundary_rows, boundary_terms
-from segcrit.evaluating.charts import class_changes, histogram, reliability
+from segcrit.evaluating.charts import class_changes, histogram, reliability, threshold_curves
 from segcrit.evaluating.measured import object_rows
 from segcrit.evaluating.pictures import Absent, Gallery, Panel, legend_color
 from segcrit.evaluating.results import Outcome
@@ -40,6 +40,7 @@ __all__ = ["render", "write_page"]
 _WORST: Final = 4
 _CHANGED: Final = 3
 _MOST_NAMES: Final = 60
+_MOST_CHARTS: Final = 12
 
 
 def write_page(outcome: Outcome, path: str | os.PathLike[str], *, images: str | None = None) -> None:
@@ -137,6 +138,7 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
         "terms": boundary_terms(outcome),
         "objects": object_rows(outcome.reports),
         "calibration": reliability({name: own.calibration for name, own in outcome.reports.items()}),
+        "curves": _curves(outcome),
         "groups": _groups(outcome),
         "problems": outcome.problems,
         "notes": [*outcome.tally.notes, *report.notes],
@@ -304,6 +306,13 @@ def _legend(outcome: Outcome, panels: Sequence[dict[str, Any]]) -> list[tuple[st
     colors = outcome.tally.about["colors"]
     names = outcome.first.class_names
     return [(names[label], legend_color(colors[label], tinted)) for label in sorted(seen)[:_MOST_NAMES]]
+
+
+def _curves(outcome: Outcome) -> dict[str, Any] | None:
+    channels = threshold_curves(outcome.reports)
+    if not channels:
+        return None
+    return {"channels": channels, "charts": channels[:_MOST_CHARTS], "threshold": outcome.tally.settings.threshold}
 
 
 def _groups(outcome: Outcome) -> list[dict[str, Any]]:

@@ -156,8 +156,7 @@ def count_files(
     if resume and finished.is_file():
         there = read_tally(finished)
         same = there.sources.get("digest") == parts.digest
-        # Beside what an earlier evaluation finished there, this one may have begun.
-        if not same and not parts.begun:
+        if not same and not parts.exist:  # else these counts are being replaced
             raise _others(finished)
         if same and not parts.outdated(there.ids, finished):
             parts.remove()  # a kill between the two last steps leaves them
@@ -215,7 +214,7 @@ def _others(place: Path) -> ParameterError:
     return ParameterError(
         "the options and files of the evaluation to resume",
         "others",
-        f"Repeat its command, pass another --out, or remove {place} to begin anew.",
+        f"Repeat its command, pass another --out, or --overwrite instead of --resume to give up {place}.",
     )
 
 
@@ -235,10 +234,9 @@ class Parts:
         self.digest = self._digest()
 
     @property
-    def begun(self) -> bool:
-        """Whether parts of this very count are there."""
-        file = self._folder / JOB_FILE
-        return file.is_file() and read_job_file(file)["digest"] == self.digest
+    def exist(self) -> bool:
+        """Whether there are any."""
+        return (self._folder / JOB_FILE).is_file()
 
     def begin(self, *, resume: bool) -> set[str]:
         """Make the folder, or read what is there; returns the ids that are counted already.
@@ -252,7 +250,7 @@ class Parts:
                 raise ParameterError(
                     f"a folder without an unfinished evaluation, or --resume, beside {self._folder.parent}",
                     "one that was interrupted",
-                    "Pass --resume to go on with it, or another --out.",
+                    "Pass --resume to go on with it, --overwrite to begin anew, or another --out.",
                 )
             if read_job_file(file)["digest"] != self.digest:
                 raise _others(self._folder)

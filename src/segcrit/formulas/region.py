@@ -9,7 +9,7 @@ On hard labels M = I. On soft targets the linear forms use M, which makes them m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
@@ -42,41 +42,46 @@ class ClassSums:
     """
 
     table: Tensor
+    _rows: tuple[Tensor, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Together: the derivative of one row alone is a table of zeros, that of all of them one table.
+        object.__setattr__(self, "_rows", self.table.unbind(0))
 
     @property
     def I(self) -> Tensor:  # noqa: E743 - the field's name of the intersection
         """Σ u p t."""
-        return self.table[0]
+        return self._rows[0]
 
     @property
     def P(self) -> Tensor:
         """Σ u p."""
-        return self.table[1]
+        return self._rows[1]
 
     @property
     def Q(self) -> Tensor:
         """Σ u p²."""
-        return self.table[2]
+        return self._rows[2]
 
     @property
     def T(self) -> Tensor:
         """Σ u t."""
-        return self.table[3]
+        return self._rows[3]
 
     @property
     def U(self) -> Tensor:
         """Σ u t²."""
-        return self.table[4]
+        return self._rows[4]
 
     @property
     def V(self) -> Tensor:
         """Σ u."""
-        return self.table[5]
+        return self._rows[5]
 
     @property
     def D(self) -> Tensor:
         """Σ u |p − t|."""
-        return self.table[6]
+        return self._rows[6]
 
     @property
     def M(self) -> Tensor:

@@ -19,7 +19,6 @@ from segcrit.engines.request import Request, Shapes, spatial_size
 from segcrit.engines.triton_engine.availability import OLDEST_DEVICE
 from segcrit.engines.triton_engine.histograms import most_pixels
 from segcrit.engines.triton_engine.launch import on_device
-from segcrit.formulas.region import FIELDS
 
 __all__ = ["backward", "forward", "is_supported"]
 
@@ -66,16 +65,13 @@ def forward(sweep: Sweep, request: Request) -> Forward:
     shapes = Shapes.of(sweep.logits, sweep.target, request)
     with on_device(sweep.logits):
         sums = (sigmoid if request.sigmoid else softmax).forward(sweep, request, shapes)
-    if request.check and bool(sums.refused > 0):
+    if sums.refused is not None and bool(sums.refused > 0):
         return reference.forward(sweep, request)
     device = sweep.logits.device
-    tables = torch.zeros(shapes.tables, dtype=shapes.table, device=device)
-    for name, values in sums.fields.items():
-        tables[FIELDS.index(name)] = values
     nothing = torch.zeros((0,), dtype=shapes.table, device=device)
     return (
         sums.pixel.to(shapes.table),
-        tables,
+        sums.tables,
         nothing if sums.counts is None else sums.counts,
         nothing.clone() if sums.moments is None else sums.moments,
         torch.zeros((0,), dtype=torch.int64, device=device) if sums.confusion is None else sums.confusion,

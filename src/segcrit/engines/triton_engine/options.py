@@ -71,7 +71,6 @@ def of_forward(places: Places, request: Request) -> tuple[dict[str, Any], dict[s
         "SLOTS": 2 + len(request.pixel) + end * (1 if request.sigmoid else places.classes),
         "ROW_LOW": rows.get("low", -1),
         "ROW_TRUTH": rows.get("truth", -1),
-        "CHECK": request.check,
     }
     constants |= {f"ROW_{name}": rows.get(name, -1) for name in ("I", "P", "Q", "T", "U", "D")}
     if not request.sigmoid:

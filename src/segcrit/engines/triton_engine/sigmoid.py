@@ -14,7 +14,7 @@ from segcrit.engines.triton_engine.histograms import Words
 from segcrit.engines.triton_engine.launch import divide
 from segcrit.engines.triton_engine.places import Places
 from segcrit.engines.triton_engine.softmax import strides_of
-from segcrit.engines.triton_engine.sums import Sums, finish_histograms
+from segcrit.engines.triton_engine.sums import Sums, finish_histograms, of_programs, over_images, stack_fields
 
 __all__ = ["backward", "forward"]
 
@@ -41,18 +41,14 @@ def forward(sweep: Sweep, request: Request, shapes: Shapes) -> Sums:
         BLOCK=division.block, SHIFT=words.shift if words else 0, UNIT=words.unit if words else 1.0,
         num_warps=division.warps, **constants,
     )  # fmt: skip
-    sums = partials.sum(2, dtype=torch.float64)
+    sums = of_programs(partials, 2, request)
     head = 2 + len(request.pixel)
     of_channels = sums[..., head:]
-    found = {name: of_channels[..., rows[name]] for name in request.fields if name != "V"}
-    if "V" in request.fields:
-        found["V"] = sums[..., 1]
-    if not request.per_image:
-        found = {name: values.sum(0, keepdim=True) for name, values in found.items()}
+    found = {name: sums[..., 1] if name == "V" else of_channels[..., rows[name]] for name in request.fields}
     return Sums(
-        refused=sums[..., 0].sum(),
+        refused=sums[..., 0].sum() if request.check else None,
         pixel=sums[..., 2:head].sum((0, 1)),
-        fields=found,
+        tables=stack_fields(found, shapes, device),
         **_histograms(words, request, shapes, sums[..., 1], of_channels, rows),
         confusion=_confusion(request, shapes, of_channels, rows),
         maps=maps,
@@ -68,7 +64,7 @@ def _histograms(
     low, high, positive = of_channels[..., start : start + 2], of_channels[..., start + 2 : start + 4], start + 4
     totals = torch.stack((weight - of_channels[..., positive], of_channels[..., positive]), -1)
     if not request.bins_per_image:
-        totals, low, high = (item.sum(0, keepdim=True) for item in (totals, low, high))
+        totals, low, high = (over_images(item) for item in (totals, low, high))
     counts, moments = finish_histograms(words, totals, low, high, request, shapes)
     return {"counts": counts, "moments": moments}
 
@@ -77,7 +73,7 @@ def _confusion(request: Request, shapes: Shapes, of_channels: Tensor, rows: dict
     if not request.confusion:
         return None
     start = rows["truth"]
-    return of_channels[..., start : start + 4].sum(0).to(torch.int64).reshape(shapes.confusion)
+    return over_images(of_channels[..., start : start + 4])[0].to(torch.int64).reshape(shapes.confusion)
 
 
 def backward(

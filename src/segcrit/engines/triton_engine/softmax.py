@@ -13,7 +13,7 @@ from segcrit.engines.triton_engine import options
 from segcrit.engines.triton_engine.histograms import Words
 from segcrit.engines.triton_engine.launch import divide
 from segcrit.engines.triton_engine.places import Places, target_form
-from segcrit.engines.triton_engine.sums import Sums, finish_histograms
+from segcrit.engines.triton_engine.sums import Sums, finish_histograms, of_programs, over_images, stack_fields
 
 __all__ = ["backward", "forward", "strides_of"]
 
@@ -43,29 +43,26 @@ def forward(sweep: Sweep, request: Request, shapes: Shapes) -> Sums:
         CHUNK=division.chunk, BLOCK=division.block, SHIFT=words.shift if words else 0, UNIT=words.unit if words else 1.0,
         num_warps=division.warps, **constants,
     )  # fmt: skip
-    sums = partials.sum(1, dtype=torch.float64)
+    sums = of_programs(partials, 1, request)
     losses = len(request.pixel)
-    head, of_classes = sums[:, : 2 + losses], sums[:, 2 + losses :].view(images, -1, classes)
+    head, of_classes = sums[:, : 2 + losses], sums[:, 2 + losses :].view(len(sums), -1, classes)
     return Sums(
-        refused=head[:, 0].sum(),
-        pixel=head[:, 2:].sum(0),
-        fields=_fields(request, head, of_classes, rows, request.per_image),
+        refused=head[:, 0].sum() if request.check else None,
+        pixel=over_images(head[:, 2:])[0],
+        tables=stack_fields(_fields(request, head, of_classes, rows), shapes, device),
         **_histograms(words, request, shapes, head, of_classes, rows),
-        confusion=None if confusion is None else _with_diagonal(confusion, of_classes[:, rows["truth"]].sum(0)),
+        confusion=None
+        if confusion is None
+        else _with_diagonal(confusion, over_images(of_classes[:, rows["truth"]])[0]),
         maps=maps,
         normalizers=normalizers,
     )
 
 
-def _fields(
-    request: Request, head: Tensor, of_classes: Tensor, rows: dict[str, int], per_image: bool
-) -> dict[str, Tensor]:
+def _fields(request: Request, head: Tensor, of_classes: Tensor, rows: dict[str, int]) -> dict[str, Tensor]:
     """Class sums by name, (N or 1, C); Σ u is the same for every class."""
-    classes = of_classes.shape[-1]
-    found = {name: of_classes[:, rows[name]] for name in request.fields if name != "V"}
-    if "V" in request.fields:
-        found["V"] = head[:, 1:2].expand(-1, classes)
-    return found if per_image else {name: values.sum(0, keepdim=True) for name, values in found.items()}
+    weight = head[:, 1:2].expand(-1, of_classes.shape[-1])
+    return {name: weight if name == "V" else of_classes[:, rows[name]] for name in request.fields}
 
 
 def _histograms(
@@ -76,7 +73,7 @@ def _histograms(
     positive, low = of_classes[:, rows["T"]], of_classes[:, rows["low"] : rows["low"] + 2].transpose(1, 2)
     totals = torch.stack((head[:, 1:2] - positive, positive), -1)
     if not request.bins_per_image:
-        totals, low = totals.sum(0, keepdim=True), low.sum(0, keepdim=True)
+        totals, low = over_images(totals), over_images(low)
     counts, moments = finish_histograms(words, totals, low, None, request, shapes)
     return {"counts": counts, "moments": moments}
 

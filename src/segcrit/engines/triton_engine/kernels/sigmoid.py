@@ -71,7 +71,7 @@ def sigmoid_forward(
     LOSSES: tl.constexpr, GAMMAS: tl.constexpr, SMOOTHINGS: tl.constexpr, SLOTS: tl.constexpr, ROW_I: tl.constexpr,
     ROW_P: tl.constexpr, ROW_Q: tl.constexpr, ROW_T: tl.constexpr, ROW_U: tl.constexpr, ROW_D: tl.constexpr,
     ROW_LOW: tl.constexpr, ROW_TRUTH: tl.constexpr, KIND: tl.constexpr, BINS: tl.constexpr,
-    BINS_PER_IMAGE: tl.constexpr, SHIFT: tl.constexpr, UNIT: tl.constexpr, CHECK: tl.constexpr,
+    BINS_PER_IMAGE: tl.constexpr, SHIFT: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK pixels of one channel of one image.
 
@@ -89,8 +89,13 @@ def sigmoid_forward(
         target, weight, image, c, pixel, inside, target_image, target_class, target_pixel, pixels,
         IGNORE, BACKGROUND, FOREGROUND,
     )  # fmt: skip
+    partials += program.to(tl.int64) * SLOTS
+    sums = partials + HEAD
     if KIND != NO_ERRORS:
         wrong = wrong | ((t != 0.0) & (t != 1.0))
+    # Also where nobody asks: otherwise the calls that look at values would need another kernel than those after them, which
+    # would be compiled while a graph is captured.
+    tl.store(partials, tl.sum(tl.where(wrong, 1.0, 0.0)))
     start, samples = samples_at(
         pixel, image, logits_image, logits_pixel, low_depth, low_height, low_width, depth, height, width,
         stride_depth, stride_height, stride_width, AXES, ALIGN,
@@ -98,10 +103,6 @@ def sigmoid_forward(
     counted = tl.where(valid, 0, -1)
     z = read_logits(logits, bias, start, samples, c, inside, counted, CLASSES, logits_class, AXES, SCALE, BIAS_ROWS)
     p, _q, log_p, log_q = probabilities(z)
-    partials += program.to(tl.int64) * SLOTS
-    sums = partials + HEAD
-    if CHECK:
-        tl.store(partials, tl.sum(tl.where(wrong, 1.0, 0.0)))
     tl.store(partials + 1, tl.sum(u))
     for j in tl.static_range(LOSSES):
         smooth = t * (1.0 - SMOOTHINGS[j]) + SMOOTHINGS[j] / 2.0
