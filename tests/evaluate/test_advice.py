@@ -109,16 +109,21 @@ def _job(root: Path, content: dict[str, tuple[Array, Array]], options: Options |
     return Job((predictions,), target, options or Options("3"))
 
 
-@pytest.mark.parametrize("change", ["spacing", "flip", "none"])
+@pytest.mark.parametrize("change", ["spacing", "flip", "stretch", "shift", "none"])
 def test_volumes_that_lie_elsewhere(tmp_path: Path, change: str) -> None:
     generator = np.random.default_rng(3)
     content = {f"case{index}": generator.integers(0, 3, (6, 7, 5)).astype(np.uint8) for index in range(3)}
     other = {
         "spacing": np.diag([1.0, 1.0, 3.0, 1.0]),
         "flip": np.diag([-1.0, 1.0, 1.0, 1.0]),
+        "stretch": np.diag([1.0, 1.04, 1.0, 1.0]),  # a quarter of a voxel at the last one
+        "shift": np.eye(4) + np.array([[0, 0, 0, 0.2], [0] * 4, [0] * 4, [0] * 4]),
         "none": np.eye(4) + 1e-4,
     }
-    for folder, affine in (("truth", np.eye(4)), ("guess", other[change])):
+    # Far from the origin, where a relative tolerance would be that of many voxels.
+    origin = np.zeros((4, 4))
+    origin[:3, 3] = -900
+    for folder, affine in (("truth", np.eye(4) + origin), ("guess", other[change] + origin)):
         (tmp_path / folder).mkdir()
         for name, labels in content.items():
             nibabel.save(nibabel.Nifti1Image(labels, affine), tmp_path / folder / f"{name}.nii.gz")
@@ -358,6 +363,87 @@ def test_a_damaged_volume_is_told_with_everything_else(tmp_path: Path) -> None:
     with pytest.raises(AuditError) as raised:
         count_files(Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), Options("2")), tmp_path / "out", workers=1)
     assert raised.value.files == (("unreadable", "guess", "a"),)
+
+
+@pytest.mark.parametrize("classes", [5, 32, 150])
+def test_classes_from_1_are_no_grey_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str], classes: int) -> None:
+    """ADE20K: 150 classes from 1, and 150 is also a grey level of 150 classes."""
+    generator = np.random.default_rng(3)
+    content = {}
+    for name in "ab":
+        guess = generator.integers(0, classes, (40, 40)).astype(np.uint8)
+        truth = guess + 1
+        truth[0, 0] = 0
+        content[name] = truth, guess
+    words = [*folders(tmp_path, content), "--classes", str(classes), "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    assert "--reduce-zero-label" in text
+    assert "grey levels" not in text
+
+
+def test_values_of_many_classes_are_not_taken_for_grey_levels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, guess = np.zeros((2, 9, 9), np.uint8)
+    truth[0, :3], truth[1] = (190, 192, 200), 1
+    words = [*folders(tmp_path, {"a": (truth, guess)}), "--classes", "171", "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    assert "grey levels" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--classes", "2"], "--classes"),
+        (["--measures", "boundary"], "--measures"),
+        (["--policy", "monai", "--map", "0:1,1:0"], "--policy, --map"),
+    ],
+)
+def test_options_beside_resume_are_not_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], named: str
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert _evaluate(capsys, *folders(tmp_path, maps(3)), "--classes", "3", *out)[0] == 0
+    code, text = _evaluate(capsys, "--resume", *out, *words)
+    assert code == 2
+    assert named in text
+
+
+def test_groups_and_photographs_may_change_at_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    assert _evaluate(capsys, *folders(tmp_path, maps(8)), "--classes", "3", *out)[0] == 0
+    assert not (tmp_path / "out" / "groups.csv").exists()
+    assert _evaluate(capsys, "--resume", *out, "--group-by", "image0([0-3]?)")[0] == 0
+    assert (tmp_path / "out" / "groups.csv").is_file()
+    code, text = _evaluate(capsys, "--resume", *out, "--images", str(tmp_path / "nowhere"))
+    assert code == 2
+    assert "nowhere, which does not exist" in text
+
+
+@pytest.mark.parametrize("command", ["evaluate", "merge"])
+def test_a_table_of_groups_is_not_written_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    out = tmp_path / "out"
+    words = [*folders(tmp_path, maps(6)), "--classes", "3", "--out", str(out)]
+    assert _evaluate(capsys, *words)[0] == 0
+    table = "".join(f"image0{place},{place // 2}\n" for place in range(6))
+    (out / "groups.csv").write_text(table)
+    (tmp_path / "link").symlink_to(out)
+    words = ["merge", str(out), "--out", str(out)] if command == "merge" else ["evaluate", *words, "--overwrite"]
+    assert main([*words, "--groups", str(tmp_path / "link" / "groups.csv")]) == 2
+    assert "Rename it" in capsys.readouterr().err
+    assert (out / "groups.csv").read_text() == table
+
+
+def test_what_an_earlier_merge_found_is_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert _evaluate(capsys, *folders(tmp_path, maps(3)), "--classes", "3", "--out", str(out))[0] == 0
+    (out / "audit.json").write_text("{}")
+    assert main(["merge", str(out), "--out", str(out), "--quiet", "--no-report"]) == 0
+    assert not (out / "audit.json").exists()
 
 
 def test_a_folder_with_an_evaluation_is_not_replaced_unasked(

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from segcrit.cli import main
-from segcrit.errors import DataError
+from segcrit.errors import DataError, ParameterError
 from segcrit.evaluating import Job, Options, count_files, merge_files, read_tally, run
+from segcrit.evaluating.job import read_job
 from segcrit.evaluating.results import Outcome
 from segcrit.evaluating.store import Tally
 from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion
@@ -332,3 +333,47 @@ def test_what_cannot_end_well_does_not_begin(
     assert main(["evaluate", *job.predictions, job.target, *words, "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert wanted in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def _interrupt_after(images: int, monkeypatch: pytest.MonkeyPatch, job: Job, out: Path) -> None:
+    original = run.rows_of
+
+    def some(pairs: Any, plan: Any, workers: int) -> Any:
+        for place, row in enumerate(original(pairs, plan, 1)):
+            if place == images:
+                raise KeyboardInterrupt
+            yield row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "rows_of", some)
+        with pytest.raises(run.Interrupted):
+            count_files(job, out, save_every=0.0)
+
+
+def test_parts_that_a_kill_left_of_another_count_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill while parts were removed, job.json first; then the same folders and options with other content."""
+    out = tmp_path / "out"
+    job, _ = _job(tmp_path)
+    _interrupt_after(5, monkeypatch, job, out)
+    (out / ".counts" / "job.json").unlink()
+    content = maps(9, seed=8)
+    folders(tmp_path, content)
+    for path in tmp_path.rglob("*.png"):
+        os.utime(path, (1, 1))  # copied with their old times
+    _interrupt_after(2, monkeypatch, job, out)
+    tally, _ = count_files(job, out, resume=True, workers=1)
+    np.testing.assert_array_equal(Outcome(tally).first.confusion, slow_confusion(content))
+
+
+def test_an_interrupted_count_goes_on_beside_a_finished_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the message of the interruption says, which names --resume."""
+    out = tmp_path / "out"
+    first, _ = _job(tmp_path / "one")
+    count_files(first, out, workers=1)
+    content = maps(9, seed=8)
+    predictions, target = folders(tmp_path / "two", content)
+    _interrupt_after(2, monkeypatch, Job((predictions,), target, first.options), out)
+    tally, _ = count_files(read_job(out), out, resume=True, workers=1)
+    np.testing.assert_array_equal(Outcome(tally).first.confusion, slow_confusion(content))
+    with pytest.raises(ParameterError, match="pass another --out"):
+        count_files(first, out, resume=True, workers=1)

@@ -199,3 +199,58 @@ def test_killed_and_resumed(
     assert main(["evaluate", "--out", str(tmp_path), "--resume", "--quiet", "--no-report"]) == 0
     found = json.loads((tmp_path / "results.json").read_text())["models"][0]["report"]["figures"]
     assert found == {name: None if value != value else value for name, value in whole.items()}
+
+
+IN_PROCESSES = """
+import sys
+from segcrit.evaluating import workers
+workers._WORTH_PROCESSES = 1
+from segcrit.cli import main
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_workers_end_with_the_process_that_was_killed(tmp_path: Path) -> None:
+    """Otherwise each of them keeps its memory, which may be what the first was killed for."""
+    predictions, target = folders(tmp_path, maps(400, (120, 120)))
+    words = [
+        "evaluate",
+        predictions,
+        target,
+        "--classes",
+        "3",
+        "--measures",
+        "boundary",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    words += ["--save-every", "0", "--workers", "2", "--quiet", "--no-report"]
+    process = subprocess.Popen([sys.executable, "-c", IN_PROCESSES, *words])
+    end = time.monotonic() + 120
+    while not list((tmp_path / "out").glob(".counts/part-*.npz")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(60)
+    assert len(children) >= 2
+    end = time.monotonic() + 20
+    try:
+        while left := [child for child in children if _lives(child)]:
+            assert time.monotonic() < end, left
+            time.sleep(0.05)
+    finally:
+        for child in children:
+            if _lives(child):
+                os.kill(int(child), signal.SIGKILL)
+
+
+def _lives(process: str) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

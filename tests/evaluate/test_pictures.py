@@ -147,3 +147,24 @@ def test_layout_follows_what_there_is(tmp_path: Path) -> None:
         save_png(tmp_path / "photos" / f"image{place:02d}.png", np.zeros((12, 17, 3), np.uint8))
     whole = render(_outcome(tmp_path, [predictions], target), images=str(tmp_path / "photos"))
     assert '<div class="pictures whole one" style="--models: 1">' in whole
+
+
+@pytest.mark.parametrize("size", [(1, 600), (600, 1), (2, 2000), (3, 5000)])
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_strip_has_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], windows: bool
+) -> None:
+    """Of a side shorter than half a step a line is shown, too."""
+    if windows:
+        monkeypatch.setattr(pictures, "_MOST_PIXELS", 1)
+    generator = np.random.default_rng(0)
+    truth, guess = (generator.integers(0, 3, size).astype(np.uint8) for _ in range(2))
+    for folder, labels in (("truth", truth), ("guess", guess)):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "a.npy", labels)
+    outcome = _outcome(tmp_path, [str(tmp_path / "guess")], str(tmp_path / "truth"))
+    shown = _pixels(_panel(Gallery(outcome.tally, None), "a").truth)
+    step = -(-max(size) // 512)
+    rows, columns = (np.arange(length)[min(step // 2, length - 1) :: step] for length in size)
+    colors = np.array(outcome.tally.about["colors"])
+    np.testing.assert_array_equal(shown, colors[truth[np.ix_(rows, columns)]])

@@ -200,3 +200,31 @@ def test_no_difference_has_no_sign(done: Path, tmp_path: Path, capsys: Any) -> N
     page = (tmp_path / "out" / "report.html").read_text()
     assert ">-0.000<" not in page
     assert "−0.000" not in page
+
+
+def test_tables_of_an_earlier_run_do_not_stay(done: Path, tmp_path: Path) -> None:
+    words = [f"old={done / 'guess'}", str(done / "better"), str(done / "truth"), "--classes", "3", "--group-by", "(.)$"]
+    words += ["--measures", "boundary", "objects", "--out", str(tmp_path), "--quiet", "--no-report"]
+    assert main(["evaluate", *words]) == 0
+    optional = ["boundary.csv", "comparison.csv", "groups.csv", "objects.csv"]
+    assert all((tmp_path / name).is_file() for name in optional)
+    (tmp_path / "curves.csv").write_text("epoch,loss\n1,0.5\n")  # no table of ours
+    assert main(["evaluate", str(done / "guess"), *words[2:5], *words[-4:], "--overwrite"]) == 0
+    left = sorted(path.name for path in tmp_path.glob("*.csv"))
+    assert left == ["classes.csv", "confusion.csv", "curves.csv", "figures.csv", "images.csv"]
+
+
+def test_the_terminal_says_how_boundaries_were_measured(done: Path, tmp_path: Path, capsys: Any) -> None:
+    words = [
+        str(done / "guess"),
+        str(done / "truth"),
+        "--classes",
+        "3",
+        "--measures",
+        "boundary(spacing=0.5, tolerance=1)",
+    ]
+    assert main(["evaluate", *words, "--out", str(tmp_path), "--quiet", "--no-report"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Boundary: spacing 0.5 × 0.5, as the option spacing of boundary says, for all images; tolerance 1" in text
+    assert main(["evaluate", *words[:-2], "--out", str(tmp_path), "--overwrite", "--quiet", "--no-report"]) == 0
+    assert "Boundary:" not in capsys.readouterr().out

@@ -13,7 +13,7 @@ import torch
 
 import segcrit
 from segcrit.errors import DataError, ParameterError
-from segcrit.evaluation import Evaluator, ObjectSizes, PerImage, Report, bootstrap, compare_pair
+from segcrit.evaluation import POLICIES, Evaluator, ObjectSizes, PerImage, Report, bootstrap, compare_pair
 from tests.evaluation import oracle
 
 
@@ -384,3 +384,22 @@ def test_measures_in_tables_text_and_pairs() -> None:
     other = Evaluator(3, measures=[segcrit.Boundary(frame=True)]).update(guess, truth, ids).compute()
     with pytest.raises(DataError, match="frame=True"):
         compare_pair(report.per_image, other.per_image, "hd95", resamples=100)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("ignore_index", [255, 1])
+def test_objects_of_all_sizes_add_up_to_the_counts(policy: str, ignore_index: int) -> None:
+    """Under every policy, predicted ignore labels and an ignored class included."""
+    generator = np.random.default_rng(6)
+    truth, guess = generator.integers(0, 3, (2, 2, 20, 20))
+    truth[0, :3] = ignore_index
+    if ignore_index == 255 and POLICIES[policy].ignored_prediction != "error":
+        guess[1, 5:9] = ignore_index
+    report = (
+        Evaluator(3, ignore_index=ignore_index, policy=policy, measures=[ObjectSizes((2, 5))])
+        .update(guess, truth)
+        .compute()
+    )
+    for name in ("tp", "fp", "fn"):
+        wanted = getattr(report.per_image, name).sum(axis=0)
+        np.testing.assert_array_equal(getattr(report.objects, name).sum(axis=1), wanted)

@@ -18,6 +18,7 @@ from segcrit.evaluation import (
     compare_pair,
     holm,
     resampling,
+    statistics,
 )
 from segcrit.evaluation.figures import evaluate
 
@@ -326,3 +327,15 @@ def test_a_swap_that_leaves_a_figure_undefined_is_no_evidence() -> None:
     result = compare_pair(first, second, "iou[1]")
     assert result.difference == 0
     assert result.p_value == 1
+
+
+def test_resamples_without_the_class_say_nothing_of_the_common_level() -> None:
+    """They are no largest differences: the level is that of the resamples in which the figure is defined."""
+    generator = np.random.default_rng(4)
+    gaps = generator.normal(size=(3000, 1)) + generator.normal(size=(3000, 3))
+    padded = np.concatenate([gaps, np.full((900, 3), np.nan)])[generator.permutation(3900)]
+    level = statistics._joint_level(padded, 0.95)
+    assert level == statistics._joint_level(gaps, 0.95)
+    ends = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    assert np.mean(((gaps >= ends[0]) & (gaps <= ends[1])).all(axis=1)) == pytest.approx(0.95, abs=0.002)
+    assert statistics._joint_level(np.full((100, 2), np.nan), 0.95) == 0.95

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +58,7 @@ exit codes: 0, 2 for files or options that cannot be evaluated, 130 when interru
 ERROR = 2
 INTERRUPTED = 130
 _SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
+_GROUPS = "groups.csv"
 # More files than this stand in a file of their own.
 _SHOWN_FILES = 4
 # Letters that the names of several models may have together in the head of a table.
@@ -128,8 +131,8 @@ def add_output_options(figures: Any, output: Any) -> None:
     output.add_argument("--quiet", action="store_true", help="show no progress")
 
 
-def check_output(arguments: argparse.Namespace) -> None:
-    """Refuse before the counting what would be refused after it."""
+def check_output(arguments: argparse.Namespace, folder: Path) -> None:
+    """Refuse before the counting what would be refused after it, and a table of groups that would be written over."""
     from segcrit.evaluation.statistics import check_resamples
 
     if arguments.resamples is not None:
@@ -139,6 +142,13 @@ def check_output(arguments: argparse.Namespace) -> None:
         raise ParameterError(
             "a folder with the photographs", f"{photographs}, which does not exist", "Correct --images."
         )
+    groups = arguments.groups
+    if groups is not None and os.path.realpath(Path(groups).expanduser()) == os.path.realpath(folder / _GROUPS):
+        raise ParameterError(
+            f"--groups of another name than {_GROUPS} in --out, where the figures of the groups are written",
+            str(groups),
+            "Rename it, or pass another --out.",
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -147,8 +157,8 @@ def run(arguments: argparse.Namespace) -> int:
     from segcrit.evaluating.run import AuditError, Interrupted, count_files
 
     job, folder = _job(arguments)
-    arguments.images = job.images
-    check_output(arguments)
+    arguments.images, arguments.groups = job.images, job.options.groups
+    check_output(arguments, folder)
     require_free(folder, job.name, resume=arguments.resume, overwrite=arguments.overwrite)
     audit = folder / (AUDIT if job.shard is None else f"{job.name}-{AUDIT}")
     # Also where a shell started the command in the background, with Ctrl-C switched off.
@@ -229,7 +239,7 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
 
     shard = None if arguments.shard is None else parse_shard(arguments.shard)
     if not arguments.paths and arguments.resume and arguments.out is not None:
-        return read_job(Path(arguments.out), shard), Path(arguments.out)
+        return _resumed(arguments, read_job(Path(arguments.out), shard)), Path(arguments.out)
     if len(arguments.paths) < 2:
         raise ParameterError(
             "predictions and label maps", f"{len(arguments.paths)} paths", "Write segcrit evaluate PRED TARGET."
@@ -270,6 +280,27 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
     *predictions, target = arguments.paths
     job = Job(tuple(predictions), target, options, shard, arguments.images)
     return job, Path(arguments.out) if arguments.out is not None else new_folder()
+
+
+def _resumed(arguments: argparse.Namespace, job: Job) -> Job:
+    """The job that was written down, with other groups or photographs where they are given.
+
+    Raises:
+        ParameterError: an option beside ``--resume`` that decides about the counts, which were begun without it.
+    """
+    free = ("groups", "group_by")
+    given = {entry.name: getattr(arguments, entry.name) for entry in fields(job.options)}
+    given["measures"] = tuple(given["measures"])
+    given = {entry.name: given[entry.name] for entry in fields(job.options) if given[entry.name] != entry.default}
+    fixed = [f"--{name.replace('_', '-')}" for name in given if name not in free]
+    if fixed:
+        raise ParameterError(
+            "--out and --resume alone, or the whole command again",
+            ", ".join(fixed),
+            "Leave them out: what was begun goes on with its own options. Pass PRED and TARGET to evaluate anew.",
+        )
+    options = replace(job.options, **{**dict.fromkeys(free), **given}) if given else job.options
+    return replace(job, options=options, images=arguments.images or job.images)
 
 
 def report_unusable(error: AuditError, file: Path) -> int:
@@ -319,6 +350,8 @@ def _print_outcome(outcome: Outcome) -> None:
         _console.text("[low, high]: 95 % bootstrap interval over images" + (" (groups)." if outcome.groups else "."))
     if outcome.caution:
         _console.text(outcome.caution)
+    if report.boundary is not None:
+        _console.text(str(report.boundary.scale))
     rows = [
         [
             f"{index} {name}",

@@ -36,9 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     from segcrit.evaluating.output_folder import AUDIT, COUNTS, new_folder, require_own
     from segcrit.evaluating.run import AuditError, merge_files
 
-    check_output(arguments)
     paths = [Path(name).expanduser() for name in arguments.files]
     folder = Path(arguments.out) if arguments.out is not None else new_folder()
+    check_output(arguments, folder)
     try:
         tally, problems = merge_files(paths, allow_missing=arguments.allow_missing)
     except AuditError as error:
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(paths) > 1 and counts.exists() and any(path.exists() and path.samefile(counts) for path in paths):
         raise ParameterError("an --out beside the files to merge", f"{counts}, which is one", "Choose another --out.")
     require_own(folder)
+    (folder / AUDIT).unlink(missing_ok=True)  # what an earlier attempt found
     tally.save(counts)
     options = tally.sources.get("options", {})
     given = arguments.groups is not None or arguments.group_by is not None

@@ -25,6 +25,8 @@ __all__ = ["audit_names", "audit_tally", "look_at_headers"]
 
 _ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
 _VOID: Final = 255
+# More classes than this lie fewer than eight grey levels apart.
+_MOST_LEVELS: Final = 32
 # Rules of a map that an advice writes out.
 _SHOWN_RULES: Final = 12
 
@@ -170,7 +172,9 @@ def _advice(values: Counter[int], role: str, tally: Tally) -> str:
             f"are read with --values probabilities{' --task binary' * (classes == 2 and tally.settings.task != 'binary')}."
         )
     levels = _grey_levels(classes)
-    if classes > 2 and {_VOID} != set(values) <= set(levels):
+    # The classes + 1 counted from 1 may be a grey level, too; and levels of many classes are nearly all numbers there are.
+    spread = 2 < classes <= _MOST_LEVELS and set(values) not in ({_VOID}, {classes})
+    if spread and set(values) <= set(levels):
         rules = ",".join(f"{level}:{levels[level]}" for level in sorted({*values, 0, _VOID}))
         return f"If the classes are grey levels, pass {option} '{rules}'."
     if role:

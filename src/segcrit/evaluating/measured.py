@@ -11,12 +11,12 @@ from segcrit.evaluation.boundary import Boundary
 from segcrit.evaluation.ratios import Floats, nan_mean
 from segcrit.evaluation.report import Report
 
-__all__ = ["Table", "image_columns", "measured_classes", "measured_tables", "object_rows"]
+__all__ = ["KINDS", "Table", "image_columns", "measured_classes", "measured_tables", "object_rows"]
 
 # Heads, then rows.
 Table = tuple[list[str], list[list[Any]]]
 
-_KINDS: Final = ("boundary", "calibration", "curves", "objects")
+KINDS: Final = ("boundary", "calibration", "curves", "objects")
 
 
 def measured_tables(reports: Mapping[str, Report]) -> dict[str, Table]:
@@ -25,7 +25,7 @@ def measured_tables(reports: Mapping[str, Report]) -> dict[str, Table]:
     They have a row for each model and class, bin of confidences, class and threshold, or class and size of objects.
     """
     tables: dict[str, Table] = {}
-    for kind in _KINDS:
+    for kind in KINDS:
         for model, report in reports.items():
             found = getattr(report, kind)
             for row in [] if found is None else found.rows():

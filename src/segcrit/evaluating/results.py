@@ -15,7 +15,7 @@ import numpy as np
 
 from segcrit import _files
 from segcrit.data.problems import Problem
-from segcrit.evaluating.measured import image_columns, measured_tables
+from segcrit.evaluating.measured import KINDS, Table, image_columns, measured_tables
 from segcrit.evaluating.store import Tally
 from segcrit.evaluation.figures import get_figure
 from segcrit.evaluation.measure import MeasureTable
@@ -38,6 +38,13 @@ _FEWEST_RESAMPLES: Final = 200
 _DRAWS: Final = 100_000_000
 # With fewer pairs no permutation test reaches p = 0.05.
 _FEW_UNITS: Final = 6
+_GROUP_HEADS: Final = ("group", "model", "images")
+# Tables that only some evaluations have, and the columns that they begin with.
+_OPTIONAL: Final[dict[str, tuple[str, ...]]] = {
+    "comparison": ("figure", "first", "second"),
+    "groups": _GROUP_HEADS,
+    **dict.fromkeys(KINDS, ("model",)),
+}
 # Figures of measures that belong into the summary.
 _MEASURED: Final = (
     "boundary_iou", "boundary_f1", "trimap_miou", "hd95", "assd", "nsd", "cldice", "ece", "brier", "nll",
@@ -232,7 +239,8 @@ def _comparison(pair: PairedComparison) -> dict[str, Any]:
 def write_tables(outcome: Outcome, folder: Path) -> None:
     """Write results.json and the tables figures.csv, classes.csv, confusion.csv and images.csv.
 
-    Where there are several models, or groups: comparison.csv and groups.csv; and one table a measure.
+    Where there are several models, or groups: comparison.csv and groups.csv; and one table a measure. Those of them that
+    an earlier evaluation wrote there and this one does not are removed.
     """
     text = json.dumps(outcome.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
     _files.atomic_write_text(folder / "results.json", text + "\n")
@@ -248,10 +256,11 @@ def write_tables(outcome: Outcome, folder: Path) -> None:
     _csv(folder / "classes.csv", names, (list(row.values()) for row in classes))
     _csv(folder / "confusion.csv", _confusion_head(report), _confusion_rows(outcome))
     _csv(folder / "images.csv", *_image_table(outcome))
+    optional: dict[str, Table] = measured_tables(outcome.reports)
     if outcome.comparisons:
         heads = ["figure", *_comparison(next(iter(outcome.comparisons.values()))[0])]
         rows = [[name, *_comparison(pair).values()] for name, pairs in outcome.comparisons.items() for pair in pairs]
-        _csv(folder / "comparison.csv", heads, rows)
+        optional["comparison"] = heads, rows
     if outcome.by_group:
         figures = list(report.figures)
         rows = [
@@ -259,9 +268,21 @@ def write_tables(outcome: Outcome, folder: Path) -> None:
             for group, models in outcome.by_group.items()
             for model, own in models.items()
         ]
-        _csv(folder / "groups.csv", ["group", "model", "images", *figures], rows)
-    for name, (heads, lines) in measured_tables(outcome.reports).items():
-        _csv(folder / f"{name}.csv", heads, lines)
+        optional["groups"] = [*_GROUP_HEADS, *figures], rows
+    for name, first in _OPTIONAL.items():
+        path = folder / f"{name}.csv"
+        if name in optional:
+            _csv(path, *optional[name])
+        elif _begins(path, first):
+            path.unlink()
+
+
+def _begins(path: Path, heads: Sequence[str]) -> bool:
+    """Whether a table has these first columns: one that was written here, and no file of the user's of the same name."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline().startswith(",".join(heads) + ",")
 
 
 def _figure_rows(outcome: Outcome) -> Iterable[Sequence[Any]]:

@@ -44,7 +44,13 @@ def thin(array: Array, step: int) -> Array:
         >>> thin(np.arange(7)[None].repeat(3, axis=0), 3)
         array([[1, 4]])
     """
-    return array[..., step // 2 :: step, step // 2 :: step]
+    rows, columns = (slice(_first(length, step), None, step) for length in array.shape[-2:])
+    return array[..., rows, columns]
+
+
+def _first(length: int, step: int) -> int:
+    """The first pixel that is shown, the middle of the first step: of a side shorter than that, its last one."""
+    return min(step // 2, max(length - 1, 0))
 
 
 def labels_of(prediction: Array, truth: Array, settings: Settings) -> Array:
@@ -106,14 +112,16 @@ def thinned_image(path: Path, size: tuple[int, int], step: int) -> Array | None:
 
 def _sampled(parts: Iterator[Window] | Sequence[Window], step: int) -> Iterator[tuple[Window, Window, Window]]:
     """Windows that hold sampled pixels; where these are in the window, and where they come in the picture."""
+    parts = list(parts)
+    begins = [_first(max(window[axis].stop for window in parts), step) for axis in (0, 1)]
     for window in parts:
         chosen, place = [], []
-        for span in window:
-            # Sampled are step // 2, step // 2 + step, ...
-            first = -(-(span.start - step // 2) // step)
-            last = -(-(span.stop - step // 2) // step)
-            place.append(slice(max(first, 0), last))
-            chosen.append(slice(max(first, 0) * step + step // 2 - span.start, span.stop - span.start, step))
+        for span, begin in zip(window, begins, strict=True):
+            # Sampled are begin, begin + step, ...
+            first = max(-(-(span.start - begin) // step), 0)
+            last = -(-(span.stop - begin) // step)
+            place.append(slice(first, last))
+            chosen.append(slice(first * step + begin - span.start, span.stop - span.start, step))
         if all(span.stop > span.start for span in place):
             yield window, (chosen[0], chosen[1]), (place[0], place[1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,15 @@ def _begin() -> None:
     # Ctrl-C reaches every process of the terminal; only the first one is to answer it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    # A worker holds both ends of its queue, and would wait for a parent that was killed until the machine is switched off.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _count_some(pairs: Sequence[Pair], plan: Plan) -> list[Row]:

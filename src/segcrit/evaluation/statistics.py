@@ -370,14 +370,17 @@ def _joint_level(gaps: Floats, level: float) -> float:
     """
     if gaps.shape[1] == 1:
         return level
-    resamples = len(gaps)
-    depth = np.zeros(resamples)
-    for column in gaps.T:
+    # A resample without the class says nothing about a pair, as in the percentiles.
+    known = ~np.isnan(gaps)
+    depth = np.zeros(len(gaps))
+    for column, there in zip(gaps.T, known.T, strict=True):
         # Ties take their middle rank: pairs with equal predictions have one value only and never bind.
-        ordered = np.sort(column)
-        middle = (np.searchsorted(ordered, column, "left") + np.searchsorted(ordered, column, "right")) / 2
-        depth = np.maximum(depth, np.abs(2 * middle / resamples - 1))
-    return float(max(level, np.quantile(depth, level)))
+        values = column[there]
+        ordered = np.sort(values)
+        middle = (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
+        depth[there] = np.maximum(depth[there], np.abs(2 * middle / max(len(values), 1) - 1))
+    depth = depth[known.any(axis=1)]
+    return float(max(level, np.quantile(depth, level))) if depth.size else level
 
 
 def _percentiles(drawn: Floats, units: int, level: float) -> tuple[float, float]:
