@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcrit import _files
-from segcrit.cli import _console
+from segcrit.cli._evaluation_text import print_outcome, print_problems
 from segcrit.errors import ParameterError
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from segcrit.data.problems import Problem
-    from segcrit.evaluating.results import Outcome
     from segcrit.evaluating.run import AuditError, Job
 
 __all__ = [
@@ -57,12 +56,9 @@ exit codes: 0, 2 for files or options that cannot be evaluated, 130 when interru
 
 ERROR = 2
 INTERRUPTED = 130
-_SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 _GROUPS = "groups.csv"
 # More files than this stand in a file of their own.
 _SHOWN_FILES = 4
-# Letters that the names of several models may have together in the head of a table.
-_NAMES_WIDTH = 36
 
 
 def add_parser(subparsers: Any) -> None:
@@ -217,7 +213,7 @@ def finish(
         arguments.title or f"Evaluation of {models}",
     )
     write_tables(outcome, folder)
-    _print_outcome(outcome)
+    print_outcome(outcome)
     if not arguments.no_report:
         from segcrit.evaluating.page import write_page
 
@@ -324,81 +320,3 @@ def report_unusable(error: AuditError, file: Path) -> int:
     )
     print(f"segcrit: error: {errors[0].message}{more}", file=sys.stderr)
     return ERROR
-
-
-def print_problems(problems: Sequence[Problem]) -> None:
-    """The audit."""
-    if not problems:
-        return
-    _console.heading("What to know about the files")
-    for problem in problems:
-        _console.text(f"{_SEVERITIES[problem.severity]}: {problem.message}", indent=2)
-
-
-def _print_outcome(outcome: Outcome) -> None:
-    from segcrit.evaluation.html import percent_text
-
-    report = outcome.first
-    print_problems(outcome.problems)
-    images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
-    _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, policy {report.policy}")
-    for note in outcome.tally.notes:
-        _console.text(note)
-    heads = _model_heads(list(outcome.reports))
-    _console.table(["figure", *heads, *_comparison_heads(outcome)], _summary_rows(outcome))
-    if len(outcome.reports) == 1 and report.num_images > 1:
-        _console.text("[low, high]: 95 % bootstrap interval over images" + (" (groups)." if outcome.groups else "."))
-    if outcome.caution:
-        _console.text(outcome.caution)
-    if report.boundary is not None:
-        _console.text(str(report.boundary.scale))
-    rows = [
-        [
-            f"{index} {name}",
-            percent_text(float(report.share[index])),
-            *(_number(float(own.iou[index])) for own in outcome.reports.values()),
-        ]
-        for index, name in enumerate(report.class_names)
-    ]
-    _console.heading("IoU of the classes")
-    _console.table(["class", "share", *heads], rows)
-    for name, value in report.tool_figures.items():
-        _console.text(f"{name} as {report.policy} reports it: {_number(value)}")
-
-
-def _model_heads(models: list[str]) -> list[str]:
-    """Titles of the models' columns: their names, or letters that are explained, so that no column breaks its words."""
-    if len(models) == 1 or sum(map(len, models)) <= _NAMES_WIDTH:
-        return models
-    letters = [f"({number})" for number in range(1, len(models) + 1)]
-    for letter, model in zip(letters, models, strict=True):
-        _console.text(f"{letter} {model}")
-    return letters
-
-
-def _comparison_heads(outcome: Outcome) -> list[str]:
-    return ["change", "95 % interval", "p"] if len(outcome.reports) == 2 and outcome.comparisons else []
-
-
-def _summary_rows(outcome: Outcome) -> list[list[str]]:
-    rows = []
-    for name in outcome.summary:
-        cells = []
-        for model, report in outcome.reports.items():
-            interval = outcome.intervals[model].get(name)
-            text = _number(report.figures[name])
-            if interval is not None and len(outcome.reports) == 1:
-                text += f"  [{_number(interval.low)}, {_number(interval.high)}]"
-            cells.append(text)
-        pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
-        if pair is not None:
-            change = pair.reversed()  # the second against the first, as on the page
-            cells += [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
-        elif _comparison_heads(outcome):
-            cells += ["", "", ""]
-        rows.append([name, *cells])
-    return rows
-
-
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:.4f}"

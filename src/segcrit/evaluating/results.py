@@ -92,7 +92,10 @@ class Outcome:
         """Names of the figures worth showing first."""
         report = self.first
         names = [report.headline, *(name for name in summary_figures(report) if name != report.headline)]
-        return [*names, *(name for name in _MEASURED if name in report.figures)]
+        for name in _MEASURED:
+            # Of a background neither outline nor distance is of interest.
+            names += [own for own in (f"foreground_{name}", name) if own in report.figures][:1]
+        return names
 
     @property
     def units(self) -> int:

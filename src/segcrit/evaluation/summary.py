@@ -32,7 +32,7 @@ def summary_figures(report: Report) -> list[str]:
         return [*names, "image_foreground_iou", "image_foreground_dice", "kappa"]
     names = ["miou", "mean_dice"]
     if report.task == "multiclass" and report.background is not None:
-        names.append("foreground_iou")
+        names += ["foreground_iou", "foreground_dice", "image_foreground_dice"]
     return [*names, "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "image_miou", "class_miou", "kappa"]
 
 
@@ -40,7 +40,7 @@ def figure_label(report: Report, name: str) -> str:
     """The label of a figure; it says what the means of a binary task run over, and which class is no foreground."""
     if report.task == "binary" and name in ("miou", "mean_dice"):
         return f"{FIGURES[name].label} (both classes)"
-    if name == "foreground_iou" and report.task == "multiclass" and report.background is not None:
+    if name in ("foreground_iou", "foreground_dice") and report.task == "multiclass" and report.background is not None:
         return f"{FIGURES[name].label} (without {report.class_names[report.background]})"
     return FIGURES[name].label
 

@@ -1,0 +1,116 @@
+"""What ``segcrit evaluate`` and ``segcrit merge`` print: the audit, the figures, the comparison, the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from segcrit.cli import _console
+
+if TYPE_CHECKING:
+    from segcrit.data.problems import Problem
+    from segcrit.evaluating.results import Outcome
+    from segcrit.evaluation.statistics import PairedComparison
+
+__all__ = ["print_outcome", "print_problems"]
+
+_SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
+# Letters that the names of several models may have together in the head of a table.
+_NAMES_WIDTH = 36
+
+
+def print_problems(problems: Sequence[Problem]) -> None:
+    """The audit."""
+    if not problems:
+        return
+    _console.heading("What to know about the files")
+    for problem in problems:
+        _console.text(f"{_SEVERITIES[problem.severity]}: {problem.message}", indent=2)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """The figures, what is known about differences, and the classes."""
+    from segcrit.evaluation.figures import figures_of
+    from segcrit.evaluation.html import percent_text
+
+    report = outcome.first
+    print_problems(outcome.problems)
+    images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
+    _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, policy {report.policy}")
+    if outcome.ignored_share > 0:
+        _console.text(f"{report.num_pixels:,} pixels count; {percent_text(outcome.ignored_share)} of all are ignored.")
+    for note in outcome.tally.notes:
+        _console.text(note)
+    heads = _model_heads(list(outcome.reports))
+    _console.table(["figure", *heads, *_comparison_heads(outcome)], _summary_rows(outcome))
+    units = f"{outcome.units:,} {'images' if outcome.groups is None else 'groups of images'}"
+    if len(outcome.reports) == 1 and outcome.units > 1:
+        _console.text(f"[low, high]: 95 % bootstrap interval over {units}.")
+    figures = figures_of(report.per_image)
+    lower = [name for name in outcome.summary if figures[name].better == "lower"]
+    if lower:
+        _console.text(f"Lower is better: {', '.join(lower)}.")
+    pairs = outcome.comparisons.get(outcome.headline, [])
+    if len(pairs) > 1:
+        _console.text(f"{outcome.headline} of all pairs over {units}; intervals and p (Holm) hold for all together:")
+        rows = [[f"{pair.b} − {pair.a}", *_change_cells(pair)] for pair in pairs]
+        _console.table(["pair", "change", "95 % interval", "p"], rows)
+    if outcome.caution:
+        _console.text(outcome.caution)
+    if report.boundary is not None:
+        _console.text(str(report.boundary.scale))
+    rows = [
+        [
+            f"{index} {name}",
+            percent_text(float(report.share[index])),
+            *(_number(float(own.iou[index])) for own in outcome.reports.values()),
+        ]
+        for index, name in enumerate(report.class_names)
+    ]
+    _console.heading("IoU of the classes")
+    _console.table(["class", "share", *heads], rows)
+    for name, value in report.tool_figures.items():
+        _console.text(f"{name} as {report.policy} reports it: {_number(value)}")
+
+
+def _model_heads(models: list[str]) -> list[str]:
+    """Titles of the models' columns: their names, or letters that are explained, so that no column breaks its words."""
+    if len(models) == 1 or sum(map(len, models)) <= _NAMES_WIDTH:
+        return models
+    letters = [f"({number})" for number in range(1, len(models) + 1)]
+    for letter, model in zip(letters, models, strict=True):
+        _console.text(f"{letter} {model}")
+    return letters
+
+
+def _comparison_heads(outcome: Outcome) -> list[str]:
+    return ["change", "95 % interval", "p"] if len(outcome.reports) == 2 and outcome.comparisons else []
+
+
+def _summary_rows(outcome: Outcome) -> list[list[str]]:
+    rows = []
+    for name in outcome.summary:
+        cells = []
+        for model, report in outcome.reports.items():
+            interval = outcome.intervals[model].get(name)
+            text = _number(report.figures[name])
+            if interval is not None and len(outcome.reports) == 1:
+                text += f"  [{_number(interval.low)}, {_number(interval.high)}]"
+            cells.append(text)
+        pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
+        if pair is not None:
+            cells += _change_cells(pair)
+        elif _comparison_heads(outcome):
+            cells += ["", "", ""]
+        rows.append([name, *cells])
+    return rows
+
+
+def _change_cells(pair: PairedComparison) -> list[str]:
+    """The second against the first, as on the page."""
+    change = pair.reversed()
+    return [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
+
+
+def _number(value: float) -> str:
+    return "–" if value != value else f"{value:.4f}"
