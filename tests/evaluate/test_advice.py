@@ -117,7 +117,7 @@ def test_volumes_that_lie_elsewhere(tmp_path: Path, change: str) -> None:
         "spacing": np.diag([1.0, 1.0, 3.0, 1.0]),
         "flip": np.diag([-1.0, 1.0, 1.0, 1.0]),
         "stretch": np.diag([1.0, 1.04, 1.0, 1.0]),  # a quarter of a voxel at the last one
-        "shift": np.eye(4) + [[0, 0, 0, 0.2], [0] * 4, [0] * 4, [0] * 4],
+        "shift": np.array([[1, 0, 0, 0.2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
         "none": np.eye(4) + 1e-4,
     }
     # Far from the origin, where a relative tolerance would be that of many voxels.
@@ -366,9 +366,7 @@ def test_a_damaged_volume_is_told_with_everything_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [5, 32, 150])
-def test_classes_from_1_are_no_grey_levels(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], classes: int
-) -> None:
+def test_classes_from_1_are_no_grey_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str], classes: int) -> None:
     """ADE20K: 150 classes from 1, and 150 is also a grey level of 150 classes."""
     generator = np.random.default_rng(3)
     content = {}
@@ -446,6 +444,8 @@ def test_what_an_earlier_merge_found_is_forgotten(tmp_path: Path, capsys: pytest
     (out / "audit.json").write_text("{}")
     assert main(["merge", str(out), "--out", str(out), "--quiet", "--no-report"]) == 0
     assert not (out / "audit.json").exists()
+
+
 def test_a_folder_with_an_evaluation_is_not_replaced_unasked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

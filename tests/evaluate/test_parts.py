@@ -215,7 +215,17 @@ if __name__ == "__main__":
 def test_workers_end_with_the_process_that_was_killed(tmp_path: Path) -> None:
     """Otherwise each of them keeps its memory, which may be what the first was killed for."""
     predictions, target = folders(tmp_path, maps(400, (120, 120)))
-    words = ["evaluate", predictions, target, "--classes", "3", "--measures", "boundary", "--out", str(tmp_path / "out")]
+    words = [
+        "evaluate",
+        predictions,
+        target,
+        "--classes",
+        "3",
+        "--measures",
+        "boundary",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     words += ["--save-every", "0", "--workers", "2", "--quiet", "--no-report"]
     process = subprocess.Popen([sys.executable, "-c", IN_PROCESSES, *words])
     end = time.monotonic() + 120

@@ -215,7 +215,14 @@ def test_tables_of_an_earlier_run_do_not_stay(done: Path, tmp_path: Path) -> Non
 
 
 def test_the_terminal_says_how_boundaries_were_measured(done: Path, tmp_path: Path, capsys: Any) -> None:
-    words = [str(done / "guess"), str(done / "truth"), "--classes", "3", "--measures", "boundary(spacing=0.5, tolerance=1)"]
+    words = [
+        str(done / "guess"),
+        str(done / "truth"),
+        "--classes",
+        "3",
+        "--measures",
+        "boundary(spacing=0.5, tolerance=1)",
+    ]
     assert main(["evaluate", *words, "--out", str(tmp_path), "--quiet", "--no-report"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Boundary: spacing 0.5 × 0.5, as the option spacing of boundary says, for all images; tolerance 1" in text
