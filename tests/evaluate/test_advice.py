@@ -117,7 +117,7 @@ def test_volumes_that_lie_elsewhere(tmp_path: Path, change: str) -> None:
         "spacing": np.diag([1.0, 1.0, 3.0, 1.0]),
         "flip": np.diag([-1.0, 1.0, 1.0, 1.0]),
         "stretch": np.diag([1.0, 1.04, 1.0, 1.0]),  # a quarter of a voxel at the last one
-        "shift": np.eye(4) + np.array([[0, 0, 0, 0.2], [0] * 4, [0] * 4, [0] * 4]),
+        "shift": np.array([[1, 0, 0, 0.2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
         "none": np.eye(4) + 1e-4,
     }
     # Far from the origin, where a relative tolerance would be that of many voxels.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segcrit.errors import ParameterError, ShapeError
-from segcrit.evaluation import Boundary, Evaluator, Report
+from segcrit.evaluation import POLICIES, Boundary, Evaluator, Report
 from segcrit.evaluation.measure import measure_from_dict
 
 pytest.importorskip("scipy", reason="scipy is not installed")
@@ -158,3 +158,22 @@ def test_the_interior_under_a_policy_that_leaves_predictions_out() -> None:
     report = evaluator.update(guess, truth, ids=["a"]).compute()
     assert report.figures["interior_error_rate"] == 0
     assert report.figures["interior_miou"] == 1
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("ignore_index", [255, 1])
+def test_errors_near_and_far_are_those_of_the_counts(policy: str, ignore_index: int) -> None:
+    """Under every policy, with an ignore label that was predicted, or is a class."""
+    generator = np.random.default_rng(6)
+    truth, guess = np.kron(generator.integers(0, 3, (2, 2, 4, 4)), np.ones((5, 5), dtype=np.int64))
+    truth[0, :3] = ignore_index
+    if ignore_index == 255 and POLICIES[policy].ignored_prediction != "error":
+        guess[1, 5:9] = ignore_index
+    measure = Boundary(trimap=100)  # everything is near an edge
+    report = Evaluator(3, ignore_index=ignore_index, policy=policy, measures=[measure]).update(guess, truth).compute()
+    arrays = report.per_image.measures["boundary"].arrays
+    np.testing.assert_array_equal(arrays["near_pixels"].sum(axis=1), report.per_image.pixels)
+    np.testing.assert_array_equal(
+        arrays["near_errors"].sum(axis=1), report.per_image.pixels - report.per_image.tp.sum(axis=1)
+    )
+    assert report.figures["edge_error_rate"] == pytest.approx(1 - report.pixel_accuracy)

@@ -81,8 +81,8 @@ class ObjectSizes(Measure):
         for truth, guess in zip(truths, guesses, strict=True):
             table = np.zeros((3, settings.classes, len(self.edges) + 1), dtype=np.int64)
             valid = np.not_equal(truth, batch.ignored)
-            if settings.ignored_prediction == "skip":
-                valid &= np.not_equal(guess, settings.ignore_index)  # as in the counts
+            if settings.dropped_prediction is not None:
+                valid &= np.not_equal(guess, settings.dropped_prediction)
             for index in range(settings.classes):
                 if index == settings.left_out:
                     continue

@@ -82,6 +82,12 @@ class Settings:
         return "error" if self.task == "multilabel" else get_policy(self.policy).ignored_prediction
 
     @property
+    def dropped_prediction(self) -> int | None:
+        """The predicted label whose pixels do not count under the policy: an ignore label that is no class."""
+        drops = self.ignored_prediction == "skip" and not 0 <= self.ignore_index < self.classes
+        return self.ignore_index if drops else None
+
+    @property
     def logit_threshold(self) -> float:
         """The logit whose sigmoid is the threshold."""
         return math.log(self.threshold) - math.log1p(-self.threshold)

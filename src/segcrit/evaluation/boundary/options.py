@@ -176,9 +176,9 @@ class Boundary(Measure):
         rows: list[Values] = []
         for place, (truth, guess) in enumerate(zip(truths, guesses, strict=True)):
             valid = np.not_equal(truth, sample.batch.ignored)
-            if settings.ignored_prediction == "skip":
+            if settings.dropped_prediction is not None:
                 # As in the counts, from which the figures of the interior take those near the edges.
-                valid &= np.not_equal(guess, settings.ignore_index)
+                valid &= np.not_equal(guess, settings.dropped_prediction)
             dimensions = truth.ndim - (settings.task == "multilabel")
             spacing = self._spacing(sample, place, dimensions)
             widths = self._widths(truth.shape[-dimensions:], spacing)
