@@ -524,3 +524,69 @@ def test_a_merge_does_not_replace_what_it_reads(tmp_path: Path, capsys: pytest.C
     assert "which is one" in capsys.readouterr().err
     assert counts[0].read_bytes() == before
     assert main([*words, str(tmp_path / "both")]) == 0
+
+
+def _soft(root: Path, task: str, *, calibrated: bool = True) -> tuple[list[str], list[str]]:
+    """Folders of probabilities saved as plain arrays, without a word of what they are; the truth; and options."""
+    generator = np.random.default_rng(5)
+    channels = {"binary": 1, "multilabel": 3, "multiclass": 4}[task]
+    for place in range(4):
+        logits = generator.normal(size=(channels, 11, 13)) * 2
+        truth = (logits + generator.normal(size=logits.shape) > 0).astype(np.uint8)
+        if task == "multiclass":
+            truth = (logits + generator.normal(size=logits.shape)).argmax(axis=0).astype(np.uint8)
+            shares = np.exp(logits) / np.exp(logits).sum(axis=0)
+        else:
+            truth = truth[0] if task == "binary" else truth
+            shares = 1 / (1 + np.exp(-logits))
+        for folder, values in (("truth", truth), ("guess", shares.astype(np.float16)), ("logits", logits)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            np.save(root / folder / f"image{place}.npy", values)
+    options = ["--task", task, *(() if task == "binary" else ("--classes", str(channels)))]
+    return [str(root / name) for name in ("guess", "truth")], [*options, *(["--measures", "calibration"] * calibrated)]
+
+
+@pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
+def test_probabilities_that_are_not_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str) -> None:
+    paths, options = _soft(tmp_path, task)
+    words = [*paths, *options, "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    assert "predictions of 'guess' that all lie between 0 and 1" in text
+    assert _followed(text) == ["--values", "probabilities"]
+    assert _evaluate(capsys, *words, *_followed(text))[0] == 0
+    (model,) = json.loads((tmp_path / "out" / "results.json").read_text())["models"]
+    as_they_are = _evaluate(capsys, str(tmp_path / "logits"), paths[1], *options, "--out", str(tmp_path / "logits-out"))
+    assert as_they_are[0] == 0
+    (other,) = json.loads((tmp_path / "logits-out" / "results.json").read_text())["models"]
+    for name in ("miou", "ece", "nll"):
+        assert model["report"]["figures"][name] == pytest.approx(other["report"]["figures"][name], abs=2e-3)
+    # Whoever says that they are logits is believed.
+    assert _evaluate(capsys, *words, "--overwrite", "--values", "logits")[0] == 0
+
+
+def test_probabilities_of_classes_are_as_good_as_logits_for_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, options = _soft(tmp_path, "multiclass", calibrated=False)
+    code, text = _evaluate(capsys, *paths, *options, "--out", str(tmp_path / "out"))
+    assert code == 0
+    assert "0 and 1" not in text
+    assert _evaluate(capsys, *paths, *options, "--values", "probabilities", "--out", str(tmp_path / "b"))[0] == 0
+    assert _miou(tmp_path / "out") == _miou(tmp_path / "b")
+
+
+def test_some_logits_between_0_and_1_are_no_probabilities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths, options = _soft(tmp_path, "binary")
+    np.save(tmp_path / "guess" / "image2.npy", np.load(tmp_path / "logits" / "image2.npy").astype(np.float16))
+    code, text = _evaluate(capsys, *paths, *options, "--out", str(tmp_path / "out"))
+    assert code == 0
+    assert "different ways" not in text
+
+
+def test_the_threshold_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, options = _soft(tmp_path, "binary")
+    words = [str(tmp_path / "logits"), str(tmp_path / "truth"), *options, "--threshold", "0.9"]
+    assert main(["evaluate", *words, "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "binary at a threshold of 0.9" in " ".join(capsys.readouterr().out.split())
+    assert "binary, threshold 0.9 ·" in (tmp_path / "out" / "report.html").read_text()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from segcrit.errors import LabelError, ParameterError, ShapeError
 from segcrit.evaluation import Boundary, BoundaryScores, Evaluator, Report, compare_pair
@@ -445,3 +446,25 @@ def test_camvid_takes_less_than_a_minute(real_data: Path) -> None:
     assert spent / len(names) < 60 / 233
     assert figures["nsd"] > 0.5
     assert figures["hausdorff"] > figures["hd95"] > figures["assd"]
+
+
+@pytest.mark.parametrize("side", [12, 40, 72, 256])
+def test_the_band_is_as_wide_as_in_the_code_of_its_authors(side: int) -> None:
+    """2 % of the diagonal in whole pixels, eroded (Cheng et al. 2021): of straight edges squares and circles are the same."""
+    truth, guess = np.zeros((2, 1, side, side), dtype=int)
+    quarter = side // 4
+    truth[:, quarter:-quarter, quarter:-quarter] = guess[:, quarter:-quarter, quarter + 2 : 2 - quarter or None] = 1
+    times = max(1, round(0.02 * np.sqrt(2) * side))
+
+    def band(mask: np.ndarray) -> np.ndarray:
+        return mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=times)
+
+    both, either = (
+        operation(band(truth[0] == 1), band(guess[0] == 1)).sum() for operation in (np.logical_and, np.logical_or)
+    )
+    evaluator = Evaluator(2, measures=[Boundary(classes=[1])])
+    scores = evaluator.update(guess, truth).compute().boundary
+    assert scores.boundary_iou[1] == pytest.approx(both / either)
+    assert scores.scale.band == [times]
+    assert str(scores).startswith(str(scores.scale))
+    assert f"{both / either:.4f}" in str(scores)

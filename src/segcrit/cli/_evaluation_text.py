@@ -36,7 +36,10 @@ def print_outcome(outcome: Outcome) -> None:
     report = outcome.first
     print_problems(outcome.problems)
     images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
-    _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, policy {report.policy}")
+    task = (
+        "" if report.task == "multiclass" else f"{report.task} at a threshold of {outcome.tally.settings.threshold:g}, "
+    )
+    _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, {task}policy {report.policy}")
     if outcome.ignored_share > 0:
         _console.text(f"{report.num_pixels:,} pixels count; {percent_text(outcome.ignored_share)} of all are ignored.")
     for note in outcome.tally.notes:

@@ -87,9 +87,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="WHERE",
         help="value 0 of TARGET is ignored and classes count from 1; 'both': so in PRED",
     )
-    labels.add_argument(
-        "--values", default="logits", metavar="KIND", help="floats are logits (default) or probabilities"
-    )
+    labels.add_argument("--values", default="auto", metavar="KIND", help="floats are logits (default) or probabilities")
     labels.add_argument("--threshold", type=float, default=0.5, metavar="P", help="of sigmoid tasks (default 0.5)")
     labels.add_argument("--upsample", metavar="linear", help="logits of lower resolution are interpolated")
     labels.add_argument("--align-corners", action="store_true", help="as in torch.nn.functional.interpolate")

@@ -17,7 +17,18 @@ from segcrit.errors import DataError, SegcritError
 from segcrit.evaluating.mapping import is_identity
 from segcrit.evaluation.settings import Settings
 
-__all__ = ["Strange", "as_shares", "decode", "load_array", "prediction_of", "target_of", "to_logits", "whole_numbers"]
+__all__ = [
+    "SHARES",
+    "Strange",
+    "as_shares",
+    "decode",
+    "load_array",
+    "mode_of_floats",
+    "prediction_of",
+    "target_of",
+    "to_logits",
+    "whole_numbers",
+]
 
 Array = npt.NDArray[Any]
 
@@ -27,6 +38,9 @@ _LOGITS: Final = ("logits", "logit", "scores")
 _PROBABILITIES: Final = ("probabilities", "probs", "softmax", "sigmoid", "probability")
 # The smallest probability of float32, so that the logarithm of 0 is finite.
 _TINY: Final = 1.1754944e-38
+# In the mode of floats that may be probabilities; half precision keeps about three digits of a sum.
+SHARES: Final = " from 0 to 1"
+_ROUNDING: Final = 0.01
 _ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
 
 
@@ -135,7 +149,8 @@ def prediction_of(
             array = as_shares(array)
         soft = kind == "probabilities" or (kind != "labels" and not _are_labels(array, size, settings))
         if array.dtype.kind == "f" and soft:
-            return to_logits(array, dimensions, settings, kind, path), mode
+            logits = to_logits(array, dimensions, settings, kind, path)
+            return logits, mode_of_floats(logits, mode, kind, settings)
         if settings.task == "multilabel":
             return whole_numbers(_channels_first(array, settings.channels, dimensions), path), mode
         if path.suffix.lower() in (".npy", ".npz"):
@@ -168,6 +183,18 @@ def decode(mask: StoredMask, coding: LabelCoding, path: Path) -> Array:
         if not mask.is_color:
             unknown = {value: pixels for value, pixels in mask.value_counts().items() if value not in coding.table}
         raise Strange(error.expected, error.got, error.advice, unknown) from None
+
+
+def mode_of_floats(logits: Array, mode: str, values: str, settings: Settings) -> str:
+    """How a file stores what was read as logits (C, \\*S), with SHARES at its end where they may well be probabilities:
+    between 0 and 1, and those of exclusive classes add up to 1.
+    """
+    if values != "logits" or not logits.size or float(logits[..., 0].min()) < 0:  # most logits: a look at few of them
+        return mode
+    inside = float(logits.min()) >= 0 and float(logits.max()) <= 1 + _ROUNDING
+    if inside and settings.task == "multiclass":
+        inside = bool(np.abs(logits.sum(axis=0, dtype=np.float32) - 1).max() <= _ROUNDING)
+    return mode + SHARES if inside else mode
 
 
 def to_logits(array: Array, dimensions: int, settings: Settings, values: str, path: Path) -> Array:

@@ -15,6 +15,7 @@ from segcrit.data.layout import most_common
 from segcrit.data.problems import Problem, named, several
 from segcrit.data.reading import mask_shape, shown_size
 from segcrit.errors import DataError
+from segcrit.evaluating.arrays import SHARES
 from segcrit.evaluating.matching import Matched, Pair
 from segcrit.evaluating.misnumbered import other_numbering
 from segcrit.evaluating.store import Tally, Trouble
@@ -112,6 +113,7 @@ def audit_tally(tally: Tally) -> list[Problem]:
     """All problems that counting found, errors first."""
     errors = problems_of(tally.troubles, tally)
     others = [*_modes(tally), *_geometry(tally)]
+    errors += _probabilities(tally)
     if tally.ids:
         others += _truth(tally)
         for model, table in zip(tally.models, tally.tables, strict=True):
@@ -235,17 +237,42 @@ def _geometry(tally: Tally) -> list[Problem]:
     return problems
 
 
-def _modes(tally: Tally) -> list[Problem]:
+def _probabilities(tally: Tally) -> list[Problem]:
+    """Models whose floats all look like probabilities, read as logits where that changes a figure."""
+    settings = tally.settings
+    # The largest logit is the largest probability; only its size is another.
+    matters = settings.task != "multiclass" or any(measure.kind == "calibration" for measure in settings.measures)
+    if tally.about.get("values_told", True) or not matters:
+        return []
     problems = []
     for role, modes in tally.modes.items():
+        if not role or not modes or not all(mode.endswith(SHARES) for mode in modes):
+            continue
+        sums = ", and those of the classes add up to 1" if settings.task == "multiclass" else ""
+        problems.append(
+            Problem.error(
+                "probabilities",
+                "logits, or --values",
+                f"predictions of {role!r} that all lie between 0 and 1{sums}",
+                "Pass --values probabilities; --values logits if that is what they are.",
+            )
+        )
+    return problems
+
+
+def _modes(tally: Tally) -> list[Problem]:
+    problems = []
+    for role, stored in tally.modes.items():
+        modes = Counter[str]()
+        for mode, number in stored.items():
+            modes[mode.removesuffix(SHARES)] += number
         what = f"predictions of {role!r}" if role else "label maps"
         what = what[0].upper() + what[1:]
         if len(modes) > 1:
-            kept = Counter(dict(modes))
             problems.append(
                 Problem.note(
                     "modes-differ",
-                    f"{what} are stored in different ways: {most_common(kept.elements())}",
+                    f"{what} are stored in different ways: {most_common(modes.elements())}",
                     "Check them.",
                 )
             )

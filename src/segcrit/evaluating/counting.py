@@ -263,7 +263,9 @@ def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
             found = _window(readers, window, pair, plan)
             if isinstance(found, Trouble):
                 return Row(pair.id, 0, (), (), (found,))
-            counted, modes = found
+            counted, own = found
+            # Probabilities are so in every window.
+            modes = [min(mode, other, key=len) for mode, other in zip(modes or own, own, strict=True)]
             for total, part in zip(sums, counted, strict=True):
                 total.add(part)
     return Row(pair.id, size[0] * size[1], tuple(total.counted() for total in sums), tuple(modes))

@@ -27,7 +27,8 @@ class Options:
         map: ``"7:0,8:1,*:ignore"``: what the values of the label maps mean.
         map_predictions: the same for predictions; ``"same"``: as in the label maps; ``"index"``: class numbers.
         reduce_zero_label: ``"target"`` or ``"both"``: value 0 is ignored and classes count from 1.
-        values: what floating predictions hold.
+        values: what floating predictions hold: ``"logits"`` or ``"probabilities"``; ``"auto"``: logits, where the file does
+            not say otherwise and they do not look like probabilities.
         measures: such as ``"boundary(tolerance=2)"``.
         tile: images of more than twice the square of this are read by windows of this side.
         allow_unmatched: evaluate what matches, whatever does not.
@@ -43,7 +44,7 @@ class Options:
     map: str | None = None
     map_predictions: str | None = None
     reduce_zero_label: str | None = None
-    values: str = "logits"
+    values: str = "auto"
     upsample: str | None = None
     align_corners: bool = False
     measures: tuple[str, ...] = ()
@@ -54,7 +55,7 @@ class Options:
     group_by: str | None = None
 
     def __post_init__(self) -> None:
-        if self.values not in ("logits", "probabilities"):
+        if self.values not in ("auto", "logits", "probabilities"):
             raise ParameterError("values to be 'logits' or 'probabilities'", repr(self.values), "Choose one of them.")
         if self.reduce_zero_label not in (None, "target", "both"):
             raise ParameterError(
@@ -71,6 +72,11 @@ class Options:
             raise ParameterError("ignore_index to be a whole number or 'none'", repr(void), "Correct it.")
         for text in self.measures:
             parse_measure(text)
+
+    @property
+    def floats(self) -> Values:
+        """How floating predictions are read where the file does not say what they are."""
+        return "probabilities" if self.values == "probabilities" else "logits"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

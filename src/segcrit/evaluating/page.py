@@ -117,6 +117,7 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
     chosen, absent = _chosen(outcome, gallery)
     return {
         "outcome": outcome,
+        "threshold": outcome.tally.settings.threshold,
         "title": outcome.title,
         "report": report,
         "models": models,
@@ -312,7 +313,7 @@ def _curves(outcome: Outcome) -> dict[str, Any] | None:
     channels = threshold_curves(outcome.reports)
     if not channels:
         return None
-    return {"channels": channels, "charts": channels[:_MOST_CHARTS], "threshold": outcome.tally.settings.threshold}
+    return {"channels": channels, "charts": channels[:_MOST_CHARTS]}
 
 
 def _groups(outcome: Outcome) -> list[dict[str, Any]]:

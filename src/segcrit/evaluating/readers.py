@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.errors import DataError, SegcritError
-from segcrit.evaluating.arrays import as_shares, decode, to_logits, whole_numbers
+from segcrit.evaluating.arrays import as_shares, decode, mode_of_floats, to_logits, whole_numbers
 from segcrit.evaluating.windows import Source
 from segcrit.evaluation.settings import Settings
 
@@ -58,7 +58,8 @@ class Reader:
         if self._values == "labels":
             whole = whole_numbers(part.reshape(part.shape[-2:]), self._path)
             return decode(StoredMask(whole, False, None, mode), self._coding, self._path), mode
-        return to_logits(part, 2, self._settings, self._values, self._path), mode
+        logits = to_logits(part, 2, self._settings, self._values, self._path)
+        return logits, mode_of_floats(logits, mode, self._values, self._settings)
 
     def settle(self, windows: Sequence[Window]) -> None:
         """Decide what only all values of the file can tell: another pass over it, for the few files that need one."""

@@ -111,7 +111,7 @@ class Outcome:
         text = f"Only {self.units} {what}: intervals are far too narrow to be trusted"
         if len(self.reports) > 1:
             # All exchanges of n pairs are 2 ** n, and each has a mirror image with the same absolute difference.
-            text += f", and no test of {self.units} pairs can give a p below {2 / 2**self.units:g}"
+            text += f", and no test over {self.units} {what} can give a p below {2 / 2**self.units:g}"
         return text + "."
 
     @property

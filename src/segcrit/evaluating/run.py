@@ -100,9 +100,9 @@ def prepare(job: Job) -> Prepared:
     read_groups([pair.id for pair in matched.pairs], job.options.groups, job.options.group_by)
     names = list(models)
     labels = read_labels(job.options, target, matched.pairs, names, sharded=job.shard is not None)
-    plan = Plan(labels.settings, labels.target, tuple(names), labels.predictions, job.options.values, job.options.tile)
+    plan = Plan(labels.settings, labels.target, tuple(names), labels.predictions, job.options.floats, job.options.tile)
     pairs = matched.pairs if job.shard is None else shard_of(matched.pairs, *job.shard)
-    about = describe(labels) | {"values": job.options.values}
+    about = describe(labels) | {"values": job.options.floats, "values_told": job.options.values != "auto"}
     step = max(1, len(pairs) // _FIRST_LOOK)
     if not quick and job.options.upsample is None and look_at_headers(pairs[::step], names):
         # Something does not fit: then all files are looked at, to name every one.
@@ -351,14 +351,20 @@ def merge_files(paths: Sequence[Path], *, allow_missing: bool = False) -> tuple[
         raise DataError("files to merge", "none", "Give the npz files that segcrit evaluate wrote.")
     tally = join([read_tally(path) for path in sorted(set(files))])
     problems = []
-    for parts in sorted({parts for _, parts in tally.shards}):
+    splits = sorted({parts for _, parts in tally.shards})
+    several = (
+        f" The files are of {len(splits)} splits, into {named([str(parts) for parts in splits])}."
+        if len(splits) > 1
+        else ""
+    )
+    for parts in splits:
         there = {part for part, number in tally.shards if number == parts}
         missing = [f"{part}/{parts}" for part in range(1, parts + 1) if part not in there]
         if missing and not allow_missing:
             raise DataError(
                 f"all {parts} shards",
                 f"{len(there)}; {named(missing, 8)} missing",
-                "Evaluate the missing ones, or pass --allow-missing to merge without them.",
+                f"Evaluate the missing ones, or pass --allow-missing to merge without them.{several}",
             )
         if missing:
             problems.append(

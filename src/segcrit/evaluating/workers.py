@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -26,6 +27,8 @@ _HEAVY: Final = frozenset({"boundary", "objects"})
 # A process needs seconds to start.
 _WORTH_PROCESSES: Final = 64
 _CHUNK: Final = 4
+# What the first process answers by writing down what was counted.
+_ANSWERED: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def default_workers() -> int:
@@ -61,11 +64,25 @@ def _in_processes(pairs: Sequence[Pair], plan: Plan, workers: int) -> Iterator[R
         yield from _bounded(executor, chunks, plan, workers)
 
 
-def _begin() -> None:
-    import signal
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Signals that end the work wait; a process that starts meanwhile, and its imports, inherit that."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ANSWERED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    # Ctrl-C reaches every process of the terminal; only the first one is to answer it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def _begin() -> None:
+    # Ctrl-C of a terminal and the signal of a scheduler reach every process; only the first one is to answer them.
+    for number in _ANSWERED:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ANSWERED)
     torch.set_num_threads(1)
     # A worker holds both ends of its queue, and would wait for a parent that was killed until the machine is switched off.
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -87,7 +104,8 @@ def _bounded(executor: Executor, chunks: Sequence[Sequence[Pair]], plan: Plan, w
     rest = iter(chunks)
     try:
         for chunk in rest:
-            waiting.append(executor.submit(_count_some, chunk, plan))
+            with _held_back():
+                waiting.append(executor.submit(_count_some, chunk, plan))
             if len(waiting) >= 3 * workers:
                 yield from waiting.popleft().result()
         while waiting:

@@ -81,7 +81,8 @@ class Boundary(Measure):
             each image, ``update(..., spacing=)`` or, in ``segcrit evaluate``, the file's header, and 1 where there is none.
             A spacing given here holds for all images: headers are not read, and another one at ``update`` is an error.
             ``report.boundary.scale`` says what was used.
-        band: width in the unit of the spacing. Default: 2 % of the diagonal of the image, at least a pixel.
+        band: width in the unit of the spacing. Default: 2 % of the diagonal of the image, rounded to whole pixels (of
+            several sizes, the smallest), at least one: what Cheng's code takes.
         tolerance: in the unit of the spacing. Default: 0.75 % of the diagonal.
         trimap: width in the unit of the spacing. Default: that of ``band``.
         frame: the frame of the image counts as an edge of what touches it, as in MONAI, SciPy and the code of the boundary
@@ -223,7 +224,8 @@ class Boundary(Measure):
     def _widths(self, shape: tuple[int, ...], spacing: Floats) -> Widths:
         diagonal = float(np.linalg.norm(np.asarray(shape) * spacing))
         farthest = float(np.linalg.norm((np.asarray(shape) - 1) * spacing))
-        band = max(_BAND * diagonal, float(spacing.min())) if self.band is None else self.band
+        pixel = float(spacing.min())
+        band = max(1, round(_BAND * diagonal / pixel)) * pixel if self.band is None else self.band
         if self.missing == "diagonal":
             missing = farthest
         else:

@@ -102,6 +102,17 @@ class BoundaryScores:
         """The size of the pixels, where it came from, and the widths and tolerances that were used."""
         return Scale.of(self.counts)
 
+    def __str__(self) -> str:
+        from segcrit.evaluation.summary import number
+
+        lines = [str(self.scale)]
+        width = max(map(len, self.class_names))
+        names = ("boundary_iou", "boundary_f1", "nsd", "hd95", "assd")
+        lines.append(f"{'class':<{width}}" + "".join(f"{name:>14}" for name in names))
+        for row in self.rows():
+            lines.append(f"{row['name']:<{width}}" + "".join(f"{number(row[name]):>14}" for name in names))
+        return "\n".join(lines)
+
     def _number(self, *presence: int) -> Integers:
         found: Integers = np.isin(self.counts.measures[KIND].arrays["presence"], presence).sum(axis=0)
         return found
