@@ -266,7 +266,8 @@ class Parts:
                     part.save(path)
                 self._parts.append(part)
         else:
-            self.remove()  # parts without a job: a kill while those of another one were removed
+            for stale in self._folder.glob("part-*.npz"):
+                stale.unlink()  # parts without a job: a kill while those of another one were removed
             content = {"digest": self.digest, "job": self._prepared.job.to_dict()}
             _files.atomic_write_text(file, json.dumps(content, indent=1))
         done = {name for part in self._parts for name in part.ids}
