@@ -254,3 +254,30 @@ def _lives(process: str) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no groups of processes on this system")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("awaited", [".counts/job.json", ".counts/part-*.npz"])
+def test_a_signal_to_all_processes_ends_quietly(tmp_path: Path, number: int, awaited: str) -> None:
+    """As a terminal and the scheduler of a cluster send it: to the workers too, even while they start."""
+    predictions, target = folders(tmp_path, maps(70, size=(160, 160)))
+    out = tmp_path / "out"
+    words = ["evaluate", predictions, target, "--classes", "3", "--measures", "boundary", "--out", str(out)]
+    words += ["--workers", "2", "--save-every", "0", "--quiet", "--no-report"]
+    command = [sys.executable, "-m", "segcrit", *words]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + 120
+    while not list(out.glob(awaited)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.strip().startswith("segcrit: interrupted after"), errors
+    end = time.monotonic() + 60
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        while time.monotonic() < end:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)

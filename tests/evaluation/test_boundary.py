@@ -450,7 +450,7 @@ def test_camvid_takes_less_than_a_minute(real_data: Path) -> None:
 
 @pytest.mark.parametrize("side", [12, 40, 72, 256])
 def test_the_band_is_as_wide_as_in_the_code_of_its_authors(side: int) -> None:
-    """2 % of the diagonal in whole pixels, eroded (Cheng et al. 2021): of straight edges squares and circles are the same."""
+    """2 % of the diagonal in whole pixels, by erosion (Cheng et al. 2021); straight edges make squares equal to circles."""
     truth, guess = np.zeros((2, 1, side, side), dtype=int)
     quarter = side // 4
     truth[:, quarter:-quarter, quarter:-quarter] = guess[:, quarter:-quarter, quarter + 2 : 2 - quarter or None] = 1
