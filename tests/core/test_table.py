@@ -191,6 +191,19 @@ def test_use_backend_alone_holds_from_there_on():
         assert engines.pick("reference", cpu) is engines.reference
 
 
+def test_use_backend_of_an_object_that_serves_several_blocks():
+    cpu = torch.device("cpu")
+    with segcrit.use_backend("auto"):
+        fastest = engines.pick("auto", cpu)
+        forced = segcrit.use_backend("reference")
+        for _ in range(2):
+            with forced:
+                assert engines.pick("auto", cpu) is engines.reference
+            assert engines.pick("auto", cpu) is fastest
+        with segcrit.use_backend("auto"), forced:
+            assert engines.pick("auto", cpu) is engines.reference
+
+
 def test_use_backend_ends_with_its_block_even_after_an_error():
     p = problem(seed=117)
     with pytest.raises(RuntimeError, match="inside"), segcrit.use_backend("reference"):

@@ -489,6 +489,36 @@ def test_what_is_being_replaced_can_be_resumed(tmp_path: Path, monkeypatch: pyte
     assert not (out / ".counts").exists()
 
 
+@pytest.mark.parametrize("mistake", ["both", "options", "folder"])
+def test_a_mistake_beside_overwrite_costs_no_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mistake: str
+) -> None:
+    out = tmp_path / "out"
+    paths = folders(tmp_path, maps(5))
+    words = ["evaluate", *paths, "--classes", "3", "--out", str(out), "--quiet", "--no-report"]
+    original = run.rows_of
+
+    def some(pairs: Any, plan: Any, workers: int) -> Any:
+        for place, row in enumerate(original(pairs, plan, 1)):
+            if place == 2:
+                raise KeyboardInterrupt
+            yield row
+
+    monkeypatch.setattr(run, "rows_of", some)
+    assert main(words) == 130
+    monkeypatch.setattr(run, "rows_of", original)
+    before = {file.name: file.read_bytes() for file in (out / ".counts").iterdir()}
+    wrong = {
+        "both": ["evaluate", "--out", str(out), "--resume", "--overwrite"],
+        "options": [*words, "--overwrite", "--measures", "boundary(tolerance=-1)"],
+        "folder": ["evaluate", paths[0], str(tmp_path / "nowhere"), "--out", str(out), "--overwrite"],
+    }
+    assert main(wrong[mistake]) == 2
+    assert {file.name: file.read_bytes() for file in (out / ".counts").iterdir()} == before
+    assert main([*words, "--overwrite"]) == 0
+    assert not (out / ".counts").exists()
+
+
 def test_results_of_something_else_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -574,6 +604,31 @@ def test_probabilities_of_classes_are_as_good_as_logits_for_counts(
     assert "0 and 1" not in text
     assert _evaluate(capsys, *paths, *options, "--values", "probabilities", "--out", str(tmp_path / "b"))[0] == 0
     assert _miou(tmp_path / "out") == _miou(tmp_path / "b")
+
+
+def test_a_name_of_an_array_is_believed_before_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Probabilities under the name of logits: the option that reads other floats right does not read these."""
+    paths, options = _soft(tmp_path, "binary")
+    for file in (tmp_path / "guess").iterdir():
+        np.savez(file.with_suffix(".npz"), scores=np.load(file))
+        file.unlink()
+    words = [*paths, *options, "--out", str(tmp_path / "out")]
+    for option in ((), ("--values", "probabilities")):
+        code, text = _evaluate(capsys, *words, *option)
+        assert code == 2
+        assert "all lie between 0 and 1" in text
+    assert "Call the arrays probabilities" in text
+    assert _evaluate(capsys, *words, "--values", "logits")[0] == 0
+
+
+def test_shards_that_were_told_what_others_took_for_granted_merge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, options = _soft(tmp_path, "binary")
+    words = [str(tmp_path / "logits"), paths[1], *options, "--classes", "2", "--out", str(tmp_path / "out")]
+    assert _evaluate(capsys, *words, "--shard", "1/2")[0] == 0
+    assert _evaluate(capsys, *words, "--shard", "2/2", "--values", "logits")[0] == 0
+    assert main(["merge", str(tmp_path / "out"), "--quiet", "--no-report", "--out", str(tmp_path / "whole")]) == 0
 
 
 def test_some_logits_between_0_and_1_are_no_probabilities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,6 +162,7 @@ def run(arguments: argparse.Namespace) -> int:
             job,
             folder,
             resume=arguments.resume,
+            overwrite=arguments.overwrite,
             workers=arguments.workers,
             progress=False if arguments.quiet else None,
             save_every=arguments.save_every,
@@ -231,6 +232,10 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
     from segcrit.evaluating.output_folder import new_folder
     from segcrit.evaluating.run import Job, read_job
 
+    if arguments.resume and arguments.overwrite:
+        raise ParameterError("--resume or --overwrite", "both", "Go on with what is there, or replace it.")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise ParameterError("at least one worker", str(arguments.workers), "Write --workers 4.")
     shard = None if arguments.shard is None else parse_shard(arguments.shard)
     if not arguments.paths and arguments.resume and arguments.out is not None:
         return _resumed(arguments, read_job(Path(arguments.out), shard)), Path(arguments.out)
@@ -238,14 +243,10 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
         raise ParameterError(
             "predictions and label maps", f"{len(arguments.paths)} paths", "Write segcrit evaluate PRED TARGET."
         )
-    if arguments.resume and arguments.overwrite:
-        raise ParameterError("--resume or --overwrite", "both", "Go on with what is there, or replace it.")
     if arguments.resume and arguments.out is None:
         raise ParameterError("--out beside --resume", "none", "Name the folder to go on with.")
     if shard is not None and arguments.out is None:
         raise ParameterError("--out beside --shard", "none", "Name one folder for all shards.")
-    if arguments.workers is not None and arguments.workers < 1:
-        raise ParameterError("at least one worker", str(arguments.workers), "Write --workers 4.")
     void: int | str | None = arguments.ignore_index
     if isinstance(void, str) and void != "none":
         try:

@@ -127,11 +127,12 @@ class use_backend:
 
     def __init__(self, name: str) -> None:
         self._before = _forced.get()
-        _forced.set(None if check_name(name) == "auto" else name)
+        self._name = None if check_name(name) == "auto" else name
+        _forced.set(self._name)  # the call alone works too
 
     def __enter__(self) -> None:
-        # The engine has been set already, so that the call alone works too.
-        return None
+        # Again: the block of an object that was made before, or that served another block, is to have this engine too.
+        _forced.set(self._name)
 
     def __exit__(self, *_: object) -> None:
         _forced.set(self._before)

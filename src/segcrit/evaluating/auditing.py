@@ -242,8 +242,12 @@ def _probabilities(tally: Tally) -> list[Problem]:
     settings = tally.settings
     # The largest logit is the largest probability; only its size is another.
     matters = settings.task != "multiclass" or any(measure.kind == "calibration" for measure in settings.measures)
-    if tally.about.get("values_told", True) or not matters:
+    given = tally.sources.get("options", {}).get("values", "logits")
+    if given == "logits" or not matters:
         return []
+    advice = "Pass --values probabilities; --values logits if that is what they are."
+    if given == "probabilities":  # what a name in an npz file says is believed first
+        advice = "Call the arrays probabilities, not logits or scores; pass --values logits if that is what they are."
     problems = []
     for role, modes in tally.modes.items():
         if not role or not modes or not all(mode.endswith(SHARES) for mode in modes):
@@ -254,7 +258,7 @@ def _probabilities(tally: Tally) -> list[Problem]:
                 "probabilities",
                 "logits, or --values",
                 f"predictions of {role!r} that all lie between 0 and 1{sums}",
-                "Pass --values probabilities; --values logits if that is what they are.",
+                advice,
             )
         )
     return problems

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +33,13 @@ def require_free(folder: Path, name: str, *, resume: bool, overwrite: bool) -> N
         folder: of the results.
         name: of the counts: ``counts``, or that of a shard.
         resume: go on with what is there.
-        overwrite: give up what is there: unfinished parts now, finished counts once there are others.
+        overwrite: give up what is there: unfinished parts, and finished counts once there are others.
 
     Raises:
         ParameterError: something would be replaced that was not meant.
     """
     counts, parts = folder / f"{name}.npz", folder / f".{name}"
-    if overwrite:
-        shutil.rmtree(parts, ignore_errors=True)
-    if not (parts / JOB_FILE).is_file():
+    if overwrite or not (parts / JOB_FILE).is_file():
         require_own(folder)
     if counts.is_file() and not (resume or overwrite):
         raise ParameterError(

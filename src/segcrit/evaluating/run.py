@@ -102,7 +102,7 @@ def prepare(job: Job) -> Prepared:
     labels = read_labels(job.options, target, matched.pairs, names, sharded=job.shard is not None)
     plan = Plan(labels.settings, labels.target, tuple(names), labels.predictions, job.options.floats, job.options.tile)
     pairs = matched.pairs if job.shard is None else shard_of(matched.pairs, *job.shard)
-    about = describe(labels) | {"values": job.options.floats, "values_told": job.options.values != "auto"}
+    about = describe(labels) | {"values": job.options.floats}
     step = max(1, len(pairs) // _FIRST_LOOK)
     if not quick and job.options.upsample is None and look_at_headers(pairs[::step], names):
         # Something does not fit: then all files are looked at, to name every one.
@@ -128,6 +128,7 @@ def count_files(
     folder: Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     workers: int | None = None,
     progress: bool | None = None,
     save_every: float = SAVE_EVERY,
@@ -138,6 +139,7 @@ def count_files(
         job: what is to be evaluated.
         folder: where ``counts.npz`` or ``shard-I-of-N.npz`` is written; parts lie in a hidden folder until then.
         resume: go on with parts that are there; images whose files were written since are counted again.
+        overwrite: give up parts that are there, once the job has turned out to be one that can be done.
         workers: threads (processes for measures of boundaries and objects); default: the processors.
         progress: True shows a bar, False none, None in a terminal.
         save_every: seconds after which a part is written.
@@ -153,6 +155,8 @@ def count_files(
     prepared = prepare(job)
     parts = Parts(folder / f".{job.name}", prepared)
     finished = folder / f"{job.name}.npz"
+    if overwrite:
+        parts.remove()
     if resume and finished.is_file():
         there = read_tally(finished)
         same = there.sources.get("digest") == parts.digest

@@ -60,8 +60,15 @@ def _in_processes(pairs: Sequence[Pair], plan: Plan, workers: int) -> Iterator[R
     # Not forked: torch's threads and locks do not survive it.
     context = multiprocessing.get_context("spawn")
     chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as executor:
-        yield from _bounded(executor, chunks, plan, workers)
+        try:
+            yield from _bounded(executor, chunks, plan, workers)
+        except WorkerLost:
+            # The executor ends the others by a signal that they ignore, and would wait for them for ever.
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
 
 
 @contextmanager
