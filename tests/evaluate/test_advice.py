@@ -465,11 +465,8 @@ def test_a_folder_with_an_evaluation_is_not_replaced_unasked(
     assert "both" in text
 
 
-def test_what_is_being_replaced_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "out"
-    words = ["evaluate", *folders(tmp_path, maps(5)), "--classes", "3", "--out", str(out), "--quiet", "--no-report"]
-    assert main(words) == 0
-    before = _miou(out)
+def _interrupted(words: list[str]) -> None:
+    """A command that Ctrl-C ends after two images."""
     original = run.rows_of
 
     def some(pairs: Any, plan: Any, workers: int) -> Any:
@@ -478,35 +475,68 @@ def test_what_is_being_replaced_can_be_resumed(tmp_path: Path, monkeypatch: pyte
                 raise KeyboardInterrupt
             yield row
 
-    monkeypatch.setattr(run, "rows_of", some)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "rows_of", some)
+        assert main(words) == 130
+
+
+def test_what_is_being_replaced_can_be_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["evaluate", *folders(tmp_path, maps(5)), "--classes", "3", "--out", str(out), "--quiet", "--no-report"]
+    assert main(words) == 0
+    before = _miou(out)
     words += ["--policy", "cityscapes"]
-    assert main([*words, "--overwrite"]) == 130
+    _interrupted([*words, "--overwrite"])
     assert _miou(out) == before  # until there is another
-    monkeypatch.setattr(run, "rows_of", original)
     assert main(words) == 2
     assert main(["evaluate", "--resume", "--out", str(out), "--quiet", "--no-report"]) == 0
     assert json.loads((out / "results.json").read_text())["models"][0]["report"]["policy"] == "cityscapes"
     assert not (out / ".counts").exists()
 
 
+def test_what_is_there_is_shown_again_while_it_is_being_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["evaluate", *folders(tmp_path, maps(5)), "--classes", "3", "--out", str(out), "--quiet", "--no-report"]
+    assert main(words) == 0
+    before = _miou(out)
+    _interrupted([*words, "--policy", "cityscapes", "--overwrite"])
+    parts = {file.name: file.read_bytes() for file in (out / ".counts").iterdir()}
+    assert main([*words, "--resume"]) == 0
+    assert _miou(out) == before
+    assert {file.name: file.read_bytes() for file in (out / ".counts").iterdir()} == parts
+
+
+@pytest.mark.parametrize("command", ["evaluate", "merge"])
+def test_the_page_of_counts_that_were_replaced_goes_with_them(tmp_path: Path, command: str) -> None:
+    out = tmp_path / "out"
+    paths = folders(tmp_path, maps(3))
+    assert main(["evaluate", *paths, "--classes", "3", "--out", str(out), "--quiet"]) == 0
+    assert main(["evaluate", "--resume", "--out", str(out), "--quiet", "--no-report"]) == 0
+    assert (out / "report.html").is_file()  # the same counts
+    other = ["--classes", "3", "--policy", "cityscapes", "--quiet", "--no-report", "--out"]
+    if command == "evaluate":
+        assert main(["evaluate", *paths, "--overwrite", *other, str(out)]) == 0
+    else:
+        assert main(["evaluate", *paths, *other, str(tmp_path / "other")]) == 0
+        assert main(["merge", str(tmp_path / "other"), "--out", str(out), "--quiet", "--no-report"]) == 0
+    assert not (out / "report.html").exists()
+
+
+def test_shards_that_were_read_otherwise_say_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths, options = _soft(tmp_path, "binary")
+    words = [*paths, *options, "--classes", "2", "--out", str(tmp_path / "out")]
+    assert _evaluate(capsys, *words, "--shard", "1/2", "--values", "probabilities")[0] == 0
+    assert _evaluate(capsys, *words, "--shard", "2/2", "--values", "logits")[0] == 0
+    assert main(["merge", str(tmp_path / "out"), "--out", str(tmp_path / "whole")]) == 2
+    assert "the same values, got probabilities and logits" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("mistake", ["both", "options", "folder"])
-def test_a_mistake_beside_overwrite_costs_no_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mistake: str
-) -> None:
+def test_a_mistake_beside_overwrite_costs_no_counts(tmp_path: Path, mistake: str) -> None:
     out = tmp_path / "out"
     paths = folders(tmp_path, maps(5))
     words = ["evaluate", *paths, "--classes", "3", "--out", str(out), "--quiet", "--no-report"]
-    original = run.rows_of
-
-    def some(pairs: Any, plan: Any, workers: int) -> Any:
-        for place, row in enumerate(original(pairs, plan, 1)):
-            if place == 2:
-                raise KeyboardInterrupt
-            yield row
-
-    monkeypatch.setattr(run, "rows_of", some)
-    assert main(words) == 130
-    monkeypatch.setattr(run, "rows_of", original)
+    _interrupted(words)
     before = {file.name: file.read_bytes() for file in (out / ".counts").iterdir()}
     wrong = {
         "both": ["evaluate", "--out", str(out), "--resume", "--overwrite"],

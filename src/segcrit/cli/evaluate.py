@@ -198,7 +198,7 @@ def finish(
 ) -> int:
     """Figures of counts that are complete: written, and shown as a table."""
     from segcrit.evaluating.matching import read_groups
-    from segcrit.evaluating.output_folder import REPORT, RESULTS
+    from segcrit.evaluating.output_folder import COUNTS, REPORT, RESULTS
     from segcrit.evaluating.results import Outcome, write_tables
 
     if not tally.ids:
@@ -217,9 +217,15 @@ def finish(
         from segcrit.evaluating.page import write_page
 
         write_page(outcome, folder / REPORT, images=arguments.images)
+    elif _older(folder / REPORT, folder / f"{COUNTS}.npz"):
+        (folder / REPORT).unlink()  # of the counts that these replaced
     print()
     print(folder / (RESULTS if arguments.no_report else REPORT))
     return 0
+
+
+def _older(file: Path, other: Path) -> bool:
+    return file.is_file() and file.stat().st_mtime_ns < other.stat().st_mtime_ns
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -163,7 +163,8 @@ def count_files(
         if not same and not parts.exist:  # else these counts are being replaced
             raise _others(finished)
         if same and not parts.outdated(there.ids, finished):
-            parts.remove()  # a kill between the two last steps leaves them
+            if parts.own:
+                parts.remove()  # a kill between the two last steps leaves them
             return there, [*prepared.problems, *audit_tally(there)]
     done = parts.begin(resume=resume)
     left = [pair for pair in prepared.pairs if pair.id not in done]
@@ -236,6 +237,11 @@ class Parts:
         self._number = 0
         self.count = 0
         self.digest = self._digest()
+
+    @property
+    def own(self) -> bool:
+        """Whether they are of this job, and not of one that is to replace it."""
+        return self.exist and read_job_file(self._folder / JOB_FILE)["digest"] == self.digest
 
     @property
     def exist(self) -> bool:
