@@ -625,6 +625,46 @@ def test_probabilities_that_are_not_called_so(tmp_path: Path, capsys: pytest.Cap
     assert _evaluate(capsys, *words, "--overwrite", "--values", "logits")[0] == 0
 
 
+@pytest.mark.parametrize("task", ["binary", "multilabel", "multiclass"])
+@pytest.mark.parametrize("change", ["resampled", "void", "void tile"])
+def test_probabilities_with_what_resampling_and_voids_leave(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, change: str
+) -> None:
+    paths, options = _soft(tmp_path, task)
+    for place, file in enumerate(sorted((tmp_path / "guess").iterdir())):
+        values, truth = np.load(file).astype(np.float32), np.load(tmp_path / "truth" / file.name)
+        if change == "resampled":
+            values[..., 0] = -1e-7
+            values[-1, ..., 0] = 1
+            values[..., 1] = np.minimum(values[..., 1] * np.float32(1.00005), 1.00005)
+        else:
+            rows = slice(None) if change == "void tile" and place == 0 else slice(0, 2)
+            values[..., rows, :], truth[..., rows, :] = np.nan, 255
+            np.save(tmp_path / "truth" / file.name, truth)
+        np.save(file, values)
+    words = [*paths, *options, "--ignore-index", "255", "--out", str(tmp_path / "out")]
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    assert "predictions of 'guess' that all lie between 0 and 1" in text
+    assert _followed(text) == ["--values", "probabilities"]
+    assert _evaluate(capsys, *words, *_followed(text))[0] == 0
+
+
+@pytest.mark.parametrize("largest", [1.0005, 1.02])
+def test_what_is_too_large_for_a_probability_is_a_logit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], largest: float
+) -> None:
+    """No advice that the next command takes back."""
+    paths, options = _soft(tmp_path, "binary")
+    for file in (tmp_path / "guess").iterdir():
+        values = np.load(file).astype(np.float32)
+        values[0, 0, 0] = largest
+        np.save(file, values)
+    words = [*paths, *options, "--out", str(tmp_path / "out")]
+    assert _evaluate(capsys, *words, "--values", "probabilities")[0] == 2
+    assert _evaluate(capsys, *words)[0] == 0
+
+
 def test_probabilities_of_classes_are_as_good_as_logits_for_counts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

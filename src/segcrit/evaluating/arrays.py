@@ -38,8 +38,10 @@ _LOGITS: Final = ("logits", "logit", "scores")
 _PROBABILITIES: Final = ("probabilities", "probs", "softmax", "sigmoid", "probability")
 # The smallest probability of float32, so that the logarithm of 0 is finite.
 _TINY: Final = 1.1754944e-38
-# In the mode of floats that may be probabilities; half precision keeps about three digits of a sum.
+# In the mode of floats that may be probabilities. Resampling leaves some a little below 0 or above 1, and half precision
+# keeps about three digits of a sum.
 SHARES: Final = " from 0 to 1"
+_BEYOND: Final = 1e-4
 _ROUNDING: Final = 0.01
 _ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
 
@@ -187,14 +189,19 @@ def decode(mask: StoredMask, coding: LabelCoding, path: Path) -> Array:
 
 def mode_of_floats(logits: Array, mode: str, values: str, settings: Settings) -> str:
     """How a file stores what was read as logits (C, \\*S), with SHARES at its end where they may well be probabilities:
-    between 0 and 1, and those of exclusive classes add up to 1.
+    between 0 and 1, and those of exclusive classes add up to 1. NaN, which may stand where no truth counts, says nothing.
     """
-    if values != "logits" or not logits.size or float(logits[..., 0].min()) < 0:  # most logits: a look at few of them
+    if values != "logits" or not logits.size or _outside(logits[..., 0]):  # most logits: a look at few of them
         return mode
-    inside = float(logits.min()) >= 0 and float(logits.max()) <= 1 + _ROUNDING
+    inside = not _outside(logits)
     if inside and settings.task == "multiclass":
-        inside = bool(np.abs(logits.sum(axis=0, dtype=np.float32) - 1).max() <= _ROUNDING)
+        inside = not np.fmax.reduce(np.abs(logits.sum(axis=0, dtype=np.float32) - 1), axis=None) > _ROUNDING
     return mode + SHARES if inside else mode
+
+
+def _outside(values: Array) -> bool:
+    """Whether numbers are no probabilities by more than rounding."""
+    return bool(np.fmin.reduce(values, axis=None) < -_BEYOND or np.fmax.reduce(values, axis=None) > 1 + _BEYOND)
 
 
 def to_logits(array: Array, dimensions: int, settings: Settings, values: str, path: Path) -> Array:
@@ -213,8 +220,8 @@ def to_logits(array: Array, dimensions: int, settings: Settings, values: str, pa
         array = array.astype(np.float64)
     if values == "logits":
         return array
-    low, high = float(np.min(array, initial=0.0)), float(np.max(array, initial=0.0))
-    if low < 0 or high > 1.0001:
+    if array.size and _outside(array):
+        low, high = float(np.fmin.reduce(array, axis=None)), float(np.fmax.reduce(array, axis=None))
         raise DataError(f"probabilities between 0 and 1 in {path}", f"{low:g} to {high:g}", "Pass --values logits.")
     kept = array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
     logits = np.log(np.maximum(kept, _TINY))
