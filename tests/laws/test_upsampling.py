@@ -99,3 +99,14 @@ def test_autocast_around_the_backward_pass_changes_nothing():
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             gradients += torch.autograd.grad(criterion(z, labels), z)
     assert torch.equal(*gradients)
+
+
+def test_tensors_without_numbers_have_a_gradient():
+    """As tools that count operations or memory pass them through a network and its loss."""
+    logits = torch.empty(2, 3, *LOW, device="meta", requires_grad=True)
+    labels = torch.empty(2, *HIGH, device="meta", dtype=torch.int64)
+    criterion = segcrit.Criterion("ce + dice", upsample="linear", validate="never")
+    with segcrit.use_backend("reference"):
+        criterion(logits, labels).backward()
+    assert logits.grad is not None
+    assert logits.grad.shape == logits.shape

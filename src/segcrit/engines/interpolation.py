@@ -12,6 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from segcrit._dtypes import without_autocast
+
 __all__ = ["Axis", "axis_of", "interpolate", "transpose"]
 
 
@@ -117,6 +119,6 @@ def transpose(
         if place == 0:
             matrix = matrix[rows]
         # Autocast would take the product in half precision.
-        with torch.autocast(gradient.device.type, enabled=False):
+        with without_autocast(gradient.device):
             gradient = (gradient.movedim(leading + place, -1) @ matrix).movedim(-1, leading + place)
     return gradient

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segcrit._dtypes import compute_dtype
+from segcrit._dtypes import compute_dtype, without_autocast
 from segcrit._masking import read_target, read_weight, refuse_fractions
 from segcrit.engines.binning import bin_index
 from segcrit.engines.interpolation import interpolate, transpose
@@ -148,7 +148,7 @@ def transform_logits(logits: Tensor, target: Tensor, bias: Tensor | None, reques
         if rows.shape[0] == 1:
             return logits + rows[0][None, :, None]
         # Autocast would take this product, and with it the bias, in half precision.
-        with torch.autocast(logits.device.type, enabled=False):
+        with without_autocast(logits.device):
             logits = logits + torch.einsum("nlp,lc->ncp", target, rows)
     return logits
 
