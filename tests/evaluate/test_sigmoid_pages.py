@@ -100,3 +100,10 @@ def test_errors_near_edges_of_sigmoid_tasks(tmp_path: Path, channels: int) -> No
     text = render(outcome)
     check(text)
     assert f"{'Elements' if channels > 1 else 'Pixels'} near an edge" in text
+
+
+def test_a_curve_of_one_threshold_is_a_dot(tmp_path: Path) -> None:
+    """A path of one point draws nothing."""
+    _random(tmp_path, 1, ("a",))
+    outcome = _outcome(tmp_path, 1, ("a",), ("curves(thresholds=1)",))
+    assert len(re.findall(r'<path class="curve line0" d="M[\d.]+ [\d.]+h0">', render(outcome))) == 2

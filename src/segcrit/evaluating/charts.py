@@ -115,11 +115,13 @@ def _path(x: Floats, y: Floats) -> str:
 
     Example:
         >>> _path(np.array([0.0, 0.5, 0.7, 1.0]), np.array([1.0, 0.25, np.nan, 0.5]))
-        'M0 0L50 75M100 50'
+        'M0 0L50 75M100 50h0'
     """
     known = ~(np.isnan(x) | np.isnan(y))
+    before, after = (np.r_[ends] for ends in ((False, known[:-1]), (known[1:], False)))
     steps = []
     for place in np.flatnonzero(known):
-        letter = "L" if place and known[place - 1] else "M"
-        steps.append(f"{letter}{round(100 * float(x[place]), 1):g} {round(100 - 100 * float(y[place]), 1):g}")
+        letter = "L" if before[place] else "M"
+        dot = "" if before[place] or after[place] else "h0"  # a point alone is drawn only as the end of a line
+        steps.append(f"{letter}{round(100 * float(x[place]), 1):g} {round(100 - 100 * float(y[place]), 1):g}{dot}")
     return "".join(steps)
