@@ -319,12 +319,12 @@ def test_a_signal_to_all_processes_ends_quietly(tmp_path: Path, number: int, awa
     assert process.returncode == 130, errors
     assert errors.strip().startswith("segcrit: interrupted after"), errors
     end = time.monotonic() + 60
-    while _group_lives(process.pid):
+    while _is_there(process.pid):  # a worker ends when it has counted its images
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-def _group_lives(group: int) -> bool:
+def _is_there(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
