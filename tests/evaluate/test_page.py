@@ -238,7 +238,7 @@ def test_few_groups_are_said_in_the_verdict(tmp_path: Path) -> None:
     check(text)
     box = text[text.index('<section class="headline">') : text.index("</section>")]
     assert "Only 2 groups" in box
-    assert "no test over 2 images can give a p below 0.5." in box
+    assert "no test over 2 groups can give a p below 0.5." in box
     assert "So few groups of images cannot tell the two apart." in box
     assert text.count("Only 2 groups") == 1
     assert '<b class="even">' in box
