@@ -561,6 +561,16 @@ def test_results_of_something_else_stay(tmp_path: Path, capsys: pytest.CaptureFi
     assert (out / "results.json").read_text() == "a comparison of losses"
 
 
+def test_results_whose_counts_were_removed_may_be_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*folders(tmp_path, maps(2)), "--classes", "3", "--out", str(tmp_path / "out")]
+    assert _evaluate(capsys, *words)[0] == 0
+    (tmp_path / "out" / "counts.npz").unlink()
+    code, text = _evaluate(capsys, *words)
+    assert code == 2
+    assert "--overwrite" in text
+    assert _evaluate(capsys, *words, "--overwrite")[0] == 0
+
+
 def test_the_audit_of_files_that_failed_takes_no_folder_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
 from segcrit.errors import ParameterError
 from segcrit.evaluating.job import JOB_FILE
+from segcrit.evaluating.results import FORMAT
 
 __all__ = ["AUDIT", "COUNTS", "REPORT", "RESULTS", "new_folder", "require_free", "require_own"]
 
@@ -41,10 +43,11 @@ def require_free(folder: Path, name: str, *, resume: bool, overwrite: bool) -> N
     counts, parts = folder / f"{name}.npz", folder / f".{name}"
     if overwrite or not (parts / JOB_FILE).is_file():
         require_own(folder)
-    if counts.is_file() and not (resume or overwrite):
+    there = counts if name != COUNTS or counts.is_file() else folder / RESULTS
+    if there.is_file() and not (resume or overwrite):
         raise ParameterError(
             "a folder without an evaluation",
-            f"{counts}",
+            f"{there}",
             "Choose another --out; --resume shows it again, and counts files anew that were written since; --overwrite "
             "replaces it.",
         )
@@ -59,9 +62,17 @@ def require_own(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ParameterError("a folder for the results", f"{folder}, which is a file", "Choose another --out.")
     there = [file for file in (RESULTS, REPORT) if (folder / file).exists()]
-    if there and not (folder / f"{COUNTS}.npz").is_file():
+    if there and not (folder / f"{COUNTS}.npz").is_file() and not _is_evaluation(folder / RESULTS):
         raise ParameterError(
             "a folder of segcrit evaluate, or an empty or new one",
             f"{folder}, which holds {there[0]} of something else",
             "Choose another --out.",
         )
+
+
+def _is_evaluation(results: Path) -> bool:
+    """Whether results are those of an evaluation, whose counts somebody removed."""
+    try:
+        return bool(json.loads(results.read_text(encoding="utf-8")).get("format") == FORMAT)
+    except (OSError, ValueError, AttributeError):
+        return False
