@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from segcrit.evaluating import Job, Options, count_files, pictures
+from segcrit.evaluating import Job, Options, count_files, pictures, thinning
 from segcrit.evaluating.page import render
 from segcrit.evaluating.pictures import Gallery, Panel
 from segcrit.evaluating.results import Outcome
@@ -168,3 +170,31 @@ def test_a_strip_has_a_picture(
     rows, columns = (np.arange(length)[min(step // 2, length - 1) :: step] for length in size)
     colors = np.array(outcome.tally.about["colors"])
     np.testing.assert_array_equal(shown, colors[truth[np.ix_(rows, columns)]])
+
+
+def test_pictures_of_a_large_image_need_no_memory_of_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_MOST_PIXELS", 1 << 18)
+    monkeypatch.setattr(thinning, "_SIDE", 256)
+    small, large = 1024, 3072
+    more = _peak(tmp_path / "large", large) - _peak(tmp_path / "small", small)
+    assert more < (large**2 - small**2) / 2, "the files hold five bytes a pixel"
+
+
+def _peak(root: Path, side: int) -> int:
+    """Bytes that the pictures of an image of three tiled files need beside what was there before."""
+    labels = np.repeat(np.repeat(np.arange(64, dtype=np.uint8).reshape(8, 8) % 3, side // 8, 0), side // 8, 1)
+    photo = np.repeat(labels[..., None] * 80, 3, axis=2)
+    for name, content in (("truth", labels), ("guess", np.roll(labels, 5, axis=1)), ("photos", photo)):
+        (root / name).mkdir(parents=True)
+        tifffile.imwrite(root / name / "a.tif", content, tile=(256, 256), compression="zlib")
+    outcome = _outcome(root, [str(root / "guess")], str(root / "truth"))
+    gallery = Gallery(outcome.tally, str(root / "photos"))
+    tracemalloc.start()
+    try:
+        panel = gallery.panel("a")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(panel, Panel)
+    assert panel.photo is not None
+    return peak

@@ -84,9 +84,10 @@ def thinned_maps(
             reader.settle(parts)
         found: list[list[tuple[Window, Array]]] = [[] for _ in readers]
         for window, (rows, columns), where in _sampled(parts, step):
-            truth = readers[0].read(window)[0][rows, columns]
+            # Copies: a view would keep its whole window, and all of them the whole image.
+            truth = readers[0].read(window)[0][rows, columns].copy()
             for own, reader in zip(found, readers, strict=True):
-                part = truth if reader is readers[0] else reader.read(window)[0][..., rows, columns]
+                part = truth if reader is readers[0] else reader.read(window)[0][..., rows, columns].copy()
                 own.append((where, labels_of(part, truth, settings)))
         return [_joined(own) for own in found]
 
@@ -106,7 +107,7 @@ def thinned_image(path: Path, size: tuple[int, int], step: int) -> Array | None:
                 array = part.palette[array]
             channels_last = array.ndim == 3 and sources[0].channels is None
             array = np.moveaxis(array, -1, 0) if channels_last else array if array.ndim == 3 else array[None]
-            found.append((where, array[:, rows, columns]))
+            found.append((where, array[:, rows, columns].copy()))
         return _joined(found)
 
 
