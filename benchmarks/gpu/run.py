@@ -51,7 +51,8 @@ def main() -> int:
     from measure import copy_bandwidth, run_case
 
     chosen = [case for case in cases() if options.only is None or case.name in options.only]
-    if not options.check and find_spec("matplotlib") is None:
+    draws = find_spec("matplotlib") is not None
+    if not options.check and not draws:
         print("matplotlib is not installed, so there will be no picture: pip install 'segcrit[bench]'", file=sys.stderr)
     wrong = []
     for number, case in enumerate(chosen, 1):
@@ -73,7 +74,7 @@ def main() -> int:
         atomic_write_text(path, json.dumps(result, indent=1))
     print("\n".join(verdicts(result)))
     print(path)
-    if find_spec("matplotlib") is not None:
+    if draws:
         from plot import draw
 
         draw(result, path.with_suffix(".png"))

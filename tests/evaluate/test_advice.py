@@ -7,7 +7,6 @@ import re
 import shlex
 import unicodedata
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -17,7 +16,7 @@ from segcrit.cli import main
 from segcrit.errors import DataError, ParameterError
 from segcrit.evaluating import AuditError, Job, Options, count_files, merge_files, run
 from segcrit.evaluating.results import Outcome
-from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion, slow_miou
+from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion, slow_miou, stopped_after
 
 
 def _clean(classes: int = 3, number: int = 5) -> dict[str, tuple[Array, Array]]:
@@ -467,16 +466,7 @@ def test_a_folder_with_an_evaluation_is_not_replaced_unasked(
 
 def _interrupted(words: list[str]) -> None:
     """A command that Ctrl-C ends after two images."""
-    original = run.rows_of
-
-    def some(pairs: Any, plan: Any, workers: int) -> Any:
-        for place, row in enumerate(original(pairs, plan, 1)):
-            if place == 2:
-                raise KeyboardInterrupt
-            yield row
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "rows_of", some)
+    with stopped_after(2):
         assert main(words) == 130
 
 

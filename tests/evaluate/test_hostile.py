@@ -20,7 +20,7 @@ from segcrit.evaluating import Job, Options, count_files, merge_files, read_tall
 from segcrit.evaluating.job import read_job
 from segcrit.evaluating.results import Outcome
 from segcrit.evaluating.store import Tally
-from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion
+from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion, stopped_after
 
 
 def _npz(array: Array) -> bytes:
@@ -290,23 +290,10 @@ def test_files_that_were_written_since_are_counted_again(tmp_path: Path) -> None
     np.testing.assert_array_equal(Outcome(tally).first.confusion, slow_confusion(changed))
 
 
-def test_parts_of_files_that_were_written_since_are_counted_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_of_files_that_were_written_since_are_counted_again(tmp_path: Path) -> None:
     job, content = _job(tmp_path)
     out = tmp_path / "out"
-    original = run.rows_of
-
-    def some(pairs: Any, plan: Any, workers: int) -> Any:
-        for place, row in enumerate(original(pairs, plan, 1)):
-            if place == 5:
-                raise KeyboardInterrupt
-            yield row
-
-    monkeypatch.setattr(run, "rows_of", some)
-    with pytest.raises(run.Interrupted):
-        count_files(job, out, save_every=0.0)
-    monkeypatch.undo()
+    _interrupt_after(5, job, out)
     path = tmp_path / "truth" / "image01.png"
     content["image01"] = content["image02"][0], content["image01"][1]
     save_png(path, content["image01"][0])
@@ -335,44 +322,34 @@ def test_what_cannot_end_well_does_not_begin(
     assert not (tmp_path / "out").exists()
 
 
-def _interrupt_after(images: int, monkeypatch: pytest.MonkeyPatch, job: Job, out: Path) -> None:
-    original = run.rows_of
-
-    def some(pairs: Any, plan: Any, workers: int) -> Any:
-        for place, row in enumerate(original(pairs, plan, 1)):
-            if place == images:
-                raise KeyboardInterrupt
-            yield row
-
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "rows_of", some)
-        with pytest.raises(run.Interrupted):
-            count_files(job, out, save_every=0.0)
+def _interrupt_after(images: int, job: Job, out: Path) -> None:
+    with stopped_after(images), pytest.raises(run.Interrupted):
+        count_files(job, out, save_every=0.0)
 
 
-def test_parts_that_a_kill_left_of_another_count_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_that_a_kill_left_of_another_count_are_not_taken(tmp_path: Path) -> None:
     """A kill while parts were removed, job.json first; then the same folders and options with other content."""
     out = tmp_path / "out"
     job, _ = _job(tmp_path)
-    _interrupt_after(5, monkeypatch, job, out)
+    _interrupt_after(5, job, out)
     (out / ".counts" / "job.json").unlink()
     content = maps(9, seed=8)
     folders(tmp_path, content)
     for path in tmp_path.rglob("*.png"):
         os.utime(path, (1, 1))  # copied with their old times
-    _interrupt_after(2, monkeypatch, job, out)
+    _interrupt_after(2, job, out)
     tally, _ = count_files(job, out, resume=True, workers=1)
     np.testing.assert_array_equal(Outcome(tally).first.confusion, slow_confusion(content))
 
 
-def test_an_interrupted_count_goes_on_beside_a_finished_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_count_goes_on_beside_a_finished_one(tmp_path: Path) -> None:
     """As the message of the interruption says, which names --resume."""
     out = tmp_path / "out"
     first, _ = _job(tmp_path / "one")
     count_files(first, out, workers=1)
     content = maps(9, seed=8)
     predictions, target = folders(tmp_path / "two", content)
-    _interrupt_after(2, monkeypatch, Job((predictions,), target, first.options), out)
+    _interrupt_after(2, Job((predictions,), target, first.options), out)
     tally, _ = count_files(read_job(out), out, resume=True, workers=1)
     np.testing.assert_array_equal(Outcome(tally).first.confusion, slow_confusion(content))
     with pytest.raises(ParameterError, match="pass another --out"):

@@ -13,9 +13,11 @@ from segcrit.errors import DataError
 from segcrit.evaluating.options import Options
 from segcrit.evaluating.store import read_tally
 
-__all__ = ["JOB_FILE", "Job", "read_job", "read_job_file"]
+__all__ = ["COUNTS", "JOB_FILE", "Job", "read_job", "read_job_file"]
 
 JOB_FILE: Final = "job.json"
+# Name of the counts of a whole evaluation.
+COUNTS: Final = "counts"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Job:
     def name(self) -> str:
         """Of its files."""
         if self.shard is None:
-            return "counts"
+            return COUNTS
         part, parts = self.shard
         width = len(str(parts))
         return f"shard-{part:0{width}d}-of-{parts}"

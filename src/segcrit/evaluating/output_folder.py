@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from segcrit.errors import ParameterError
-from segcrit.evaluating.job import JOB_FILE
-from segcrit.evaluating.results import FORMAT
+from segcrit.evaluating.job import COUNTS, JOB_FILE
+from segcrit.evaluating.results import FORMAT, RESULTS
 
 __all__ = ["AUDIT", "COUNTS", "REPORT", "RESULTS", "new_folder", "require_free", "require_own"]
 
 AUDIT: Final = "audit.json"
-COUNTS: Final = "counts"
 REPORT: Final = "report.html"
-RESULTS: Final = "results.json"
 
 
 def new_folder(base: Path = Path("runs")) -> Path:

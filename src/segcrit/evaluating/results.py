@@ -30,6 +30,7 @@ from segcrit.evaluation.tables import CountTable
 
 __all__ = ["Outcome", "write_tables"]
 
+RESULTS: Final = "results.json"
 FORMAT: Final = "segcrit evaluation"
 VERSION: Final = 1
 _MOST_RESAMPLES: Final = 2_000
@@ -246,7 +247,7 @@ def write_tables(outcome: Outcome, folder: Path) -> None:
     an earlier evaluation wrote there and this one does not are removed.
     """
     text = json.dumps(outcome.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-    _files.atomic_write_text(folder / "results.json", text + "\n")
+    _files.atomic_write_text(folder / RESULTS, text + "\n")
     _csv(folder / "figures.csv", ("model", "figure", "value", "low", "high"), _figure_rows(outcome))
     report = outcome.first
     classes = [

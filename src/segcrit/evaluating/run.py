@@ -17,7 +17,7 @@ from segcrit.data.scanning import progress_bar
 from segcrit.errors import DataError, ParameterError, SegcritError
 from segcrit.evaluating.auditing import audit_names, audit_tally, look_at_headers, problems_of
 from segcrit.evaluating.counting import Plan
-from segcrit.evaluating.job import JOB_FILE, Job, read_job, read_job_file
+from segcrit.evaluating.job import COUNTS, JOB_FILE, Job, read_job, read_job_file
 from segcrit.evaluating.labels import Labels, describe, read_labels
 from segcrit.evaluating.matching import Matched, Pair, match, name_models, read_groups, shard_of
 from segcrit.evaluating.store import Row, Tally, Trouble, join, read_tally
@@ -352,7 +352,7 @@ def merge_files(paths: Sequence[Path], *, allow_missing: bool = False) -> tuple[
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(path.glob("shard-*.npz")) or sorted(path.glob("counts.npz"))
+            found = sorted(path.glob("shard-*.npz")) or sorted(path.glob(f"{COUNTS}.npz"))
             if not found:
                 raise DataError(f"shard-*.npz in {path}", "none", "Run segcrit evaluate --shard I/N --out there first.")
             files += found
