@@ -1,14 +1,26 @@
-"""Atomic writing of files: a reader sees the old file or the whole new one, never a part."""
+"""Reading and writing of files: only regular files are opened, and a reader sees the old file or the whole new one."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["atomic_path", "atomic_write_bytes", "atomic_write_text"]
+from segcrit.errors import DataError
+
+__all__ = [
+    "atomic_path",
+    "atomic_write_bytes",
+    "atomic_write_text",
+    "open_regular",
+    "read_text",
+    "text_name_problem",
+]
 
 
 @contextmanager
@@ -52,3 +64,93 @@ def atomic_write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def atomic_write_text(path: str | os.PathLike[str], content: str) -> None:
     """Write ``content`` to ``path`` as UTF-8, atomically and durably."""
     atomic_write_bytes(path, content.encode("utf-8"))
+
+
+# Larger than any list of names or classes that people write; anything larger was named by mistake.
+_MOST_TEXT = 1 << 28
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; a pipe, socket or device is refused before it can block or act.
+
+    Raises:
+        DataError: it is no regular file.
+        OSError: it does not exist or cannot be opened.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
+        >>> _ = file.write_text("text")
+        >>> with open_regular(file) as stream:
+        ...     stream.read()
+        b'text'
+    """
+    # Looked at twice: opening a device may already act, and the name may be another file a moment later.
+    _require_regular(os.stat(path).st_mode, path)
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags)
+    try:
+        _require_regular(os.fstat(handle).st_mode, path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = (
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    kind = next((name for is_kind, name in kinds if is_kind(mode)), "something else")
+    raise DataError(f"a regular file at {os.fspath(path)}", kind, "Give the path of a file.")
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a small file: UTF-8 with or without a byte order mark, UTF-16 with one, or Chinese text in GB 2312.
+
+    A file in another encoding is refused, because names read in a wrong one are silently other names.
+
+    Raises:
+        DataError: it cannot be read, is no regular file, is larger than 256 MiB, or its encoding is not known.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "classes.txt"
+        >>> _ = file.write_bytes("背景".encode("gbk"))
+        >>> read_text(file)
+        '背景'
+    """
+    try:
+        with open_regular(path) as stream:
+            content = stream.read(_MOST_TEXT + 1)
+    except OSError as error:
+        raise DataError(f"a text file {os.fspath(path)}", error.strerror or str(error), "Check the path.") from error
+    if len(content) > _MOST_TEXT:
+        raise DataError(f"a text file {os.fspath(path)}", "more than 256 MiB", "Is it the right file?")
+    # Both bytes of a GB 2312 letter have the highest bit; a single accented letter of Latin-1 is none, and refused.
+    encodings = ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "gb2312")
+    for encoding in encodings:
+        with contextlib.suppress(UnicodeDecodeError):
+            text = content.decode(encoding)
+            if "\0" not in text:
+                return text
+    raise DataError(f"text in UTF-8 in {os.fspath(path)}", "another encoding, or no text", "Save it as UTF-8.")
+
+
+def text_name_problem(name: str) -> str:
+    """Why a file name cannot stand in a table, a list or a page; empty where it can.
+
+    Example:
+        >>> text_name_problem("a.png"), text_name_problem("a\\udcff.png"), text_name_problem("a\\nb.png")
+        ('', 'it is not UTF-8', 'it holds a line break')
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return "it is not UTF-8"
+    return "it holds a line break" if "\n" in name or "\r" in name else ""
