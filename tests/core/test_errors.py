@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -463,3 +466,17 @@ def test_an_output_in_a_dictionary_is_named():
 def test_a_loss_of_another_task_names_the_task():
     with pytest.raises(ValueError, match=r"Use 'ce' here, or give the task: .*task='binary'"):
         segcrit.Criterion("bce")
+
+
+def test_every_class_has_a_code_of_its_own_and_a_raise_may_give_another() -> None:
+    classes = [getattr(errors, name) for name in errors.__all__]
+    codes = [kind.code for kind in classes]
+    assert len(set(codes)) == len(classes)
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", code) for code in codes)
+    with pytest.raises(errors.LabelError) as caught:
+        ce()(LOGITS, with_label(7))
+    assert caught.value.code == "label-out-of-range"
+    given = errors.DataError("a", "b", "C.", code="lossy")
+    assert given.code == "lossy"
+    for copied in (pickle.loads(pickle.dumps(given)), copy.copy(given)):
+        assert (type(copied), str(copied), copied.code) == (errors.DataError, "expected a, got b. C.", "lossy")

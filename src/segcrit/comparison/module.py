@@ -29,6 +29,8 @@ _LOOK_EVERY: Final = 10
 class DivergedError(TrainingError):
     """The loss is not finite any more; ends this training, not the comparison."""
 
+    code = "diverged"
+
     def __init__(self, step: int, value: float, exact: bool) -> None:
         self.step = step
         super().__init__(

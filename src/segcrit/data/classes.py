@@ -93,7 +93,7 @@ def read_classes_file(path: Path) -> ClassesFile:
     try:
         entries = entries_of(listed)
     except ParameterError as error:
-        raise DataError(error.expected, f"{error.got} in {path}", error.advice) from error
+        raise DataError(error.expected, f"{error.got} in {path}", error.advice, code=error.code) from error
     unknown = content.get("unknown", "error")
     if unknown not in ("error", "ignore", "nearest"):
         raise DataError(f'"error", "ignore" or "nearest" as "unknown" in {path}', repr(unknown), "Correct it.")

@@ -183,7 +183,7 @@ class LabelCoding:
             if is_grey:
                 return self.decode_values(colors[..., 0], path)
             if self.unknown == "error" or (self.unknown == "ignore" and self.ignore_index is None):
-                raise DataError(error.expected + place, error.got, error.advice) from None
+                raise DataError(error.expected + place, error.got, error.advice, code=error.code) from None
         labels = self.palette.decode(colors, tolerance=float("inf")).astype(self.dtype, copy=False)
         if self.unknown == "ignore":
             strange = (np.asarray(self.palette.encode(labels)) != colors).any(axis=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from segcrit.data.wording import worded
 from segcrit.errors import DataError
@@ -89,9 +89,9 @@ class FolderError(DataError):
         first = self.problems[0]
         others = sorted({problem.code for problem in self.problems[1:]})
         more = f" There are further problems ({', '.join(others)}): segcrit inspect lists them." if others else ""
-        super().__init__(first.expected, first.got, first.advice + more)
+        super().__init__(first.expected, first.got, first.advice + more, code=first.code)
 
-    def __reduce__(self) -> tuple[type[FolderError], tuple[tuple[Problem, ...]]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems,)
 
 

@@ -101,6 +101,7 @@ def upright(header: Header, size: tuple[int, ...] | None, path: Path) -> bool:
             f"one way to lay {path} on its mask",
             f"an EXIF orientation ({header.orientation}) and a mask whose size fits with and without it",
             "Save the image upright without the tag (exiftool -Orientation= FILE drops the tag alone).",
+            code="exif-rotation",
         )
     if size not in (turned, stored):
         raise size_error(path, stored, size)
@@ -254,6 +255,7 @@ def read_stored_mask(path: str | Path, spatial_dims: int | None = None) -> Store
             if file.suffix.lower() in (".jpg", ".jpeg")
             else "lossy compression",
             "Export the masks again as PNG; converting this file cannot bring the labels back.",
+            code="lossy",
         )
     array = _without_alpha(array, header)
     if array.dtype.kind == "f":

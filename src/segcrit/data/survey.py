@@ -104,8 +104,7 @@ def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
             try:
                 count += header_channels(header, size, path)
             except DataError as error:
-                ambiguous = "EXIF" in error.got
-                (rotations if ambiguous else sizes)[name] = error
+                (rotations if error.code == "exif-rotation" else sizes)[name] = error
                 count = -len(case.images)
         if count > 0:
             channels[count] += 1

@@ -125,4 +125,4 @@ def read_classes(path: str | os.PathLike[str]) -> tuple[list[Entry], int | None]
     try:
         return entries_of(classes), ignore_index
     except ParameterError as error:
-        raise DataError(error.expected, f"{error.got} in {file}", error.advice) from error
+        raise DataError(error.expected, f"{error.got} in {file}", error.advice, code=error.code) from error

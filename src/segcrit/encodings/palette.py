@@ -205,7 +205,9 @@ class Palette:
         try:
             return cls._from_entries(entries, ignore_index, None)
         except ParameterError as error:
-            raise DataError(error.expected, f"{error.got} in {os.fspath(path)}", error.advice) from error
+            raise DataError(
+                error.expected, f"{error.got} in {os.fspath(path)}", error.advice, code=error.code
+            ) from error
 
     @classmethod
     def _from_entries(

@@ -49,6 +49,8 @@ _ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
 class Strange(DataError):
     """Values that are no class; ``values`` tells how many pixels hold each."""
 
+    code = "unknown-labels"
+
     def __init__(self, expected: str, got: str, advice: str, values: Mapping[int, int] | None = None) -> None:
         super().__init__(expected, got, advice)
         self.values = dict(values or {})

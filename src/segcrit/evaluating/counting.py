@@ -129,7 +129,7 @@ class _WrongTruth(SegcritError):
     """The truth, not the prediction, is the matter."""
 
     def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.expected, trouble.got, trouble.advice)
+        super().__init__(trouble.expected, trouble.got, trouble.advice, code=trouble.code)
         self.trouble = trouble
 
 
@@ -208,14 +208,14 @@ def _trouble(error: SegcritError, pair: Pair, path: Path, role: str) -> Trouble:
     code = _UNFIT
     values: tuple[tuple[int, int], ...] = ()
     if isinstance(error, Strange):
-        code = _UNKNOWN
+        code = error.code
         values = tuple(sorted(error.values.items(), key=lambda entry: -entry[1])[:64])
     elif isinstance(error, LabelError):
         code = _UNKNOWN
     elif isinstance(error, ShapeError):
         code = _SIZES
     elif isinstance(error, DataError):
-        code = _LOSSY if "JPEG" in error.got or "lossy" in error.got else _UNREADABLE
+        code = _LOSSY if error.code == _LOSSY else _UNREADABLE
     return Trouble(code, role, pair.id, path.name, error.expected, error.got, error.advice, values)
 
 

@@ -46,9 +46,9 @@ class AuditError(DataError):
         self.problems = tuple(problems)
         self.files = tuple(tuple(entry) for entry in files)
         first = next(problem for problem in problems if problem.severity == "error")
-        super().__init__(first.expected, first.got, first.advice)
+        super().__init__(first.expected, first.got, first.advice, code=first.code)
 
-    def __reduce__(self) -> tuple[type[AuditError], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems, self.files)
 
     @classmethod
@@ -61,6 +61,8 @@ class AuditError(DataError):
 
 class Interrupted(SegcritError):
     """Counting was interrupted; what was counted is written down in ``folder``."""
+
+    code = "interrupted"
 
     def __init__(self, folder: Path, done: int, total: int) -> None:
         self.folder, self.done, self.total = folder, done, total
