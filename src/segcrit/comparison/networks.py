@@ -175,7 +175,7 @@ def _unet(spec: str, options: dict[str, Any], purpose: Purpose) -> Network:
 
 
 def _smp(spec: str, name: str, options: dict[str, Any], purpose: Purpose) -> Network:
-    library = _library("segmentation_models_pytorch", "segmentation-models-pytorch")
+    library = require("segmentation_models_pytorch", package="segmentation-models-pytorch")
     if purpose.spatial_dims != 2:
         raise ParameterError("2-D images for a network of smp", "volumes", "Choose 'unet' or a network of monai.")
     maker = _attribute(library, name, spec)
@@ -219,7 +219,7 @@ def _monai(spec: str, name: str, options: dict[str, Any], purpose: Purpose) -> N
 
 
 def _hugging_face(spec: str, name: str, options: dict[str, Any], purpose: Purpose) -> Network:
-    library = _library("transformers", "transformers")
+    library = require("transformers", package="transformers")
     if purpose.spatial_dims != 2:
         raise ParameterError(
             "2-D images for a network of Hugging Face", "volumes", "Choose 'unet' or a network of monai."
@@ -300,19 +300,6 @@ def _attribute(module: Any, name: str, spec: str) -> Callable[..., Any]:
         raise ParameterError(f"a network that {module.__name__} has", f"{name!r} in {spec!r}", hint)
     function: Callable[..., Any] = found
     return function
-
-
-def _library(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module:
-            raise
-        raise MissingExtraError(
-            f"the package {package}, which this network needs",
-            "an environment without it",
-            f"Install it with: pip install {package}",
-        ) from error
 
 
 def _split(spec: str) -> tuple[str, dict[str, Any]]:
