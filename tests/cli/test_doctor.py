@@ -3,13 +3,79 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 import torch
 
 import segcrit
+from segcrit._extras import repair, require
 from segcrit.cli import doctor, main
+from segcrit.errors import MissingExtraError
+
+
+@pytest.fixture(autouse=True)
+def no_imports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing everything takes seconds; the tests of that do it for packages of their own."""
+    if "site" not in request.fixturenames:
+        monkeypatch.setattr(doctor, "_import_apart", lambda names: dict.fromkeys(names, ("", None)))
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages: one that does not fit torch, one that imports it, one that kills its process, a good one."""
+    sources = {
+        "torchvision": "import torch\ntorch.ops.torchvision.nms\n",
+        "seg_above": "import torchvision\n",
+        "seg_killer": "import os\nprint('[1]')\nos._exit(7)\n",
+        "seg_good": "print('hello')\n",
+    }
+    for name, source in sources.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(source)
+        (tmp_path / f"{name}-9.dist-info").mkdir()
+        (tmp_path / f"{name}-9.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_what_is_installed_and_does_not_import_is_told(site: Path) -> None:
+    found = doctor._broken(["seg_above", "seg_good", "seg_killer", "torchvision"])
+    assert {row["imported"]: row["package"] for row in found} == {
+        "seg_above": "torchvision",
+        "seg_killer": "seg_killer",
+        "torchvision": "torchvision",
+    }
+    assert "exit code 7" in found[1]["reason"]
+    assert found[0]["repair"] == found[2]["repair"] == repair("torchvision")
+
+
+def test_a_package_that_does_not_import_is_one_error(site: Path) -> None:
+    with pytest.raises(MissingExtraError) as caught:
+        require("seg_above", extra="compare")
+    assert "'torchvision'" in caught.value.expected
+    assert repair("torchvision") in caught.value.advice
+    assert "pip uninstall torchvision" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "name", "command"),
+    [
+        (
+            "2.13.0+cpu",
+            "torchvision",
+            "--no-deps 'torchvision==0.28.*' --index-url https://download.pytorch.org/whl/cpu",
+        ),
+        ("2.6.1", "torchaudio", "--no-deps 'torchaudio==2.6.*'"),
+        ("3.0.0", "torchvision", "torch torchvision"),
+    ],
+)
+def test_the_repair_fits_torch(torch_version: str, name: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _: torch_version)
+    assert repair(name) == f"pip install --force-reinstall {command}"
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,12 +137,20 @@ def test_a_newcomer_can_read_what_is_missing(
     assert "\n  pip install 'segcrit[bench]'\n" in text
 
 
-def test_metadata_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_may_be_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def nothing(name: str) -> list[str]:
         raise metadata.PackageNotFoundError(name)
 
+    installed = {extra["name"]: set(extra["packages"]) for extra in doctor.examine()["extras"]}
     monkeypatch.setattr(doctor.metadata, "requires", nothing)
-    assert all(extra["packages"] == {} for extra in doctor.examine()["extras"])
+    if sys.version_info >= (3, 11):
+        assert {extra["name"]: set(extra["packages"]) for extra in doctor.examine()["extras"]} == installed
+    monkeypatch.setattr(doctor, "_requirements_of_source", list)
+    assert all(extra["packages"] is None for extra in doctor.examine()["extras"])
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "all installed" not in text
+    assert "pip install -e ." in text
 
 
 def test_gpus_are_listed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from segcrit.comparison.batches import main_logits, read_batch, read_output, res
 from segcrit.comparison.examples import choose_images
 from segcrit.comparison.folder_source import default_crop
 from segcrit.comparison.inference import Predictor, describe_inference, make_predictor
+from segcrit.comparison.loader_source import LoaderSource
 from segcrit.comparison.memory import is_out_of_memory
 from segcrit.comparison.progress import duration
 from segcrit.comparison.records import ClassEntry, ImageCounts
@@ -23,7 +24,7 @@ from segcrit.comparison.run_directory import RunDirectory, folder_name
 from segcrit.comparison.settings import Settings, require_same
 from segcrit.comparison.source import SourceInfo
 from segcrit.comparison.words import default_losses, resolve_words
-from segcrit.errors import DataError, ParameterError, ShapeError
+from segcrit.errors import DataError, ParameterError, SegcritError, ShapeError
 from segcrit.expression import parse
 from segcrit.weights import ClassFrequencies
 
@@ -319,3 +320,35 @@ def test_pictures_come_from_as_many_groups_as_there_are() -> None:
     losses: Any = [SimpleNamespace(seeds=[SimpleNamespace(counts=entry)]) for entry in counts]
     assert choose_images(losses, number=3) == ["a1", "a2", "a3"]
     assert choose_images(losses, {name: name[0] for name in names}, number=4) == ["a1", "b1", "c1", "a2"]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.bool])
+def test_one_hot_loaders_are_index_loaders(dtype: torch.dtype) -> None:
+    labels = torch.randint(0, 4, (6, 8, 8), generator=torch.Generator().manual_seed(0))
+    labels[:, 0] = -100
+    hot = torch.stack([labels == index for index in range(4)], dim=1).to(dtype)
+    images = torch.rand(6, 3, 8, 8)
+
+    def source(targets: torch.Tensor) -> LoaderSource:
+        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, targets), 2)
+        made = LoaderSource({"train": loader, "val": loader, "test": loader}, 4)
+        made.configure(Settings(), "data", 0, lambda *_: None)
+        return made
+
+    ours, theirs = source(hot), source(labels)
+    assert torch.equal(ours.frequencies("multiclass").counts, theirs.frequencies("multiclass").counts)
+    names = [f"test {number:05d}" for number in (1, 4)]
+    for one, other in zip(ours.test_images(names), theirs.test_images(names), strict=True):
+        assert one.id == other.id
+        assert np.array_equal(one.label, other.label)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_targets_that_cannot_be_judged_are_refused_at_the_first_batch(split: str) -> None:
+    def loader(targets: torch.Tensor) -> Any:
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.rand(2, 3, 4, 4), targets), 2)
+
+    good = loader(torch.zeros(2, 4, 4, dtype=torch.long))
+    for bad in (torch.full((2, 4, 4, 4), 0.25), torch.full((2, 4, 4), 9), torch.zeros(2, 5, 4, 4, dtype=torch.long)):
+        with pytest.raises(SegcritError):
+            LoaderSource({"train": good, "val": good, "test": good, split: loader(bad)}, 4)

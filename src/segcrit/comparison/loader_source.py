@@ -21,6 +21,7 @@ from segcrit.comparison.source import Part, Progress, SourceInfo, TestImage
 from segcrit.data.classes import background_of
 from segcrit.encodings.colors import distinct_colors
 from segcrit.errors import DataError
+from segcrit.evaluation import Evaluator
 from segcrit.weights import ClassFrequencies, class_frequencies, pos_weight
 
 __all__ = ["LoaderSource", "reseed"]
@@ -74,6 +75,9 @@ class LoaderSource:
         names = class_names or [f"class {index}" for index in range(num_classes)]
         if len(names) != num_classes:
             raise DataError(f"{num_classes} class names", f"{len(names)}", "Give one name a class.")
+        for split, loader in loaders.items():
+            if split != "train":
+                _require_labels(first_batch(loader, split), num_classes, task, ignore_index)
         self._batch_size = len(first.image)
         self._most: int | None = None
         self.info = SourceInfo(
@@ -156,12 +160,8 @@ class LoaderSource:
                 positive = ((target == 1) & (target != ignore)).transpose(0, 1).flatten(1).sum(1)
                 part = ClassFrequencies.from_counts(positive)
             else:
-                spatial = self.info.spatial_dims
-                if target.ndim == spatial + 2 and target.shape[1] == 1:
-                    target = target[:, 0]
-                elif target.ndim == spatial + 2:
-                    target = torch.where(target.sum(1) > 0, target.argmax(1), ignore)
-                part = class_frequencies(target.long(), self.info.num_classes, ignore, batched=True)
+                labels = _index_labels(target, self.info.spatial_dims, ignore)
+                part = class_frequencies(labels.long(), self.info.num_classes, ignore, batched=True)
             total = part if total is None else total + part
         if total is None:
             raise DataError("batches from the training loader", "none", "Check the length of its data set.")
@@ -181,19 +181,35 @@ class LoaderSource:
         for batch in _Images(self._test, "test", 0, 1):
             for position, id in enumerate(batch["id"]):
                 if id in wanted:
-                    image = batch["image"][position]
-                    label = (
-                        batch["label"][position].squeeze(0) if self._has_channel(batch) else batch["label"][position]
-                    )
+                    image, target = batch["image"][position], batch["label"][position : position + 1]
+                    label = _index_labels(target, self.info.spatial_dims, self.info.criterion_ignore_index)[0]
                     yield TestImage(id, image.numpy(), label.numpy(), image[None])
-
-    def _has_channel(self, batch: dict[str, Any]) -> bool:
-        target = batch["label"]
-        return bool(target.ndim == self.info.spatial_dims + 2 and target.shape[1] == 1)
 
     def after_transfer(self, batch: Any, index: int) -> Any:
         """The data module's own work on the device (augmentation on a GPU, for example)."""
         return batch if self._module is None else self._module.on_after_batch_transfer(batch, index)
+
+
+def _index_labels(target: Tensor, spatial_dims: int, ignore_index: int) -> Tensor:
+    """Labels (N, *S) of targets (N, *S), (N, 1, *S) or one-hot (N, C, *S), whose empty pixels are ignored."""
+    if target.ndim == spatial_dims + 1:
+        return target
+    if target.shape[1] == 1:
+        return target[:, 0]
+    hot = target.to(torch.uint8) if target.dtype == torch.bool else target
+    return torch.where(hot.sum(1) > 0, hot.argmax(1), ignore_index)
+
+
+def _require_labels(batch: Batch, num_classes: int, task: Task, ignore_index: int | None) -> None:
+    """Refuse targets that the evaluator will not count before the hour of training, and not after it.
+
+    Raises:
+        SegcritError: of the evaluator.
+    """
+    channels = 1 if task == "binary" else num_classes
+    ignore = DEFAULT_IGNORE_INDEX if ignore_index is None else ignore_index
+    logits = torch.zeros((len(batch.image), channels, *batch.image.shape[2:]))
+    Evaluator(num_classes, task=task, ignore_index=ignore).update(logits, batch.target.cpu())
 
 
 class _Steps:
@@ -292,15 +308,15 @@ def open_loaders(data: Any) -> tuple[dict[str, Any], Any]:
     return found, module
 
 
-def first_batch(loader: Iterable[Any]) -> Batch:
-    """The first batch of a loader.
+def first_batch(loader: Iterable[Any], split: str = "training") -> Batch:
+    """The first batch of the loader of a split.
 
     Raises:
         DataError: it is empty, or delivers no images with targets.
     """
     for batch in loader:
         return read_batch(batch)
-    raise DataError("batches from the training loader", "none", "Check the length of its data set.")
+    raise DataError(f"batches from the {split} loader", "none", "Check the length of its data set.")
 
 
 def reseed(loader: Any, seed: int) -> None:
