@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from PIL import Image
 
 from segcrit.data import load_folder
 from segcrit.data.coding import LabelCoding, value_ranges
+from segcrit.data.problems import FolderError
 from segcrit.errors import DataError
 from tests.data.making import blocks, photo, write_folder, write_json, write_png
 
@@ -119,6 +122,66 @@ def test_masks_that_say_1_and_masks_that_say_255(tmp_path: Path) -> None:
     data = load_folder(root)
     for name in data.ids:
         np.testing.assert_array_equal(data.read_label(name), blocks([0, 1]))
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("classes", [None, {"classes": ["a", "b", "c"]}, {"num_classes": 3}])
+def test_two_codings_in_one_folder(tmp_path: Path, classes: Any, colour: bool) -> None:
+    masks = _masks([0, 1, 2], [0, 128, 255])
+    if colour:
+        masks = {name: np.stack([mask] * 3, axis=-1) for name, mask in masks.items()}
+    root = write_folder(tmp_path, masks, classes=classes)
+    with pytest.raises(FolderError) as caught:
+        load_folder(root)
+    assert caught.value.problems[0].code == "mixed-coding"
+    advised = re.search(r"in classes.json: (\{.*\}); if", str(caught.value))
+    assert advised is not None
+    write_json(root / "classes.json", json.loads(advised[1].replace('"..."', '"a"', 1)))
+    data = load_folder(root)
+    for name in data.ids:
+        np.testing.assert_array_equal(data.read_label(name), blocks([0, 1, 2]))
+
+
+def test_undeclared_ignored_values_are_a_warning(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, _masks([0, 1, 255]))
+    assert [(entry.code, entry.severity) for entry in load_folder(root).problems] == [("ignored-undeclared", "warning")]
+    write_json(root / "classes.json", {"num_classes": 2})
+    assert [entry.code for entry in load_folder(root).problems] == ["ignored-undeclared"]
+    write_json(root / "classes.json", {"num_classes": 2, "ignore_index": 255})
+    assert not load_folder(root).problems
+
+
+def test_a_foreground_that_nobody_sees_is_an_error(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, _masks([0, 255]), classes={"classes": ["a", "b"]})
+    with pytest.raises(FolderError) as caught:
+        load_folder(root)
+    assert caught.value.problems[0].code == "masks-0-255"
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [([0, 128, 255], [0, 128, 255]), ([0, 85, 170, 255], [0, 85, 170, 255]), ([0, 250, 255], [0, 250, 255])],
+)
+def test_advice_merges_no_value_with_a_real_share(tmp_path: Path, values: list[int], classes: list[int]) -> None:
+    masks = _masks(values)
+    masks["m00"] = masks["m00"].copy()
+    masks["m00"][0, 0] = 60  # a stray value
+    with pytest.raises(DataError) as caught:
+        load_folder(write_folder(tmp_path, masks))
+    assert [int(value) for value in re.findall(r'"value": (\d+)', str(caught.value))] == classes
+
+
+def test_the_share_that_takes_the_nearest_class_is_told(tmp_path: Path) -> None:
+    listed = [{"index": index, "name": str(value), "value": value} for index, value in enumerate((0, 255))]
+    root = write_folder(tmp_path, _masks([0, 128, 255]), classes={"classes": listed, "unknown": "nearest"})
+    (problem,) = load_folder(root).problems
+    assert (problem.code, problem.severity) == ("values-moved", "warning")
+    assert "128 (31.25%)" in problem.message
+    masks = {name: np.where(mask == 128, 255, mask).astype(np.uint8) for name, mask in _masks([0, 128, 255]).items()}
+    masks["m00"][0, 0] = 60
+    root = write_folder(tmp_path, masks)
+    (problem,) = load_folder(root).problems
+    assert (problem.code, problem.severity) == ("values-moved", "note")
 
 
 def test_palette_and_grey_masks_in_one_folder(tmp_path: Path) -> None:

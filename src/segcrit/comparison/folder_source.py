@@ -66,7 +66,7 @@ class FolderSource:
             groups={id: data.groups[id] for id in data.splits["test"]} if data.groups else {},
             train_labels=train_labels,
             description=data.description,
-            notes=tuple(data.notes),
+            notes=(*(problem.noted for problem in data.problems), *data.notes),
             background=data.background,
             fingerprint=_fingerprint(data),
         )

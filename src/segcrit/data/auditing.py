@@ -146,7 +146,7 @@ def audit(data: SegmentationData, *, progress: bool | None = None) -> Audit:
     figures = image_figures(data, ids, scanner)
     shapes = class_shapes(data, ids, progress)
 
-    problems: list[Problem] = []
+    problems: list[Problem] = list(data.problems)
     if figures.errors:
         problems.append(damaged(figures.errors))
     problems += check_labels(data, table)

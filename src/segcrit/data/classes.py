@@ -171,6 +171,8 @@ def build_table(file: ClassesFile, path: Path) -> ClassTable:
             f"The class indices {value_ranges(indices)} have gaps: in all results they are numbered 0 to {len(entries) - 1}."
         )
     table = make_table(entries, stored, file.ignored, file.unknown, file.ignore_color, notes, path)
+    if not file.says_ignored:
+        table = replace(table, coding=replace(table.coding, assumed=file.ignored))
     return table if isinstance(file.background, str) else replace(table, background=file.background)
 
 

@@ -68,6 +68,7 @@ class LabelCoding:
         palette: the colours of the classes for masks stored as colours, or None where no colours are known.
         unknown: what a value outside these means: an error (default), an ignored pixel, or the nearest known
             value (for the grey edges of resized masks).
+        assumed: the ignored values that nobody declared, such as 255 where no class has it: the audit tells their share.
 
     Example:
         >>> coding = LabelCoding({0: 0, 255: 1})
@@ -80,6 +81,7 @@ class LabelCoding:
     ignore_index: int | None = None
     palette: Palette | None = None
     unknown: UnknownPolicy = "error"
+    assumed: tuple[int, ...] = ()
 
     @property
     def table(self) -> dict[int, int]:

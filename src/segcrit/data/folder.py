@@ -12,10 +12,11 @@ from segcrit.data.layout import Layout, check_root, find_files, train_label_file
 from segcrit.data.model import SPLITS, Case, SegmentationData, Split
 from segcrit.data.nnunet import is_nnunet, read_nnunet
 from segcrit.data.problems import FolderError, named
-from segcrit.data.scanning import Scanner
+from segcrit.data.scanning import MaskValues, Scanner
 from segcrit.data.splits import make_split, read_groups, read_splits, split_summary
 from segcrit.data.survey import damaged, survey_files
 from segcrit.data.training_labels import add_training_labels
+from segcrit.data.values import IN_FILE, check_values
 from segcrit.errors import DataError
 
 __all__ = ["load_folder"]
@@ -88,8 +89,11 @@ def load_folder(
         raise FolderError(problems)
     notes += survey.notes
 
-    table = _classes(root, file_classes, layout.cases, scanner, survey.spatial_dims)
+    table, found = _classes(root, file_classes, layout.cases, scanner)
     notes += table.notes
+    doubts = check_values(found, table.coding, IN_FILE)
+    if any(problem.severity == "error" for problem in doubts):
+        raise FolderError(doubts)
     groups, sentence = read_groups(root, ids, group_by)
     notes += [sentence] if sentence else []
     splits = _splits(root, ids, layout, table, groups, seed, scanner, notes)
@@ -108,6 +112,7 @@ def load_folder(
         nodata=survey.nodata,
         notes=tuple(notes),
         background=table.background,
+        problems=tuple(doubts),
     )
     if label_folder is not None:
         data = add_training_labels(data, label_folder, scanner)
@@ -128,17 +133,23 @@ def _description(root: Path) -> str:
 
 
 def _classes(
-    root: Path, given: ClassesFile | None, cases: Mapping[str, Case], scanner: Scanner, spatial_dims: int
-) -> ClassTable:
+    root: Path, given: ClassesFile | None, cases: Mapping[str, Case], scanner: Scanner
+) -> tuple[ClassTable, Mapping[str, MaskValues]]:
+    """The classes, and what the mask of each image holds, where this decides about its meaning."""
     file = root / "classes.json"
+    table = None
     if given is not None:
-        return build_table(given, root / "dataset.json")
-    if file.is_file():
-        return build_table(read_classes_file(file), file)
+        table = build_table(given, root / "dataset.json")
+    elif file.is_file():
+        table = build_table(read_classes_file(file), file)
+    if table is not None and not table.coding.assumed and table.coding.unknown == "error":
+        return table, {}
     scan = scanner.mask_values([case.mask for case in cases.values()])
-    if scan.errors:
+    # With classes.json, masks that cannot be read are told by the audit.
+    if table is None and scan.errors:
         raise FolderError([damaged(scan.errors)])
-    return infer_table(scan.found, root)
+    found = {name: scan.found[case.mask] for name, case in cases.items() if case.mask in scan.found}
+    return table or infer_table(scan.found, root), found
 
 
 def _splits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,9 +11,13 @@ from segcrit.data.classes import VOID, ClassTable, make_table
 from segcrit.data.coding import LabelCoding, value_ranges
 from segcrit.data.problems import FolderError, Problem
 from segcrit.data.scanning import MaskValues
+from segcrit.data.values import IN_FILE, classes_json, grey_counts, mixed_coding, real_values
 from segcrit.encodings.class_list import Entry
 
 __all__ = ["infer_table"]
+
+# More values with a real share of the pixels are the grey levels of an image.
+_MOST_LEVELS = 40
 
 
 def infer_table(found: Mapping[Path, MaskValues], folder: Path) -> ClassTable:
@@ -27,7 +32,8 @@ def infer_table(found: Mapping[Path, MaskValues], folder: Path) -> ClassTable:
     values, colored, files = _gathered(found)
     if colored:
         raise FolderError([_color_problem(colored, found, folder)])
-    problem = _mixed_coding(found) or _instances(found) or _not_classes(values, files)
+    mixed = mixed_coding({os.path.relpath(path, folder): grey_counts(mask) for path, mask in found.items()})
+    problem = mixed.problem(IN_FILE) if mixed is not None else _instances(found) or _not_classes(values, files)
     if problem is not None:
         raise FolderError([problem])
     numbers = sorted(values)
@@ -62,7 +68,7 @@ def infer_table(found: Mapping[Path, MaskValues], folder: Path) -> ClassTable:
     entries = [Entry(entry.index, entry.name, colors.get(value)) for entry, value in zip(entries, numbers, strict=True)]
     table = make_table(entries, [(value,) for value in numbers], ignored, "error", None, notes, folder)
     # The palette of one file is good enough to draw with, not to overrule the numbers of all the others.
-    coding = LabelCoding(table.coding.classes, table.coding.ignored, table.ignore_index)
+    coding = LabelCoding(table.coding.classes, table.coding.ignored, table.ignore_index, assumed=ignored)
     return ClassTable(table.classes, table.ignore_index, coding, table.notes)
 
 
@@ -72,15 +78,11 @@ def _gathered(found: Mapping[Path, MaskValues]) -> tuple[Counter[int], Counter[i
     colored: Counter[int] = Counter()
     files: Counter[int] = Counter()
     for mask in found.values():
-        for value, pixels in mask.counts.items():
-            number = value
-            if mask.is_color:
-                number = value & 255
-                if value != number * 0x010101:
-                    colored[value] += pixels
-                    continue
-            values[number] += pixels
-            files[number] += 1
+        grey = grey_counts(mask)
+        values.update(grey)
+        files.update(grey.keys())
+        if mask.is_color:
+            colored.update({key: pixels for key, pixels in mask.counts.items() if key != (key & 255) * 0x010101})
     return values, colored, files
 
 
@@ -113,25 +115,6 @@ def _color_problem(colored: Counter[int], found: Mapping[Path, MaskValues], fold
     )
 
 
-def _mixed_coding(found: Mapping[Path, MaskValues]) -> Problem | None:
-    """Binary masks of which some say 1 and some 255 for the same thing."""
-    ones = [path for path, mask in found.items() if 1 in mask.counts and VOID not in mask.counts]
-    highs = [path for path, mask in found.items() if VOID in mask.counts and 1 not in mask.counts]
-    everything = {value for mask in found.values() if not mask.is_color for value in mask.counts}
-    if everything != {0, 1, VOID} or not ones or not highs:
-        return None
-    if any(1 in mask.counts and VOID in mask.counts for mask in found.values()):
-        return None
-    return Problem.error(
-        "mixed-coding",
-        "one coding in all masks",
-        f"{len(ones)} masks of 0 and 1 and {len(highs)} masks of 0 and 255, never both in one mask",
-        'If 255 means the same as 1, write {"classes": [{"index": 0, "name": "background"}, {"index": 1, "name": '
-        '"foreground", "values": [1, 255]}]} into classes.json; if it means ignored, add "ignore_index": 255 there.',
-        [path.name for path in highs],
-    )
-
-
 def _instances(found: Mapping[Path, MaskValues]) -> Problem | None:
     """Numbers 0 ... n in every mask, with another n in each: objects are numbered, not classes."""
     highest = [max(mask.counts, default=0) for mask in found.values()]
@@ -149,6 +132,21 @@ def _instances(found: Mapping[Path, MaskValues]) -> Problem | None:
     )
 
 
+def _remedy(values: Counter[int]) -> str:
+    """How to tell the classes of masks whose values are no class numbers; no value that is meant is merged into another."""
+    meant = real_values(values)
+    if len(meant) > _MOST_LEVELS or len(meant) < 2:
+        return "Save one number a class, 0, 1, 2, ...; a grey image of probabilities is a prediction and no mask."
+    moved = 1 - sum(values[value] for value in meant) / sum(values.values())
+    if not moved:
+        return f"Tell the classes in classes.json: {classes_json([[value] for value in meant])}."
+    content = classes_json([[value] for value in meant], unknown="nearest")
+    return (
+        f"Tell the classes in classes.json: {content} takes the nearest of them for stray values, {moved:.2%} of the "
+        'pixels ("ignore" leaves such pixels out).'
+    )
+
+
 def _not_classes(values: Counter[int], files: Counter[int]) -> Problem | None:
     """Grey levels where class numbers should be."""
     numbers = sorted(values)
@@ -157,11 +155,7 @@ def _not_classes(values: Counter[int], files: Counter[int]) -> Problem | None:
     listing = ", ".join(f"{value} ({pixels / total:.2%})" for value, pixels in values.most_common(5))
     more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
     negative = [value for value in numbers if value < 0]
-    remedy = (
-        'Tell the classes in classes.json: {"classes": [{"index": 0, "name": "...", "value": 0}, '
-        '{"index": 1, "name": "...", "value": 255}], "unknown": "nearest"} takes the nearest of them for stray '
-        'values ("ignore" leaves such pixels out).'
-    )
+    remedy = _remedy(values)
     if len(numbers) == 1:
         return Problem.error(
             "one-value",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from segcrit._names import near_names
 from segcrit.data.class_info import ClassInfo
 from segcrit.data.coding import LabelCoding
+from segcrit.data.problems import Problem
 from segcrit.errors import DataError
 
 __all__ = [
@@ -78,6 +79,7 @@ class SegmentationData:
         nodata: values that image files declare as missing (GeoTIFF).
         notes: the decisions made while loading, one sentence each.
         background: the class that figures of the foreground leave out, or None.
+        problems: what is doubtful about the values of the masks, warnings and notes.
         cases: the files of every id.
         coding: how values in the mask files become labels; ``train_coding`` the same for the training labels.
     """
@@ -97,6 +99,7 @@ class SegmentationData:
     nodata: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     background: int | None = 0
+    problems: tuple[Problem, ...] = ()
 
     @property
     def num_classes(self) -> int:

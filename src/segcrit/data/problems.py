@@ -59,6 +59,11 @@ class Problem:
         found = f"expected {self.expected}, got {self.got}" if self.expected else self.got
         return f"{found}. {self.advice}"
 
+    @property
+    def noted(self) -> str:
+        """The message among notes, which begins with how serious it is."""
+        return f"{self.severity.capitalize()}: {self.message}"
+
     def worded(self, spatial_dims: int) -> Problem:
         """The same in the words for images or for volumes."""
         expected, got, advice = (worded(text, spatial_dims) for text in (self.expected, self.got, self.advice))

@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from segcrit.data.coding import LabelCoding
 from segcrit.data.formats import probe
 from segcrit.data.layout import most_common
 from segcrit.data.problems import Problem, named, several
 from segcrit.data.reading import mask_shape, shown_size
+from segcrit.data.scanning import MaskValues, Scanner
+from segcrit.data.values import check_values, with_option
 from segcrit.errors import DataError
 from segcrit.evaluating.arrays import SHARES
+from segcrit.evaluating.labels import codings_of
 from segcrit.evaluating.matching import Matched, Pair
 from segcrit.evaluating.misnumbered import other_numbering
 from segcrit.evaluating.store import Tally, Trouble
 from segcrit.evaluation.ratios import Integers
 from segcrit.evaluation.tables import CountTable
 
-__all__ = ["audit_names", "audit_tally", "look_at_headers"]
+__all__ = ["audit_names", "audit_tally", "audit_values", "look_at_headers"]
 
 _ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
 _VOID: Final = 255
@@ -163,16 +168,18 @@ def _advice(values: Counter[int], role: str, tally: Tally) -> str:
     classes = tally.settings.classes
     option = "--map-predictions" if role else "--map"
     if set(values) == {_VOID} and classes == 2:
-        return (
-            f"If 255 is the foreground, pass {option} '0:0,255:1'"
-            + ("" if role else "; if void, --ignore-index 255")
-            + "."
-        )
+        table = tally.tables[tally.models.index(role) if role else 0]
+        ones = bool(_classes_of(tally, table, truth=not role)[:, 1].any())  # in other files
+        rules = "0:0,1:1,255:1" if ones else "0:0,255:1"
+        both = " as 1 is in other files" if ones else ""
+        void = "" if role else "; if void, --ignore-index 255"
+        return f"If 255 is the foreground{both}, pass {option} '{rules}'{void}."
     if len(values) > 8:
-        return (
-            "So many values come from smooth edges or JPEG: save labels without smoothing. Probabilities as grey images "
-            f"are read with --values probabilities{' --task binary' * (classes == 2 and tally.settings.task != 'binary')}."
-        )
+        smooth = "save labels without smoothing: so many values come from smooth edges or JPEG"
+        if role and classes == 2:
+            task = "" if tally.settings.task == "binary" else " --task binary"
+            return f"If they are probabilities of the foreground, pass --values probabilities{task}; if not, {smooth}."
+        return f"{smooth[0].upper()}{smooth[1:]}."
     levels = _grey_levels(classes)
     # The classes + 1 counted from 1 may be a grey level, too; and levels of many classes are nearly all numbers there are.
     spread = 2 < classes <= _MOST_LEVELS and set(values) not in ({_VOID}, {classes})
@@ -333,25 +340,10 @@ def _truth(tally: Tally) -> list[Problem]:
                 ids,
             )
         )
-    total = counts.sum(axis=0)
-    absent = [name for name, pixels in zip(settings.class_names, total, strict=True) if not pixels]
-    foreground_ignored = (
-        settings.classes == 2
-        and settings.task != "multilabel"
-        and total[1] == 0
-        and _VOID in tally.about["target"]["ignored"]
-    )
-    if foreground_ignored and int(tally.pixels.sum()) > int(judged.sum()):
-        problems.append(
-            Problem.error(
-                "masks-0-255",
-                "label maps of 0 and 1",
-                f"0 and 255 only, and 255 is ignored: no foreground is left in {len(tally.ids)} label maps",
-                "If 255 is the foreground, pass --map '0:0,255:1'.",
-                tally.ids,
-            )
-        )
-    elif absent:
+    absent = [name for name, pixels in zip(settings.class_names, counts.sum(axis=0), strict=True) if not pixels]
+    values = [] if settings.task == "multilabel" else _values(tally, counts)
+    problems += values
+    if absent and not any(problem.severity == "error" for problem in values):
         problems.append(
             Problem.warning(
                 "class-absent",
@@ -359,6 +351,45 @@ def _truth(tally: Tally) -> list[Problem]:
                 "Such a class is in a mean only where it was predicted, as 0.",
             )
         )
+    return problems
+
+
+def _values(tally: Tally, counts: Integers) -> list[Problem]:
+    """What the values in the label maps tell about their coding, from the counts of the classes and of the rest."""
+    coding = replace(codings_of(tally.about)[0], unknown="error", assumed=tuple(tally.sources.get("assumed", ())))
+    stored = {label: value for value, label in sorted(coding.classes.items(), reverse=True)}
+    judged = np.max([table.class_counts(tally.settings.task)[3] for table in tally.tables], axis=0)
+    found = {}
+    for name, row, left in zip(tally.ids, counts, tally.pixels - judged, strict=True):
+        own = {stored[label]: int(row[label]) for label in np.flatnonzero(row).tolist() if label in stored}
+        if left and coding.ignored:
+            own[(coding.assumed or coding.ignored)[0]] = int(left)
+        found[name] = MaskValues(own, False, "", None, len(own))
+    return check_values(found, coding, with_option("--map", "label maps"))
+
+
+def audit_values(
+    pairs: Sequence[Pair], models: Sequence[str], target: LabelCoding, predictions: Sequence[LabelCoding]
+) -> list[Problem]:
+    """What the values in the files tell where counts of classes cannot: pixels that a coding moves or leaves out.
+
+    Such files are read once more than the others, in which every value is a class or an error.
+    """
+    problems = []
+    for place, (role, coding) in enumerate(zip(("", *models), (target, *predictions), strict=True)):
+        if coding.unknown == "error" and (not role or not coding.assumed):
+            continue
+        paths = {pair.id: pair.target if not role else pair.predictions[place - 1] for pair in pairs}
+        paths = {name: path for name, path in paths.items() if path.suffix.lower() not in (".npy", ".npz")}
+        scan = Scanner(next(iter(paths.values())).parent).mask_values(list(paths.values())) if paths else None
+        if scan is None:
+            continue
+        wording = (
+            with_option("--map-predictions", f"predictions of {role!r}") if role else with_option("--map", "label maps")
+        )
+        found = {name: scan.found[path] for name, path in paths.items() if path in scan.found}
+        told = {"mixed-coding", "values-moved"} if role else {"values-moved"}  # the rest is told from the counts
+        problems += [problem for problem in check_values(found, coding, wording) if problem.code in told]
     return problems
 
 

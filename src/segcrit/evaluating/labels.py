@@ -74,12 +74,18 @@ def read_labels(
         )
     void = _void(options, table)
     palette = _palette(table, void)
+    # Without a word about 255 it is ignored: the audit tells how much that leaves out.
+    assumed = () if options.ignore_index is not None or void is None else (void,)
     if options.map is not None:
-        coding = parse_map(options.map).coding(count, void, palette)
+        rules = parse_map(options.map)
+        coding = rules.coding(count, void, palette)
+        assumed = () if rules.others else tuple(value for value in assumed if value not in rules.values)
     elif options.reduce_zero_label is not None:
         coding = reduced_coding(count, void)
     else:
         coding = _with_void(table.coding, void, count)
+        assumed = () if options.ignore_index is not None else table.coding.assumed
+    coding = replace(coding, assumed=tuple(value for value in assumed if value in coding.ignored))
     settings = make_settings(
         count,
         task=options.task,
@@ -94,6 +100,7 @@ def read_labels(
     )
     predicted_void = void if get_policy(options.policy).ignored_prediction != "error" else None
     plain = identity_coding(count, predicted_void, palette)
+    plain = replace(plain, assumed=() if options.ignore_index is not None else plain.ignored)
     notes = list(table.notes)
     codings = []
     for place, model in enumerate(models):
@@ -172,7 +179,7 @@ def _named(names: Sequence[str]) -> ClassTable:
     stored = [(index,) for index in range(len(entries))]
     ignored = (VOID,) if len(entries) <= VOID else ()
     table = make_table(entries, stored, ignored, "error", None, (), Path("--classes"))
-    return replace(table, coding=replace(table.coding, palette=None))
+    return replace(table, coding=replace(table.coding, palette=None, assumed=ignored))
 
 
 def _inferred(folder: Path, pairs: Sequence[Pair]) -> ClassTable:
@@ -245,13 +252,14 @@ def _prediction_coding(
                 "Map them to a class, or pass --policy cityscapes, which counts ignored predictions as missed.",
             )
         return rules.coding(len(set(plain.classes)), plain.ignore_index, plain.palette), []
-    if is_identity(target) or options.map is not None:
+    # Grey probabilities are shares of the largest value and no class numbers.
+    if is_identity(target) or options.map is not None or options.values == "probabilities":
         return plain, []
-    return _told_by_values(target, plain, pairs, place, model)
+    return _told_by_values(options.task, target, plain, pairs, place, model)
 
 
 def _told_by_values(
-    target: LabelCoding, plain: LabelCoding, pairs: Sequence[Pair], place: int, model: str
+    task: str, target: LabelCoding, plain: LabelCoding, pairs: Sequence[Pair], place: int, model: str
 ) -> tuple[LabelCoding, list[str]]:
     """Whether predictions hold class numbers, or the same values as the label maps, from some of the files."""
     step = max(1, len(pairs) // _LOOKED_AT)
@@ -273,12 +281,25 @@ def _told_by_values(
         return plain, [f"Predictions of {model!r} hold class numbers ({value_ranges(numbers)})."]
     if seen <= numbers and all(target.table[value] == plain.table[value] for value in seen):
         return plain, []
+    rules = ",".join(f"{value}:{label}" for value, label in sorted((plain.classes | target.classes).items()))
+    advice = "Pass --map-predictions index, same, or a map such as '0:0,255:1'."
+    if seen <= stored | numbers and not seen <= numbers:  # some files hold the one, some the other
+        advice = f"If they mean the same, pass --map-predictions '{rules}'."
+    elif len(plain.classes) == 2 and not seen <= stored | numbers:
+        option = "" if task == "binary" else " --task binary"
+        advice = f"If they are probabilities of the foreground, pass --values probabilities{option}. If not: {advice}"
     raise ParameterError(
         f"predictions of {model!r} that hold either class numbers ({value_ranges(numbers)}) or the values of the label "
         f"maps ({value_ranges(stored)})",
-        f"the values {value_ranges(seen)}" + (", which can be both" if seen <= numbers else ""),
-        "Pass --map-predictions index, same, or a map such as '0:0,255:1'.",
+        f"the values {_some(seen)}" + (", which can be both" if seen <= numbers else ""),
+        advice,
     )
+
+
+def _some(values: set[int]) -> str:
+    """The values, of many the first and how many more there are."""
+    shown = value_ranges(sorted(values)[:_FEW_VALUES])
+    return shown if len(values) <= _FEW_VALUES else f"{shown} and {len(values) - _FEW_VALUES} more"
 
 
 def describe(labels: Labels) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from segcrit import _files
 from segcrit.data.problems import Problem, named
 from segcrit.data.scanning import progress_bar
 from segcrit.errors import DataError, ParameterError, SegcritError
-from segcrit.evaluating.auditing import audit_names, audit_tally, look_at_headers, problems_of
+from segcrit.evaluating.auditing import audit_names, audit_tally, audit_values, look_at_headers, problems_of
 from segcrit.evaluating.counting import Plan
 from segcrit.evaluating.job import COUNTS, JOB_FILE, Job, read_job, read_job_file
 from segcrit.evaluating.labels import Labels, describe, read_labels
@@ -105,6 +105,7 @@ def prepare(job: Job) -> Prepared:
     plan = Plan(labels.settings, labels.target, tuple(names), labels.predictions, job.options.floats, job.options.tile)
     pairs = matched.pairs if job.shard is None else shard_of(matched.pairs, *job.shard)
     about = describe(labels) | {"values": job.options.floats}
+    problems += audit_values(pairs, names, labels.target, labels.predictions)
     step = max(1, len(pairs) // _FIRST_LOOK)
     if not quick and job.options.upsample is None and look_at_headers(pairs[::step], names):
         # Something does not fit: then all files are looked at, to name every one.
@@ -325,6 +326,7 @@ class Parts:
             "predictions": {name: str(path.absolute()) for name, path in prepared.models.items()},
             "images": None if job.images is None else str(Path(job.images).expanduser().absolute()),
             "options": job.options.to_dict(),
+            "assumed": list(prepared.labels.target.assumed),
             "job": job.to_dict(),
             "listings": {} if job.shard is None else {str(job.shard[1]): prepared.matched.listing()},
             "unmatched": {

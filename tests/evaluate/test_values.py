@@ -1,0 +1,91 @@
+"""What the values of label maps and predictions mean: two codings, undeclared values, merged ones, probabilities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segcrit import cli
+from segcrit.evaluating import Job, Options, count_files
+from segcrit.evaluating.results import Outcome
+from segcrit.evaluating.run import AuditError
+from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion
+
+LEVELS = np.array([0, 128, 255], np.uint8)
+
+
+def _binary(number: int = 6) -> dict[str, tuple[Array, Array]]:
+    return {name: (truth % 2, guess % 2) for name, (truth, guess) in maps(number, classes=2).items()}
+
+
+def _codes(root: Path, **options: object) -> dict[str, str]:
+    """Code -> severity of what is told; figures only where there is no error."""
+    job = Job((str(root / "guess"),), str(root / "truth"), Options(**{"classes": "2", **options}))  # type: ignore[arg-type]
+    try:
+        _, problems = count_files(job, root / "out", progress=False, workers=1, overwrite=True)
+    except AuditError as error:
+        problems = list(error.problems)
+    return {problem.code: problem.severity for problem in problems}
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("policy", ["segcrit", "cityscapes"])
+@pytest.mark.parametrize("role", ["truth", "guess"])
+def test_two_codings_in_one_folder(tmp_path: Path, role: str, policy: str, colour: bool) -> None:
+    content = _binary()
+    folders(tmp_path, content)
+    for index, name in enumerate(sorted(content)):
+        labels = content[name][role == "guess"] * np.uint8(255 if index % 2 else 1)
+        save_png(tmp_path / role / f"{name}.png", np.stack([labels] * 3, axis=-1) if colour else labels)
+    found = _codes(tmp_path, policy=policy)
+    # Under this policy a predicted 255 is unknown at once; elsewhere only both codings together tell.
+    code = "prediction-unknown-labels" if (role, policy) == ("guess", "segcrit") else "mixed-coding"
+    assert found[code] == "error"
+    rules = {"map" if role == "truth" else "map_predictions": "0:0,1:1,255:1"}
+    assert "error" not in _codes(tmp_path, policy=policy, **rules).values()
+
+
+def test_ignored_values_that_nobody_declared_are_no_note(tmp_path: Path) -> None:
+    folders(tmp_path, maps(3))
+    assert _codes(tmp_path, classes="3")["ignored-undeclared"] == "warning"
+    assert _codes(tmp_path, classes=None)["ignored-undeclared"] == "warning"
+    assert "ignored-undeclared" not in _codes(tmp_path, classes="3", ignore_index=255)
+    assert "ignored-undeclared" not in _codes(tmp_path, classes="3", map="0:0,1:1,2:2,255:ignore")
+
+
+def test_pixels_that_take_the_nearest_class_are_told(tmp_path: Path) -> None:
+    content = {name: (LEVELS[np.minimum(truth, 2)], guess // 2) for name, (truth, guess) in maps(3).items()}
+    folders(tmp_path, content)
+    listed = [{"index": 0, "name": "a", "value": 0}, {"index": 1, "name": "b", "value": 255}]
+    table = tmp_path / "classes.json"
+    table.write_text(json.dumps({"classes": listed, "unknown": "nearest"}))
+    assert _codes(tmp_path, classes=str(table), map_predictions="index")["values-moved"] == "warning"
+    (first, *_) = content.values()
+    for name in content:
+        truth = np.where(first[0] == 128, 255, first[0]).astype(np.uint8)
+        truth[0, 0] = 3
+        save_png(tmp_path / "truth" / f"{name}.png", truth)
+    assert _codes(tmp_path, classes=str(table), map_predictions="index")["values-moved"] == "note"
+
+
+def test_grey_probabilities_beside_0_and_255(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = _binary(3)
+    folders(tmp_path, {name: (truth * 255, guess * 200 + 20) for name, (truth, guess) in content.items()})
+    words = [
+        "evaluate",
+        str(tmp_path / "guess"),
+        str(tmp_path / "truth"),
+        "--out",
+        str(tmp_path / "out"),
+        "--no-report",
+    ]
+    assert cli.main(words) == 2
+    advice = capsys.readouterr().err
+    assert advice.index("--values probabilities --task binary") < advice.index("--map-predictions")
+    assert cli.main([*words, "--values", "probabilities", "--task", "binary"]) == 0
+    job = Job((words[1],), words[2], Options(task="binary", values="probabilities"))
+    report = Outcome(count_files(job, tmp_path / "again", progress=False, workers=1)[0]).first
+    np.testing.assert_array_equal(report.confusion, slow_confusion(content, 2))
