@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from segcrit._extras import require
 from segcrit.errors import DataError, ParameterError
@@ -23,6 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["Trained", "load_trained", "open_data"]
 
 COMPARE_ADVICE = "Give a .ckpt file that segcrit compare wrote, for example runs/x/losses/01-ce/seed-0/best.ckpt."
+
+
+@dataclass(frozen=True)
+class Passport:
+    """What a checkpoint tells about its network; see ``segcrit.comparison.prepare``."""
+
+    model: str
+    num_classes: int
+    channels: int
+    spatial_dims: int
+    task: Literal["multiclass", "binary", "multilabel"]
+    crop: tuple[int, ...]
+    loss: str
+    normalisation: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        sizes = (self.num_classes, self.channels, *self.crop)
+        if not (1 <= self.spatial_dims <= 3 and len(self.crop) <= 3 and all(1 <= size <= 1 << 16 for size in sizes)):
+            raise DataError("sizes of a network in the checkpoint", f"{sizes}", COMPARE_ADVICE, code="damaged-file")
 
 
 @dataclass(frozen=True)
@@ -70,20 +88,21 @@ def load_trained(path: str | Path, model: str | None = None) -> Trained:
         DataError: no checkpoint of ``segcrit compare``, or its weights do not fit the network.
     """
     require("lightning", extra="compare")
+    from segcrit._json import decode
+    from segcrit.comparison.checkpoints import load_weights, read_tensors
     from segcrit.comparison.inference import make_predictor
     from segcrit.comparison.networks import Purpose, make_network
 
     file = _find(Path(path))
-    content = _read(file)
-    passport: dict[str, Any] = content["segcrit"]
-    crop = tuple(passport["crop"])
-    outputs = 1 if passport["task"] == "binary" else passport["num_classes"]
-    purpose = Purpose(passport["channels"], outputs, passport["spatial_dims"], crop)
-    spec = model if model is not None else passport["model"]
+    content = read_tensors(file, "a checkpoint of segcrit compare", COMPARE_ADVICE, keys=("segcrit", "state_dict"))
+    passport = decode(Passport, content["segcrit"], str(file), advice=COMPARE_ADVICE)
+    outputs = 1 if passport.task == "binary" else passport.num_classes
+    purpose = Purpose(passport.channels, outputs, passport.spatial_dims, passport.crop)
+    spec = passport.model if model is None else model
     try:
-        recipe = make_network(spec, purpose)
+        recipe = make_network(spec, purpose, named_in=file if model is None else None)
     except ParameterError as error:
-        if model is not None:
+        if model is not None or error.code == "code-from-data":
             raise
         raise ParameterError(
             f"to know how to make the network {spec!r} of the checkpoint",
@@ -91,27 +110,21 @@ def load_trained(path: str | Path, model: str | None = None) -> Trained:
             "Add --model SPEC, for example --model my_module:make_network.",
         ) from error
     network = recipe.build(0)
-    prefix = "network."
-    weights = {name[len(prefix) :]: value for name, value in content["state_dict"].items() if name.startswith(prefix)}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(
-            f"weights of the network {spec!r} in {file}",
-            f"weights that do not fit ({str(error).splitlines()[-1].strip()})",
-            "Give the network that was trained with --model.",
-        ) from error
+    what = f"weights of the network {spec!r} in {file}"
+    load_weights(network, content["state_dict"], what, "Give the network that was trained with --model.")
     network.eval()
-    predictor = make_predictor("auto", (), crop, passport["spatial_dims"], recipe.fixed_size, False, recipe.multiple)
+    predictor = make_predictor(
+        "auto", (), passport.crop, passport.spatial_dims, recipe.fixed_size, False, recipe.multiple
+    )
     return Trained(
         path=file,
         predict=lambda image: predictor(network, image),
-        normalise=_normalisation(passport["normalisation"], file),
-        task=passport["task"],
-        loss=passport["loss"],
+        normalise=_normalisation(passport.normalisation, file),
+        task=passport.task,
+        loss=passport.loss,
         model=spec,
-        channels=passport["channels"],
-        num_classes=passport["num_classes"],
+        channels=passport.channels,
+        num_classes=passport.num_classes,
     )
 
 
@@ -158,22 +171,6 @@ def _find(path: Path) -> Path:
             f"Choose one: {names}." if found else COMPARE_ADVICE,
         )
     raise DataError("a checkpoint", f"no file {path}", COMPARE_ADVICE)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise whatever their bytes lead to
-        raise DataError(
-            "a checkpoint", f"{file}, which cannot be read ({type(error).__name__})", COMPARE_ADVICE
-        ) from error
-    if not isinstance(content, dict) or "segcrit" not in content or "state_dict" not in content:
-        raise DataError("a checkpoint of segcrit compare", f"another kind of file, {file}", COMPARE_ADVICE)
-    return content
 
 
 def _normalisation(record: dict[str, Any], file: Path) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:

@@ -92,7 +92,11 @@ def _add_what(group: Any) -> None:
 
 def _add_run(group: Any) -> None:
     group.add_argument("--out", metavar="FOLDER", help="where everything is written (default: a new folder in runs/)")
-    group.add_argument("--resume", action="store_true", help="go on with the run in --out; needs no other option")
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out; needs no other option, but --model for a network of your own",
+    )
     group.add_argument("--add", nargs="+", default=[], metavar="LOSS", help="add losses to the run in --out")
     group.add_argument("--dry-run", action="store_true", help="measure a few steps, print time and memory, and stop")
     group.add_argument("--save-predictions", action="store_true", help="write the predicted labels of the test images")

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
 from segcrit import _files
-from segcrit.comparison.checkpoints import WholeCheckpoints
+from segcrit.comparison.checkpoints import WholeCheckpoints, load_weights, read_tensors
 from segcrit.comparison.inference import Predictor
 from segcrit.comparison.module import Loaders, Trainee
 from segcrit.comparison.networks import Network
@@ -25,7 +25,7 @@ from segcrit.comparison.run_directory import LossPlan, RunDirectory
 from segcrit.comparison.settings import Compute, Settings
 from segcrit.comparison.source import Source
 from segcrit.criterion import Criterion
-from segcrit.errors import DataError, ParameterError
+from segcrit.errors import ParameterError
 from segcrit.evaluation import Evaluator
 
 __all__ = ["Context", "is_first_process"]
@@ -97,14 +97,10 @@ class Context:
         network = self.network.build(seed)
         path = self.directory.initial_weights(seed)
         if path.exists():
-            try:
-                network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-            except RuntimeError as error:
-                raise DataError(
-                    f"the network that the run was started with, whose weights are in {path}",
-                    f"another one ({str(error).splitlines()[-1].strip()})",
-                    "Give the same model and the same version of its library, or start a new run.",
-                ) from None
+            what = "the initial weights of the run's network"
+            weights = read_tensors(path, what, "Restore the file, or start a new run.")
+            advice = "Give the same model and the same version of its library, or start a new run."
+            load_weights(network, weights, f"{what} in {path}", advice, prefix="")
         return network
 
     def store_initial_weights(self) -> None:

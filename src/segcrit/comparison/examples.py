@@ -13,6 +13,7 @@ import torch
 
 from segcrit import _files
 from segcrit._extras import require
+from segcrit.comparison.checkpoints import WholeCheckpoints, load_weights
 from segcrit.comparison.context import Context
 from segcrit.comparison.module import predicted_labels
 from segcrit.comparison.predictions import write_label_png
@@ -92,10 +93,9 @@ def _trained(context: Context, plan: LossPlan, seed: int, device: torch.device) 
     path = folder.best if folder.best.exists() else folder.last
     if not path.exists():
         return None
-    weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    weights = WholeCheckpoints().load_checkpoint(path)["state_dict"]
     network = context.network.build(seed)
-    prefix = "network."
-    network.load_state_dict({key[len(prefix) :]: value for key, value in weights.items() if key.startswith(prefix)})
+    load_weights(network, weights, f"weights of this run's network in {path}")
     return network.to(device).eval()
 
 

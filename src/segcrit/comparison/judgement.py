@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from segcrit.comparison._codec import Record
+from segcrit._json import Record
 
 __all__ = ["ClassChange", "PairComparison", "Standing", "Verdict"]
 

@@ -14,6 +14,8 @@ import ast
 import copy
 import importlib
 import inspect
+import re
+import reprlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,16 +110,20 @@ class Network:
         return network
 
 
-def make_network(model: str | nn.Module | Callable[..., nn.Module], purpose: Purpose) -> Network:
+def make_network(
+    model: str | nn.Module | Callable[..., nn.Module], purpose: Purpose, *, named_in: Path | None = None
+) -> Network:
     """Understand what the user gave as the network.
 
     Args:
         model: a text (see the head of this module), a network, or a function that makes one; the function is
             called with those of ``in_channels``, ``num_classes``, ``spatial_dims`` and ``img_size`` that it takes.
         purpose: channels, classes and dimensions of the data.
+        named_in: the file that the text comes from, None where the user gave it. A file is data: it may choose
+            among the networks of the libraries, and names no code that would be imported or called.
 
     Raises:
-        ParameterError: the text names nothing that exists.
+        ParameterError: the text names nothing that exists, or a file names code (``"code-from-data"``).
         MissingExtraError: the library is not installed.
 
     Example:
@@ -135,6 +141,8 @@ def make_network(model: str | nn.Module | Callable[..., nn.Module], purpose: Pur
         raise ParameterError("a network, a function or a text as model", type(model).__name__, _ADVICE)
     name, options = _split(model)
     prefix, colon, rest = name.partition(":")
+    if named_in is not None:
+        _require_harmless(model, prefix, rest, options, named_in)
     if prefix == "unet" and not colon:
         return _unet(model, options, purpose)
     if prefix in ("smp", "monai", "hf") and rest:
@@ -143,6 +151,39 @@ def make_network(model: str | nn.Module | Callable[..., nn.Module], purpose: Pur
         function = _find_function(model, prefix, rest)
         return Network(model, _own(function, model, purpose, options), f"made by {name}")
     raise ParameterError("the name of a network", repr(model), _ADVICE)
+
+
+def _require_harmless(spec: str, prefix: str, rest: str, options: dict[str, Any], file: Path) -> None:
+    """Refuse the text of a file unless it is a class of smp or MONAI or a repository's name, with plain options."""
+    plain = all(_is_plain(value) for value in options.values())
+    if prefix in ("smp", "monai") and rest:
+        home = "segmentation_models_pytorch" if prefix == "smp" else "monai.networks.nets"
+        found = getattr(_library(home, home) if prefix == "smp" else require(home, extra="compare"), rest, None)
+        is_class = isinstance(found, type) and issubclass(found, nn.Module)
+        harmless = plain and (found is None or (is_class and found.__module__.startswith(home)))
+    elif prefix == "hf" and rest:
+        # Options of from_pretrained may load code of the repository; a folder may hold anything.
+        harmless = (
+            not options and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", rest) is not None and not Path(rest).exists()
+        )
+    else:
+        harmless = plain and not rest  # unet, or the name of an object, which nothing can be made of
+    if not harmless:
+        raise ParameterError(
+            "the network on the command line (--model) or in the call (model=), because making it may run code",
+            f"its name in the file {file} alone: {reprlib.repr(spec)}",
+            "If you know and trust it, repeat the command with the --model that the training was started with.",
+            code="code-from-data",
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an option is a number, a word, or a few of them: no path and no address."""
+    if isinstance(value, (tuple, list)):
+        return all(map(_is_plain, value))
+    if isinstance(value, str):
+        return re.fullmatch(r"[\w.-]*", value) is not None
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def _unet(spec: str, options: dict[str, Any], purpose: Purpose) -> Network:
@@ -224,7 +265,12 @@ def _hugging_face(spec: str, name: str, options: dict[str, Any], purpose: Purpos
         raise ParameterError(
             "2-D images for a network of Hugging Face", "volumes", "Choose 'unet' or a network of monai."
         )
-    arguments = {"num_labels": purpose.num_classes, "ignore_mismatched_sizes": True} | options
+    # Without a word about it, the library would ask on the terminal whether to run the repository's code.
+    arguments = {
+        "num_labels": purpose.num_classes,
+        "ignore_mismatched_sizes": True,
+        "trust_remote_code": False,
+    } | options
     if purpose.in_channels != 3:
         arguments["num_channels"] = purpose.in_channels
 

@@ -258,7 +258,7 @@ def _task(request: Request, old: RunState | None) -> Task:
 
 
 def _network(request: Request, old: RunState | None, source: Source, task: Task, crop: tuple[int, ...] = ()) -> Network:
-    model = request.model
+    model, named_in = request.model, None
     if model is None:
         if old is not None and old.model["own"]:
             raise ParameterError(
@@ -266,6 +266,8 @@ def _network(request: Request, old: RunState | None, source: Source, task: Task,
                 "no model",
                 "Give the same model= again.",
             )
+        if old is not None:
+            named_in = RunDirectory(_folder(request)).run_file
         model = old.model["spec"] if old else "unet"
     info = source.info
     if task == "binary" and info.num_classes != 2:
@@ -279,7 +281,7 @@ def _network(request: Request, old: RunState | None, source: Source, task: Task,
             "Leave --task out, or call segcrit.compare with loaders that yield (N, C, *S) targets.",
         )
     outputs = 1 if task == "binary" else info.num_classes
-    return make_network(model, Purpose(info.channels, outputs, info.spatial_dims, crop))
+    return make_network(model, Purpose(info.channels, outputs, info.spatial_dims, crop), named_in=named_in)
 
 
 def _signature(network: Network) -> str:

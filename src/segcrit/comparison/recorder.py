@@ -37,6 +37,7 @@ class Recorder(lightning.Callback):
     Attributes:
         best_step, best_value: of the best checkpoint so far.
         batches: checksum of the first batches, by which trainings are known to see the same ones.
+        began: whether training began, which is after a checkpoint was restored.
     """
 
     def __init__(self, steps: int, metric: MetricName, best: Path | None, reporter: Reporter) -> None:
@@ -53,10 +54,10 @@ class Recorder(lightning.Callback):
         self.peak_memory = float("nan")
         self.batches = ""
         self.clock = StepClock()
+        self.began = False
         self._sum: torch.Tensor | float = 0.0
         self._number = 0
         self._running_since: float | None = None
-        self._hash = hashlib.sha256()
 
     # ------------------------------------------------------------------------------------------------ the clock
 
@@ -75,6 +76,7 @@ class Recorder(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Before the first step."""
+        self.began = True
         reset_peak_memory(module.device)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -87,9 +89,11 @@ class Recorder(lightning.Callback):
         """Before each step."""
         if trainer.global_step < _CHECKED_BATCHES:
             parts = read_batch(batch)
+            # A chain: the checksum so far is all that a checkpoint must keep to go on with it.
+            chain = hashlib.sha256(self.batches.encode())
             for tensor in (parts.image, parts.target):
-                self._hash.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-            self.batches = self._hash.hexdigest()[:16]
+                chain.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            self.batches = chain.hexdigest()[:16]
         self.clock.begin(trainer.global_step, module.device)
 
     def on_train_batch_end(

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segcrit.comparison._codec import Record, damaged, decode
+from segcrit._json import Record, damaged, decode
 from segcrit.comparison.judgement import Verdict
 
 __all__ = [

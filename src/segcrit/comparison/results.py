@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from segcrit import _files
-from segcrit.comparison._codec import damaged, decode, encode
+from segcrit._json import damaged, decode, encode
 from segcrit.comparison.records import (
     METRICS,
     SCHEMA_VERSION,

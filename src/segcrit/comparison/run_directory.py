@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segcrit import _files
-from segcrit.comparison._codec import decode, encode
+from segcrit._json import decode, encode
 from segcrit.comparison.records import ComputedWord, LearningRate, SeedResult
 from segcrit.errors import DataError, ParameterError
 

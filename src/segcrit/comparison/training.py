@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from segcrit.comparison.checkpoints import WholeCheckpoints
 from segcrit.comparison.context import Context, is_first_process
 from segcrit.comparison.memory import is_out_of_memory, out_of_memory
 from segcrit.comparison.module import DivergedError, Trainee
@@ -27,7 +27,7 @@ from segcrit.comparison.records import (
     figure_name,
 )
 from segcrit.comparison.run_directory import LossPlan, TrainingFolder
-from segcrit.errors import DataError
+from segcrit.errors import DataError, SegcritError
 from segcrit.evaluation import Report
 
 __all__ = ["Finished", "figures_of", "image_counts", "predict_again", "train"]
@@ -87,6 +87,8 @@ def train(context: Context, loss: LossPlan, seed: int, rate: LearningRate) -> Fi
     except Exception as error:
         if is_out_of_memory(error):
             raise out_of_memory(context, loss, error, tried=world == 1) from error
+        if done and not recorder.began and not isinstance(error, SegcritError):
+            raise _unusable(folder) from error
         raise
     finally:
         del trainer
@@ -117,15 +119,19 @@ def _steps_done(folder: TrainingFolder) -> int:
     """
     if not folder.last.exists():
         return 0
-    try:
-        checkpoint = torch.load(folder.last, map_location="cpu", weights_only=True)
-        return int(checkpoint["global_step"])
-    except Exception as error:
-        raise DataError(
-            f"a checkpoint of this training at {folder.last}",
-            f"a file that cannot be read ({type(error).__name__})",
-            "Remove it to train this loss and seed from the start.",
-        ) from error
+    steps = WholeCheckpoints().load_checkpoint(folder.last).get("global_step")
+    if isinstance(steps, int) and steps >= 0:
+        return steps
+    raise _unusable(folder)
+
+
+def _unusable(folder: TrainingFolder) -> DataError:
+    return DataError(
+        f"a checkpoint of this training at {folder.last}",
+        "one that does not fit, or was edited",
+        "Remove it to train this loss and seed from the start.",
+        code="damaged-checkpoint",
+    )
 
 
 def _test(

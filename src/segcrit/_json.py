@@ -1,4 +1,4 @@
-"""Dataclasses to JSON values and back, with an error that names the place.
+"""JSON of files: read as data, and made into dataclasses with an error that names the place.
 
 Floats that JSON cannot hold are written so that any JSON reader accepts the file: NaN as ``null``, infinities
 as the strings ``"inf"`` and ``"-inf"``. For that reason no field may be ``float | None``: an unknown number
@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
+import re
 import types
 import typing
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 
+from segcrit import _files
 from segcrit.errors import DataError, DtypeError
 
-__all__ = ["Record", "damaged", "decode", "encode"]
+__all__ = ["Record", "damaged", "decode", "encode", "parse_json", "read_json"]
+
+_DAMAGED: Final = "damaged-file"
+_RESTORE: Final = "The file is damaged or was edited; run the comparison again, or restore the file."
 
 T = TypeVar("T")
 
@@ -68,21 +75,66 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def decode(kind: type[T], value: object, place: str) -> T:
+def read_json(path: Path, what: str = "JSON", advice: str = _RESTORE) -> Any:
+    """The value of a JSON file.
+
+    Args:
+        path: of the file.
+        what: it should be, for the error.
+        advice: for the error.
+
+    Raises:
+        FileNotFoundError, PermissionError: it cannot be opened.
+        DataError: it is no regular file, or not JSON in UTF-8; its code is ``"damaged-file"``.
+    """
+    try:
+        with _files.open_regular(path) as stream:
+            text = stream.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise damaged(f"{what} in {path}", "bytes that are not text", advice) from error
+    return parse_json(text, f"{what} in {path}", advice)
+
+
+def parse_json(text: str, what: str, advice: str = _RESTORE) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        DataError: it is not JSON, nested too deeply, or holds half a character, which no file or terminal takes.
+
+    Example:
+        >>> parse_json('{"a": [1, 2]}', "numbers")
+        {'a': [1, 2]}
+    """
+    try:
+        value = json.loads(text)
+        if re.search(r"\\u[dD][89a-fA-F]", text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # two halves make a character, one does not
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise damaged(what, f"text that is not JSON ({reason})", advice) from error
+    return value
+
+
+def decode(kind: type[T], value: object, place: str, *, advice: str = _RESTORE) -> T:
     """Build an object of the (dataclass or plain) type ``kind`` from a JSON value.
 
     Fields that have a default may be missing and unknown fields are skipped, so that a file of the same
     schema version stays readable when a field is added.
 
     Raises:
-        DataError: the value does not fit; the message names the field.
+        DataError: the value does not fit; the message names the field and ends in ``advice``.
     """
-    return cast(T, _decode(kind, value, place))
+    try:
+        return cast(T, _decode(kind, value, place))
+    except DataError as error:
+        if error.code != _DAMAGED:
+            raise
+        raise damaged(error.expected, error.got, advice) from None
 
 
-def damaged(expected: str, got: str) -> DataError:
-    """The error of a results file that is not what segcrit wrote."""
-    return DataError(expected, got, "The file is damaged or was edited; run the comparison again, or restore the file.")
+def damaged(expected: str, got: str, advice: str = _RESTORE) -> DataError:
+    """The error of a file that is not what segcrit wrote."""
+    return DataError(expected, got, advice, code=_DAMAGED)
 
 
 def _refuse(place: str, expected: str, value: object) -> DataError:
@@ -104,7 +156,7 @@ def _decode(kind: Any, value: object, place: str) -> object:
             return None
         return _decode(next(item for item in arguments if item is not type(None)), value, place)
     if origin is typing.Literal:
-        if value not in arguments:
+        if not isinstance(value, (str, int)) or value not in arguments:
             raise _refuse(place, "one of " + ", ".join(map(repr, arguments)), value)
         return value
     if origin is tuple:
@@ -153,7 +205,7 @@ def _decode_tuple(arguments: tuple[Any, ...], value: object, place: str) -> tupl
 def _decode_array(value: object, place: str) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _refuse(place, "a rectangular table of integers", value) from None
     if not isinstance(value, list) or (array.size and array.dtype.kind not in "iu"):
         raise _refuse(place, "a rectangular table of integers", value)
