@@ -158,7 +158,7 @@ def _require_harmless(spec: str, prefix: str, rest: str, options: dict[str, Any]
     plain = all(_is_plain(value) for value in options.values())
     if prefix in ("smp", "monai") and rest:
         home = "segmentation_models_pytorch" if prefix == "smp" else "monai.networks.nets"
-        found = getattr(_library(home, home) if prefix == "smp" else require(home, extra="compare"), rest, None)
+        found = getattr(require(home, package=home.split(".")[0].replace("_", "-")), rest, None)
         is_class = isinstance(found, type) and issubclass(found, nn.Module)
         harmless = plain and (found is None or (is_class and found.__module__.startswith(home)))
     elif prefix == "hf" and rest:
