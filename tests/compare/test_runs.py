@@ -809,7 +809,9 @@ def test_the_estimate_writes_nothing(folder: Path, tmp_path: Path) -> None:
     assert found.trainings == 6
     assert [name for name, _ in found.losses] == ["ce", "dice"]
     assert found.seconds > 300 * 2 * min(measured.step_seconds for _, measured in found.losses)
-    assert all(0 < measured.loss_share < 1 and measured.peak_memory > 1e6 for _, measured in found.losses)
+    assert all(0 < cost.loss_seconds < cost.step_seconds and cost.peak_memory > 1e6 for _, cost in found.losses)
+    rests = {round(cost.step_seconds - cost.loss_seconds, 9) for _, cost in found.losses}
+    assert len(rests) == 1  # the network is no price of a loss
     assert not (tmp_path / "a").exists()
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segcrit.comparison.judgement import Verdict
+from segcrit.comparison.judgement import PairComparison, Verdict
 from segcrit.comparison.ranking import per_image, rank
 from segcrit.comparison.records import MetricName, Results, figure_name
 from segcrit.comparison.seed_noise import between_losses, within_losses
-from segcrit.comparison.verdict import judge, reference_loss
+from segcrit.comparison.verdict import caveats, judge, reference_loss
 from segcrit.evaluation.figures import evaluate
 from segcrit.evaluation.statistics import compare_all
 from tests.compare_report.factory import Recipe, from_counts, make, two_class_counts
@@ -413,3 +413,14 @@ def test_factory_and_evaluator_agree() -> None:
             ("frequency_weighted_iou", "frequency_weighted_iou"),
         ):
             assert getattr(figures, mine) == pytest.approx(evaluate(table, theirs), abs=1e-12)
+
+
+def test_the_headline_alone_keeps_its_caveats() -> None:
+    pair = PairComparison("a", "b", 0.004, 0.001, 0.008, 0.01, True)
+    clear = replace(pair, difference=0.1, low=0.05, high=0.15)
+    verdict = judge(_results({"a": 0.0, "b": 30.0}))
+    one_seed = replace(verdict, kind="leader", best="a", pairs=(pair,), seeds=1)
+    assert len(caveats(one_seed)) == 2
+    assert len(caveats(replace(one_seed, seeds=3))) == 1
+    assert len(caveats(replace(one_seed, pairs=(clear,)))) == 1
+    assert caveats(replace(one_seed, pairs=(clear,), seeds=3)) == []

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from segcrit.cli import main
+from segcrit.evaluating.page import render
+from segcrit.evaluating.standings import best_models, digits_of, ranking, ties, verdict
 from tests.evaluate.making import folders, maps, save_png
+from tests.evaluate.test_page import outcome_of
 
 
 def _printed(capsys: pytest.CaptureFixture[str], out: Path, *words: str) -> tuple[list[list[str]], str]:
@@ -79,3 +83,62 @@ def test_how_much_is_ignored_and_how_many_groups(tmp_path: Path, capsys: pytest.
     _, text = _printed(capsys, tmp_path / "out", *words)
     assert "120 pixels count; 80.0 % of all are ignored" in text
     assert "bootstrap interval over 3 groups of images" in text
+
+
+def _models(root: Path, wrong: dict[str, float]) -> list[str]:
+    """Folders of models with a share of wrong pixels each, and the truth last; models of one share differ in a few."""
+    random = np.random.default_rng(1)
+    truths = {name: truth for name, (truth, _) in maps(12, (24, 24)).items()}
+    noise = {name: random.random(truth.shape) for name, truth in truths.items()}
+    for place, (model, share) in enumerate(wrong.items()):
+        for name, truth in truths.items():
+            guess = np.where(noise[name] < share, (truth + 1) % 3, np.where(truth == 255, 0, truth)).astype(np.uint8)
+            if name == "image00":
+                guess[0, : 5 * place] = (guess[0, : 5 * place] + 1) % 3
+            save_png(root / model / f"{name}.png", guess)
+    for name, truth in truths.items():
+        save_png(root / "masks" / f"{name}.png", truth)
+    return [*(str(root / model) for model in wrong), str(root / "masks")]
+
+
+def test_the_verdict_on_three_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = _models(tmp_path, {"worst": 0.4, "even": 0.2, "alike": 0.2})
+    outcome = outcome_of(tmp_path / "o", words[:-1], words[-1])
+    top = best_models(outcome, "miou")
+    assert set(top) == {"even", "alike"}
+    assert ties(outcome, "miou") == [top, ("worst",)]
+    assert ranking(outcome, "miou") == [*top, "worst"]
+    sentences = verdict(outcome)
+    assert "even" in sentences[0]
+    assert "alike" in sentences[0]
+    assert sentences[1].startswith("Behind the best: worst by ")
+    rows, text = _printed(capsys, tmp_path / "out", *words, "--classes", "3")
+    assert " ".join(sentences) in text
+    (shown,) = [row[1:] for row in rows if row[:1] == ["miou"] and len(row) == 4]
+    assert len(set(shown)) == 3  # a tie is shown with as many digits as it takes
+    page = render(outcome)
+    summary = page[page.index("<h2>Summary") : page.index("<h2>Classes")]
+    digits = digits_of([report.miou for report in outcome.reports.values()], 3)
+    bold = [model for model in top if f"<b>{outcome.reports[model].miou:.{digits}f}</b>" in summary]
+    assert bold == list(top)
+    assert sentences[0] in page
+
+
+def test_a_lead_that_is_certain_and_hardly_matters(tmp_path: Path) -> None:
+    words = _models(tmp_path, {"a": 0.200, "b": 0.203})
+    outcome = outcome_of(tmp_path / "o", words[:-1], words[-1])
+    sentences = verdict(outcome)
+    (pair,) = outcome.comparisons["miou"]
+    assert pair.significant
+    assert sentences[0].startswith("a leads: ")
+    assert "hardly matters" in sentences[1]
+
+
+def test_histograms_of_several_models_have_one_scale(tmp_path: Path) -> None:
+    words = _models(tmp_path, {"a": 0.0, "b": 0.3, "c": 0.6})
+    page = render(outcome_of(tmp_path / "o", words[:-1], words[-1]))
+    bars = re.findall(r'<span style="height: ([\d.]+)%" title="[^"]*: ([\d,]+) images">', page)
+    assert len(bars) == 60
+    highest = max(int(count) for _, count in bars)
+    assert all(float(height) == pytest.approx(100 * int(count) / highest, abs=0.06) for height, count in bars)
+    assert f"the top line is {highest} for every model" in page

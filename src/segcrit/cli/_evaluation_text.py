@@ -17,6 +17,7 @@ __all__ = ["print_outcome", "print_problems"]
 _SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 # Letters that the names of several models may have together in the head of a table.
 _NAMES_WIDTH = 36
+_DIGITS = 4
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
@@ -30,6 +31,7 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
 def print_outcome(outcome: Outcome) -> None:
     """The figures, what is known about differences, and the classes."""
+    from segcrit.evaluating.standings import verdict
     from segcrit.evaluation.figures import figures_of
     from segcrit.evaluation.html import percent_text
 
@@ -46,6 +48,8 @@ def print_outcome(outcome: Outcome) -> None:
         _console.text(note)
     heads = _model_heads(list(outcome.reports))
     _console.table(["figure", *heads, *_comparison_heads(outcome)], _summary_rows(outcome))
+    for sentence in verdict(outcome):
+        _console.text(sentence)
     units = f"{outcome.units:,} {'images' if outcome.groups is None else 'groups of images'}"
     if len(outcome.reports) == 1 and outcome.units > 1:
         _console.text(f"[low, high]: 95 % bootstrap interval over {units}.")
@@ -91,12 +95,15 @@ def _comparison_heads(outcome: Outcome) -> list[str]:
 
 
 def _summary_rows(outcome: Outcome) -> list[list[str]]:
+    from segcrit.evaluating.standings import digits_of
+
     rows = []
     for name in outcome.summary:
         cells = []
+        digits = digits_of([report.figures[name] for report in outcome.reports.values()], _DIGITS)
         for model, report in outcome.reports.items():
             interval = outcome.intervals[model].get(name)
-            text = _number(report.figures[name])
+            text = _number(report.figures[name], digits)
             if interval is not None and len(outcome.reports) == 1:
                 text += f"  [{_number(interval.low)}, {_number(interval.high)}]"
             cells.append(text)
@@ -115,5 +122,5 @@ def _change_cells(pair: PairedComparison) -> list[str]:
     return [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
 
 
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:.4f}"
+def _number(value: float, digits: int = _DIGITS) -> str:
+    return "–" if value != value else f"{value:.{digits}f}"

@@ -42,6 +42,9 @@ examples:
 Names of losses and their parameters: segcrit losses. Progress in a browser: tensorboard --logdir OUT/tensorboard"""
 
 
+_COMMON = "The time of a step beside its loss is taken to be the same for all losses: the median of what was measured."
+
+
 def add_parser(subparsers: Any) -> None:
     """Add the command ``compare``."""
     parser = subparsers.add_parser(
@@ -263,8 +266,8 @@ def _import(name: str) -> None:
 
 def _print_results(results: Results, folder: Path) -> None:
     from segcrit.comparison.report import REPORT_FILE
-    from segcrit.comparison.summary import mean_cost, mean_figures, shown_figures
-    from segcrit.comparison.verdict import judge
+    from segcrit.comparison.summary import mean_cost, mean_figures, shown_figures, step_seconds
+    from segcrit.comparison.verdict import caveats, judge
     from segcrit.comparison.wording import counted
     from segcrit.data.wording import worded
 
@@ -274,8 +277,9 @@ def _print_results(results: Results, folder: Path) -> None:
     metric = results.run.metric
     labels = shown_figures(results)
     others = [name for name in ("miou", "foreground_iou", "pixel_accuracy") if name != metric and name in labels]
-    headers = ["loss", *(labels[name] for name in (metric, *others)), "ms a step", "loss, % of it", "training"]
+    headers = ["loss", *(labels[name] for name in (metric, *others)), "ms a step", "of it the loss"]
     rows = []
+    steps = step_seconds(results)
     for loss in losses:
         figures, cost = mean_figures(loss), mean_cost(loss)
         if figures is None:
@@ -283,18 +287,20 @@ def _print_results(results: Results, folder: Path) -> None:
             shown = [status, *("-" for _ in others)]
         else:
             shown = [f"{getattr(figures, name):.3f}" for name in (metric, *others)]
-        times = ["-", "-"] if cost is None else [f"{1000 * cost.step_seconds:.0f}", _percent(cost.loss_share)]
-        seconds = sum(seed.training_seconds for seed in loss.seeds)
-        rows.append([loss.name, *shown, *times, f"{seconds:.0f} s"])
+        own = math.nan if cost is None else cost.loss_forward_seconds + cost.loss_backward_seconds
+        times = [_milliseconds(steps.get(loss.name, math.nan)), _milliseconds(own, 1)]
+        rows.append([loss.name, *shown, *times])
     if results.baseline is not None:
         name = results.data.classes[results.baseline.class_index].name
         shown = [f"{getattr(results.baseline.figures, key):.3f}" for key in (metric, *others)]
-        rows.append([f"always {name}", *shown, "-", "-", "-"])
+        rows.append([f"always {name}", *shown, "-", "-"])
     tested = worded(counted(results.data.images.get("test", 0), "test image"), results.data.spatial_dims)
     _console.heading(f"{results.data.name}: {tested}")
     _console.table(headers, rows)
+    if steps:
+        _console.text(_COMMON)
     print()
-    _console.text(verdict.headline)
+    _console.text(" ".join([verdict.headline, *caveats(verdict)]))
     for loss in results.losses:
         for seed in loss.seeds:
             if seed.status == "diverged":
@@ -305,29 +311,29 @@ def _print_results(results: Results, folder: Path) -> None:
     print(folder / REPORT_FILE)
 
 
-def _percent(share: float) -> str:
+def _milliseconds(seconds: float, digits: int = 0) -> str:
     # Runs of a few steps have no time of the loss by itself.
-    return "-" if math.isnan(share) else f"{100 * share:.0f}"
+    return "-" if math.isnan(seconds) else f"{1000 * seconds:.{digits}f}"
 
 
 def _print_estimate(estimate: CostEstimate, request: Request) -> None:
     from segcrit.comparison.progress import duration
 
     rows = []
-    for name, measured in estimate.losses:
-        one = estimate.steps * measured.step_seconds + estimate.validations * measured.validation_seconds
+    for name, cost in estimate.losses:
         rows.append(
             [
                 name,
-                f"{1000 * measured.step_seconds:.0f}",
-                _percent(measured.loss_share),
-                f"{measured.peak_memory / 2**30:.2f}",
-                duration(one),
+                _milliseconds(cost.step_seconds),
+                _milliseconds(cost.loss_seconds, 1),
+                f"{cost.peak_memory / 2**30:.1f}",
+                duration(cost.training_seconds),
             ]
         )
     _console.heading("Estimate from a few steps of every loss; nothing was written")
-    _console.table(["loss", "ms a step", "loss, % of it", "peak memory, GiB", "one training"], rows)
+    _console.table(["loss", "ms a step", "of it the loss", "peak memory, GiB", "one training"], rows)
     print()
+    _console.text(_COMMON)
     _console.text(
         f"{estimate.trainings} trainings of {estimate.steps} steps: about {duration(estimate.seconds)}, "
         f"at most {estimate.peak_memory / 2**30:.1f} GiB. The same command without --dry-run starts them."

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
+import numpy as np
 import torch
 
 from segcrit.comparison.assembly import assemble, loss_results
@@ -21,11 +22,12 @@ from segcrit.comparison.records import Results, SeedResult
 from segcrit.comparison.report import render_report
 from segcrit.comparison.results import read_results, write_results
 from segcrit.comparison.run_directory import LossPlan
+from segcrit.comparison.summary import with_common_rest
 from segcrit.comparison.training import predict_again, train
 from segcrit.comparison.tuning import FACTORS, find_learning_rate
 from segcrit.errors import DataError
 
-__all__ = ["CostEstimate", "Session", "estimate_cost"]
+__all__ = ["CostEstimate", "LossCost", "Session", "estimate_cost"]
 
 # Steps of the look before the training, and of an estimate.
 _PREFLIGHT_STEPS: Final = 1
@@ -195,45 +197,81 @@ def _measure(context: Context, plan: LossPlan, **options: int) -> Measured | Non
 
 
 @dataclass(frozen=True)
+class LossCost:
+    """What one loss will cost: its own measured time, and the common time of all that does not depend on the loss.
+
+    Attributes:
+        step_seconds: of a step.
+        loss_seconds: of the loss in it; NaN where it was not timed by itself.
+        peak_memory: bytes.
+        training_seconds: of one training, with its validations and the test.
+    """
+
+    step_seconds: float
+    loss_seconds: float
+    peak_memory: float
+    training_seconds: float
+
+
+@dataclass(frozen=True)
 class CostEstimate:
     """What a comparison will cost, by a few real steps of every loss on this machine.
 
     Attributes:
-        losses: canonical expression and what was measured.
+        losses: canonical expression and what it will cost.
         trainings: number of trainings.
         seconds: of the whole comparison.
         peak_memory: bytes, of the most demanding loss.
-        steps, validations: of one training.
+        steps: of one training.
     """
 
-    losses: tuple[tuple[str, Measured], ...]
+    losses: tuple[tuple[str, LossCost], ...]
     trainings: int
     seconds: float
     peak_memory: float
     steps: int
-    validations: int
 
 
 def estimate_cost(prepared: Prepared) -> CostEstimate:
     """Measure a few real steps of every loss; nothing is written."""
     context, settings = prepared.context, prepared.context.settings
     world = context.world_size()
-    losses = []
-    seconds = 0.0
-    validations = len(settings.epoch_lengths())
+    found: dict[str, Measured] = {}
+    unknown = Measured(*[float("nan")] * 4)
     for position, plan in enumerate(prepared.plans):
         context.reporter.preparing("measuring a few steps of every loss", position, len(prepared.plans))
         measured = _measure(
             context, plan, steps=min(_ESTIMATE_STEPS, settings.steps), validate=_ESTIMATE_BATCHES, share=world
         )
-        if measured is None:
-            measured = Measured(float("nan"), float("nan"), float("nan"), float("nan"))
-        losses.append((plan.canonical, measured))
-        # The test is one more pass over images, taken to be as many as those of the validation.
-        tests = context.source.info.images.get("test", 0) / max(context.source.info.images.get("val", 1), 1)
-        one = settings.steps * measured.step_seconds + measured.validation_seconds / world * (validations + tests)
-        trials = len(FACTORS) / 8 * one if settings.tune_learning_rate else 0.0
-        seconds += len(settings.seeds) * one + trials
-    peak = max((measured.peak_memory for _, measured in losses), default=float("nan"))
+        found[plan.canonical] = measured or unknown
+    # Network, validation and data take the same time under every loss; what was measured differs by noise only.
+    own = {
+        name: (measured.step_seconds, float(np.nan_to_num(measured.loss_share)) * measured.step_seconds)
+        for name, measured in found.items()
+    }
+    steps = with_common_rest(own)
+    watched = [measured.validation_seconds for measured in found.values() if measured.validation_seconds > 0]
+    validation = float(np.median(watched)) if watched else 0.0
+    validations = len(settings.epoch_lengths())
+    # The test is one more pass over images, taken to be as many as those of the validation.
+    tests = context.source.info.images.get("test", 0) / max(context.source.info.images.get("val", 1), 1)
+    losses = []
+    for name, measured in found.items():
+        step = steps.get(name, float("nan"))
+        losses.append(
+            (
+                name,
+                LossCost(
+                    step_seconds=step,
+                    loss_seconds=own[name][1] if measured.loss_share == measured.loss_share else float("nan"),
+                    peak_memory=measured.peak_memory,
+                    training_seconds=settings.steps * step + validation / world * (validations + tests),
+                ),
+            )
+        )
+    known = [cost.training_seconds for _, cost in losses if cost.training_seconds == cost.training_seconds]
+    trials = len(FACTORS) / 8 if settings.tune_learning_rate else 0.0
+    seconds = (len(settings.seeds) + trials) * sum(known)
+    peak = max((cost.peak_memory for _, cost in losses), default=float("nan"))
     trainings = len(prepared.plans) * len(settings.seeds)
-    return CostEstimate(tuple(losses), trainings, seconds, peak, settings.steps, validations)
+    return CostEstimate(tuple(losses), trainings, seconds, peak, settings.steps)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -12,7 +13,15 @@ from segcrit.comparison.records import Cost, Figures, LossResult, Results
 from segcrit.data.wording import worded
 from segcrit.evaluation.ratios import nan_mean
 
-__all__ = ["SCALAR_FIGURES", "mean_cost", "mean_figures", "shown_figures", "step_seconds"]
+__all__ = [
+    "SCALAR_FIGURES",
+    "mean_cost",
+    "mean_figures",
+    "own_seconds",
+    "shown_figures",
+    "step_seconds",
+    "with_common_rest",
+]
 
 # The figures that are one number, in the order of the tables, with the words people know them by.
 SCALAR_FIGURES = {
@@ -63,20 +72,34 @@ def mean_cost(loss: LossResult) -> Cost | None:
 
 
 def step_seconds(results: Results) -> dict[str, float]:
-    """Seconds of a training step under each loss whose steps were timed: its own part, and what is the same for all.
+    """Seconds of a training step under each loss whose steps were timed (:func:`with_common_rest`)."""
+    costs = {loss.name: cost for loss in results.losses if (cost := mean_cost(loss)) is not None}
+    return with_common_rest({name: (cost.step_seconds, own_seconds(cost)) for name, cost in costs.items()})
+
+
+def own_seconds(cost: Cost) -> float:
+    """Seconds of the loss itself in a step, forward and backward; 0 where it was not timed by itself."""
+    return float(np.nan_to_num(cost.loss_forward_seconds + cost.loss_backward_seconds))
+
+
+def with_common_rest(times: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Seconds of a step: the loss's own part, and the rest of the step, which is the same for all.
 
     Network, optimizer and data do the same under every loss. What they take longer under one than under another is what
     else the machine did meanwhile, so the median over the losses stands for them.
+
+    Args:
+        times: loss -> measured seconds of a step, and of the loss itself in it; NaN where it was not measured.
+
+    Example:
+        >>> with_common_rest({"ce": (1.0, 0.25), "dice": (3.0, 0.5), "focal": (1.25, 0.25)})
+        {'ce': 1.25, 'dice': 1.5, 'focal': 1.25}
     """
-    costs = {loss.name: cost for loss in results.losses if (cost := mean_cost(loss)) is not None}
-    own = {
-        name: float(np.nan_to_num(cost.loss_forward_seconds + cost.loss_backward_seconds))
-        for name, cost in costs.items()
-    }
-    if not costs:
+    rests = [step - own for step, own in times.values() if not math.isnan(step - own)]
+    if not rests:
         return {}
-    rest = float(np.median([cost.step_seconds - own[name] for name, cost in costs.items()]))
-    return {name: rest + seconds for name, seconds in own.items()}
+    rest = float(np.median(rests))
+    return {name: rest + own for name, (_, own) in times.items() if not math.isnan(own)}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -17,7 +17,7 @@ from segcrit.comparison.verdict_notes import figure, notes
 from segcrit.comparison.wording import counted, listed, number
 from segcrit.data.wording import worded
 
-__all__ = ["PRACTICALLY_EQUAL", "judge", "reference_loss"]
+__all__ = ["PRACTICALLY_EQUAL", "caveats", "judge", "reference_loss"]
 
 # Losses within one point of each other, interval included, are equal for every practical purpose.
 PRACTICALLY_EQUAL: Final = 0.01
@@ -73,6 +73,17 @@ def _judge(results: Results) -> Verdict:
         seeds=min(seeds, default=0),
         method=worded(_method(results, ranking, min(seeds, default=0)), dims),
     )
+
+
+def caveats(verdict: Verdict) -> list[str]:
+    """What must never be left out where only the headline is shown: a lead too small to matter, one seed."""
+    found = []
+    beside = [pair for pair in verdict.pairs if pair.first == verdict.best]
+    if verdict.kind == "leader":
+        found += _small_lead(beside[0])
+    if verdict.seeds == 1 and beside and verdict.kind != "nothing":
+        found.append("One seed: the difference may not repeat with another one.")
+    return found
 
 
 def reference_loss(results: Results) -> str:

@@ -7,30 +7,40 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from segcrit.evaluation.probability import CalibrationScores
 from segcrit.evaluation.probability.curves import Curves
 from segcrit.evaluation.ratios import Floats
 from segcrit.evaluation.report import Report
 
-__all__ = ["class_changes", "histogram", "reliability", "threshold_curves"]
+__all__ = ["bars_of", "class_changes", "histogram", "reliability", "threshold_curves"]
 
 _BINS: Final = 20
 # Curves with more points than a chart has pixels are thinned.
 _MOST_POINTS: Final = 400
 
 
-def histogram(values: Floats) -> list[dict[str, Any]]:
-    """Twenty bars between 0 and 1, heights in percent of the highest.
+def histogram(values: Floats) -> npt.NDArray[np.int64]:
+    """Number of values in each of twenty bins between 0 and 1.
 
     Example:
-        >>> [bar["count"] for bar in histogram(np.array([0.01, 0.99, 1.0])) if bar["count"]]
+        >>> histogram(np.array([0.01, 0.99, 1.0])).tolist()[::19]
         [1, 2]
     """
-    counts, _ = np.histogram(values, bins=_BINS, range=(0.0, 1.0))
-    highest = max(1, int(counts.max(initial=0)))
+    return np.histogram(values, bins=_BINS, range=(0.0, 1.0))[0].astype(np.int64)
+
+
+def bars_of(counts: npt.NDArray[np.int64], highest: int) -> list[dict[str, Any]]:
+    """Bars of a histogram, heights in percent of the highest bar of all histograms beside it.
+
+    Example:
+        >>> [bar["height"] for bar in bars_of(np.array([2, 0, 1]), 4)]
+        [50.0, 0.0, 25.0]
+    """
+    bins = len(counts)
     return [
-        {"height": 100 * int(count) / highest, "count": int(count), "low": index / _BINS, "high": (index + 1) / _BINS}
+        {"height": 100 * int(count) / highest, "count": int(count), "low": index / bins, "high": (index + 1) / bins}
         for index, count in enumerate(counts)
     ]
 

@@ -12,10 +12,11 @@ import numpy as np
 
 from segcrit import _extras, _files
 from segcrit.evaluating.boundaries import boundary_rows, boundary_terms
-from segcrit.evaluating.charts import class_changes, histogram, reliability, threshold_curves
+from segcrit.evaluating.charts import bars_of, class_changes, histogram, reliability, threshold_curves
 from segcrit.evaluating.measured import object_rows
 from segcrit.evaluating.pictures import Absent, Gallery, Panel, legend_color
 from segcrit.evaluating.results import Outcome
+from segcrit.evaluating.standings import best_models, digits_of, label_of, verdict
 from segcrit.evaluation.error_colors import legend_style
 from segcrit.evaluation.figures import figures_of
 from segcrit.evaluation.html import (
@@ -29,8 +30,6 @@ from segcrit.evaluation.html import (
 )
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import CLASS_RATIOS
-from segcrit.evaluation.report import Report
-from segcrit.evaluation.summary import figure_label
 
 if TYPE_CHECKING:
     from segcrit.evaluation.statistics import PairedComparison
@@ -124,6 +123,7 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
         "single": len(models) == 1,
         "elements": "elements" if report.task == "multilabel" else "pixels",
         "summary": _summary(outcome),
+        "verdict": verdict(outcome),
         "resampling": next((i for found in outcome.intervals.values() for i in found.values()), None),
         "unit": "images" if outcome.groups is None else "groups of images",
         "pairs": [pair.reversed() for pair in outcome.comparisons.get(outcome.headline, [])],
@@ -151,11 +151,6 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
     }
 
 
-def _label(report: Report, name: str) -> str:
-    found = figures_of(report.per_image)
-    return figure_label(report, name) if name in ("miou", "mean_dice") else found[name].label
-
-
 def _summary(outcome: Outcome) -> list[dict[str, Any]]:
     """One row a figure of the summary: its value of each model, and the comparison of two."""
     figures = figures_of(outcome.first.per_image)
@@ -163,14 +158,16 @@ def _summary(outcome: Outcome) -> list[dict[str, Any]]:
     for name in outcome.summary:
         values = {model: report.figures[name] for model, report in outcome.reports.items()}
         pairs = outcome.comparisons.get(name, [])
+        digits = digits_of(list(values.values()), 3)
         rows.append(
             {
                 "name": name,
-                "label": _label(outcome.first, name),
+                "label": label_of(outcome, name),
                 "description": figures[name].description,
                 "better": figures[name].better,
                 "values": values,
-                "best": _best(values, figures[name].better),
+                "texts": {model: _figure(v) if digits == 3 else f"{v:.{digits}f}" for model, v in values.items()},
+                "best": best_models(outcome, name) or _best(values, figures[name].better),
                 "intervals": {model: outcome.intervals[model].get(name) for model in values},
                 "pair": _pair(outcome, pairs[0], figures[name].better) if len(values) == 2 and pairs else None,
             }
@@ -178,11 +175,13 @@ def _summary(outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def _best(values: Mapping[str, float], better: str) -> str | None:
-    known = {model: value for model, value in values.items() if not math.isnan(value)}
-    if len(known) < 2 or len(set(known.values())) == 1:
-        return None
-    return (max if better == "higher" else min)(known, key=lambda model: known[model])
+def _best(values: Mapping[str, float], better: str) -> tuple[str, ...]:
+    """The models that show the best figure, where it was not tested whether they differ; none where all show the same."""
+    texts = {model: _figure(value) for model, value in values.items() if not math.isnan(value)}
+    if len(set(texts.values())) < 2:
+        return ()
+    best = (max if better == "higher" else min)(texts, key=lambda model: values[model])
+    return tuple(model for model, text in texts.items() if text == texts[best])
 
 
 def _pair(outcome: Outcome, pair: PairedComparison, better: str) -> dict[str, Any]:
@@ -257,10 +256,13 @@ def _images(outcome: Outcome) -> dict[str, Any] | None:
         return None
     values = {model: outcome.image_values(report) for model, report in outcome.reports.items()}
     known = {model: own[~np.isnan(own)] for model, own in values.items()}
+    highest = max(1, *(int(histogram(own).max()) for own in known.values()))
     label = "IoU of the foreground" if outcome.first.task == "binary" else "mean IoU of the classes in the image"
     return {
         "label": label,
-        "histograms": {model: histogram(own) for model, own in known.items()},
+        # One scale for all models: bars of the same height are the same number of images.
+        "highest": highest,
+        "histograms": {model: bars_of(histogram(own), highest) for model, own in known.items()},
         "quantiles": {
             model: [(f"{100 * q:.0f} %", float(np.quantile(own, q))) for q in (0.05, 0.25, 0.5, 0.75, 0.95)]
             for model, own in known.items()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segcrit.comparison.judgement import PairComparison, Verdict
 from segcrit.comparison.records import Cost, Figures, LossResult, Results
 from segcrit.comparison.report.charts import Tick, nice_ticks, tick_text
-from segcrit.comparison.summary import mean_cost, mean_figures
+from segcrit.comparison.summary import mean_cost, mean_figures, step_seconds
 from segcrit.comparison.wording import number
 
 __all__ = [
@@ -246,8 +246,13 @@ def _quantile(values: Sequence[float], level: float) -> float:
 
 
 def cost_bars(results: Results) -> list[CostBar]:
-    """Step times, the parts of the loss apart, on one scale."""
-    costs = [(loss, cost) for loss in results.losses if (cost := mean_cost(loss)) is not None]
+    """Step times, the parts of the loss apart, on one scale; what is not the loss is the same for all."""
+    steps = step_seconds(results)
+    costs = [
+        (loss, replace(cost, step_seconds=steps[loss.name]))
+        for loss in results.losses
+        if (cost := mean_cost(loss)) is not None
+    ]
     slowest = max((cost.step_seconds for _, cost in costs), default=1.0)
     bars = []
     for loss, cost in costs:
