@@ -8,7 +8,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from segcrit.errors import DataError
@@ -17,6 +17,7 @@ __all__ = [
     "atomic_path",
     "atomic_write_bytes",
     "atomic_write_text",
+    "inside",
     "open_regular",
     "read_text",
     "text_name_problem",
@@ -142,6 +143,27 @@ def read_text(path: str | os.PathLike[str]) -> str:
             if "\0" not in text:
                 return text
     raise DataError(f"text in UTF-8 in {os.fspath(path)}", "another encoding, or no text", "Save it as UTF-8.")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a name that a file gives, in the folder that it belongs to.
+
+    Raises:
+        DataError: the name leads out of the folder; its code is ``"path-leaves-folder"``.
+
+    Example:
+        >>> inside(Path("runs"), "examples/1.png").as_posix()
+        'runs/examples/1.png'
+    """
+    path = PurePath(name)
+    if not path.parts or path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
+        raise DataError(
+            f"the name of a file in {folder}",
+            f"{name!r}, which leads out of it",
+            "The file that names it was edited; restore it, or make it again.",
+            code="path-leaves-folder",
+        )
+    return folder / path
 
 
 def text_name_problem(name: str) -> str:

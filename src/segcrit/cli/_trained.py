@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from segcrit._constants import Task
+    from segcrit.comparison.run_directory import DataRecord
     from segcrit.data.model import SegmentationData
 
 __all__ = ["Trained", "load_trained", "open_data"]
@@ -135,23 +135,24 @@ def open_data(folder: str | None, checkpoint: Path) -> SegmentationData:
     if folder is not None:
         return load_folder(folder)
     record = _run_data(checkpoint)
-    if record.get("kind") == "default":
+    if record is not None and record.kind == "default":
         return land_cover()
-    if record.get("kind") == "folder" and Path(record["path"]).is_dir():
-        return load_folder(record["path"], group_by=record.get("group_by") or None)
+    if record is not None and record.kind == "folder" and Path(record.path).is_dir():
+        return load_folder(record.path, group_by=record.group_by or None)
     raise DataError("the data folder of the image", "no --data, and a run that does not tell it", "Add --data FOLDER.")
 
 
-def _run_data(checkpoint: Path) -> dict[str, Any]:
+def _run_data(checkpoint: Path) -> DataRecord | None:
+    from segcrit.comparison.run_directory import RunDirectory
+
     for folder in checkpoint.resolve().parents:
-        run = folder / "run.json"
-        if run.is_file():
+        directory = RunDirectory(folder)
+        if directory.run_file.is_file():
             try:
-                data = json.loads(run.read_text(encoding="utf-8")).get("data")
-            except (ValueError, AttributeError):
-                data = None
-            return data if isinstance(data, dict) else {}
-    return {}
+                return directory.read().data
+            except (DataError, OSError):
+                return None
+    return None
 
 
 def _find(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -20,7 +21,7 @@ from segcrit.comparison.loader_source import LoaderSource, first_batch, open_loa
 from segcrit.comparison.loss_plans import choose_losses, make_plans
 from segcrit.comparison.networks import Network, Purpose, make_network
 from segcrit.comparison.progress import Reporter
-from segcrit.comparison.run_directory import LossPlan, RunDirectory, RunState
+from segcrit.comparison.run_directory import DataRecord, LossPlan, ModelRecord, RunDirectory, RunState
 from segcrit.comparison.settings import Compute, Settings, require_same
 from segcrit.comparison.source import Source
 from segcrit.data.model import SegmentationData
@@ -32,6 +33,8 @@ __all__ = ["Prepared", "Request", "prepare"]
 _OUT_VARIABLE: Final = "SEGCRIT_COMPARE_OUT"
 # nnU-Net's; the rates of the networks are for Adam.
 _SGD_RATE: Final = 0.01
+# Each seed is a training of every loss: a larger number is a slip.
+_MOST_SEEDS: Final = 10_000
 # Scribbles and points teach slowly: each step sees a hundredth of the pixels that full masks would show it.
 _WEAK_LABEL_STEPS: Final = 640
 
@@ -82,7 +85,7 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
         directory.require_new()
     expressions = choose_losses(request.losses, request.add, _task(request, old), old)
     source = _open_data(request, old, reporter)
-    if old is not None and old.data["fingerprint"] != source.info.fingerprint:
+    if old is not None and old.data.fingerprint != source.info.fingerprint:
         raise DataError(
             f"the data that the run in {directory.path} was started with",
             f"other images, splits or classes in {source.info.name}",
@@ -112,10 +115,10 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
     for plan in plans:
         context.criterion(plan.resolved)
     own = request.model is not None and not isinstance(request.model, str)
-    model = {"spec": network.spec, "signature": _signature(network), "own": own}
-    if old is not None and old.model["signature"] != model["signature"]:
+    model = ModelRecord(network.spec, _signature(network), own)
+    if old is not None and old.model.signature != model.signature:
         raise ParameterError(
-            f"the network that the run in {directory.path} was started with ({old.model['spec']})",
+            f"the network that the run in {directory.path} was started with ({old.model.spec})",
             f"another one ({network.spec})",
             "Give the same network, or start a new run in another folder.",
         )
@@ -178,14 +181,14 @@ def _open_data(request: Request, old: RunState | None, reporter: Reporter) -> So
     if old is not None:
         stored = old.data
         given = {key: value for key, value in (("train_labels", train_labels), ("group_by", group_by)) if value}
-        require_same(stored, given, request.out)
-        train_labels, group_by = stored.get("train_labels") or None, stored.get("group_by") or None
+        require_same(vars(stored), given, request.out)
+        train_labels, group_by = stored.train_labels or None, stored.group_by or None
         if data is None:
-            if stored["kind"] == "own":
+            if stored.kind == "own":
                 raise ParameterError(
                     "the loaders that the run was started with", "no data", "Give the same data= again."
                 )
-            data = stored["path"] if stored["kind"] == "folder" else None
+            data = stored.path if stored.kind == "folder" else None
     if data is None:
         if train_labels or group_by:
             raise ParameterError(
@@ -234,18 +237,14 @@ def _classes_of_network(model: Any, loader: Any, task: Task) -> int:
     return 2 if task == "binary" else int(logits.shape[1])
 
 
-def _data_record(request: Request, source: Source) -> dict[str, Any]:
-    record: dict[str, Any] = {"fingerprint": source.info.fingerprint, "name": source.info.name}
+def _data_record(request: Request, source: Source) -> DataRecord:
+    fingerprint, name = source.info.fingerprint, source.info.name
     if request.data is None:
-        return record | {"kind": "default"}
+        return DataRecord(fingerprint, name, "default")
     if isinstance(request.data, (str, os.PathLike)):
-        return record | {
-            "kind": "folder",
-            "path": os.fspath(request.data),
-            "train_labels": request.train_labels or "",
-            "group_by": request.group_by or "",
-        }
-    return record | {"kind": "own"}
+        path = os.fspath(request.data)
+        return DataRecord(fingerprint, name, "folder", path, request.train_labels or "", request.group_by or "")
+    return DataRecord(fingerprint, name, "own")
 
 
 # ----------------------------------------------------------------------------------------- network and settings
@@ -260,15 +259,15 @@ def _task(request: Request, old: RunState | None) -> Task:
 def _network(request: Request, old: RunState | None, source: Source, task: Task, crop: tuple[int, ...] = ()) -> Network:
     model, named_in = request.model, None
     if model is None:
-        if old is not None and old.model["own"]:
+        if old is not None and old.model.own:
             raise ParameterError(
-                f"the network that the run was started with ({old.model['spec']})",
+                f"the network that the run was started with ({old.model.spec})",
                 "no model",
                 "Give the same model= again.",
             )
         if old is not None:
             named_in = RunDirectory(_folder(request)).run_file
-        model = old.model["spec"] if old else "unet"
+        model = old.model.spec if old else "unet"
     info = source.info
     if task == "binary" and info.num_classes != 2:
         raise ParameterError(
@@ -358,8 +357,8 @@ def _sizes(name: str, value: Any, dimensions: int) -> tuple[int, ...]:
 
 def _seeds(value: Any) -> tuple[int, ...]:
     if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise ParameterError("at least one seed", f"{value}", "Give --seeds 1 or more.")
+        if not 1 <= value <= _MOST_SEEDS:
+            raise ParameterError(f"1 to {_MOST_SEEDS:,} seeds", reprlib.repr(value), "Give --seeds 3, or a list.")
         return tuple(range(value))
     return tuple(value)
 

@@ -49,6 +49,8 @@ __all__ = [
 
 # Raised when a reader of the old version would misread the file; a new field with a default does not count.
 SCHEMA_VERSION: Final = 1
+# More than any evaluation takes; beyond it, a damaged number would ask for all memory.
+_MOST_CLASSES: Final = 1 << 16
 
 MetricName = Literal["miou", "foreground_iou", "image_dice"]
 
@@ -229,12 +231,14 @@ class ImageCounts(Record):
             classes = decode(int, value["classes"], place + ".classes")
         except KeyError as error:
             raise damaged(f"the field {place}.{error.args[0]}", "a file without it") from None
+        if not 0 <= classes <= _MOST_CLASSES:
+            raise damaged(f"at most {_MOST_CLASSES} classes in {place}", f"{classes}")
         if len(ids) != len(rows):
             raise damaged(f"one row of counts for each of {len(ids)} images in {place}", f"{len(rows)} rows")
         counts = np.zeros((3, len(ids), classes), dtype=np.int64)
         for image, entries in enumerate(rows):
             for index, *numbers in entries:
-                if not 0 <= index < classes or min(numbers) < 0:
+                if not 0 <= index < classes or min(numbers) < 0 or max(numbers) >= 1 << 62:
                     raise damaged(
                         f"class indices below {classes} and counts that are not negative in {place}",
                         f"{[index, *numbers]} for image {ids[image]!r}",

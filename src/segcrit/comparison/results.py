@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from segcrit import _files
-from segcrit._json import damaged, decode, encode
+from segcrit._json import damaged, decode, encode, parse_json
 from segcrit.comparison.records import (
     METRICS,
     SCHEMA_VERSION,
@@ -84,12 +84,7 @@ def from_json(text: str, *, source: str = RESULTS_FILE) -> Results:
     Raises:
         DataError: the text is not JSON, has another schema version, or its parts do not fit together.
     """
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise damaged(
-            f"a JSON file written by segcrit compare in {source}", f"text that is not JSON ({error})"
-        ) from None
+    content = parse_json(text, f"a JSON file written by segcrit compare in {source}")
     if not isinstance(content, dict) or "schema_version" not in content:
         raise DataError(
             f"a results file of segcrit compare in {source}",
@@ -190,6 +185,8 @@ def _check(results: Results) -> None:
             if len(set(lengths.values())) > 1:
                 raise damaged(f"curves of equal length in {place}", f"{lengths}")
     for example in results.examples:
+        for name in (example.image, example.truth, *(prediction.labels for prediction in example.predictions)):
+            _files.inside(Path("examples"), name)
         for prediction in example.predictions:
             if prediction.loss not in names:
                 raise damaged(f"examples of the losses {names}", f"{prediction.loss!r}")

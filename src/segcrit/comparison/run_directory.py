@@ -14,19 +14,23 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar
 
 from segcrit import _files
-from segcrit._json import decode, encode
+from segcrit._json import damaged, decode, encode, read_json
 from segcrit.comparison.records import ComputedWord, LearningRate, SeedResult
 from segcrit.errors import DataError, ParameterError
 
-__all__ = ["LossPlan", "RunDirectory", "RunState", "TrainingFolder"]
+__all__ = ["DataRecord", "LossPlan", "ModelRecord", "RunDirectory", "RunState", "TrainingFolder"]
 
 _VERSION: Final = 1
 _RUN_FILE: Final = "run.json"
+_RESTORE_RUN: Final = "The file was edited or damaged: restore it, or start a new run in another folder."
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,50 @@ class LossPlan:
     folder: str
     words: tuple[ComputedWord, ...] = ()
 
+    def __post_init__(self) -> None:
+        # A name from run.json: the folder is written to, and checkpoints in it are removed.
+        if re.fullmatch(r"\d+-[A-Za-z0-9.+_-]*", self.folder) is None:
+            raise DataError(
+                "the name of a loss's folder, such as '01-ce'",
+                reprlib.repr(self.folder),
+                _RESTORE_RUN,
+                code="path-leaves-folder",
+            )
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """How the data was given, and what identifies it.
+
+    Attributes:
+        fingerprint: of images, splits and classes.
+        name: for people.
+        kind: ``"default"``, ``"folder"`` or ``"own"`` loaders.
+        path, train_labels, group_by: of a folder, as the user gave them.
+    """
+
+    fingerprint: str
+    name: str
+    kind: Literal["default", "folder", "own"]
+    path: str = ""
+    train_labels: str = ""
+    group_by: str = ""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """How the network was given.
+
+    Attributes:
+        spec: as the user wrote it, or the name of an object.
+        signature: of the names and shapes of its weights.
+        own: whether it was given as an object, which only a call can give again.
+    """
+
+    spec: str
+    signature: str
+    own: bool
+
 
 @dataclass(frozen=True)
 class RunState:
@@ -56,8 +104,8 @@ class RunState:
     segcrit_version: str
     command: str
     settings: dict[str, Any]
-    data: dict[str, Any]  # how the data was given, and its fingerprint
-    model: dict[str, Any]  # how the network was given, and its signature
+    data: DataRecord
+    model: ModelRecord
     losses: tuple[LossPlan, ...]
     elapsed_seconds: float = 0.0
     notes: tuple[str, ...] = field(default=())
@@ -102,8 +150,7 @@ class TrainingFolder:
 
     def read_result(self) -> SeedResult | None:
         """The result, or None where the training is not finished."""
-        content = _read_json(self.result_file)
-        return None if content is None else decode(SeedResult, content, str(self.result_file))
+        return _read(SeedResult, self.result_file, f"Remove {self.path} to train this loss and seed again.")
 
     def write_result(self, result: SeedResult) -> None:
         """Mark the training as finished."""
@@ -132,8 +179,7 @@ class RunDirectory:
     def read_learning_rate(self, loss: LossPlan) -> LearningRate | None:
         """What the search for a learning rate found so far; its value is NaN while trials are missing."""
         path = self.path / "losses" / loss.folder / "learning_rate.json"
-        content = _read_json(path)
-        return None if content is None else decode(LearningRate, content, str(path))
+        return _read(LearningRate, path, "Remove it to search for the learning rate again.")
 
     def write_learning_rate(self, loss: LossPlan, rate: LearningRate) -> None:
         """Keep what the search found so far."""
@@ -158,20 +204,24 @@ class RunDirectory:
         Raises:
             DataError: there is no run in the folder, or its file is damaged or of another version.
         """
-        content = _read_json(self.run_file)
-        if content is None:
+        try:
+            content = read_json(self.run_file, "a run", _RESTORE_RUN)
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"a run of segcrit compare in {self.path}",
                 "a folder without run.json" if self.path.is_dir() else "no such folder",
                 "Give the folder of a run (--out), or leave --resume and --add out to start one.",
-            )
+            ) from None
         if not isinstance(content, dict) or content.get("version") != _VERSION:
             raise DataError(
                 f"version {_VERSION} in {self.run_file}",
-                repr(content.get("version")) if isinstance(content, dict) else type(content).__name__,
+                reprlib.repr(content.get("version")) if isinstance(content, dict) else type(content).__name__,
                 "Continue the run with the version of segcrit that started it.",
             )
-        return decode(RunState, content, str(self.run_file))
+        state = decode(RunState, content, str(self.run_file), advice=_RESTORE_RUN)
+        if len({loss.folder for loss in state.losses}) < len(state.losses):
+            raise damaged(f"a folder of its own for each loss in {self.run_file}", "one twice", _RESTORE_RUN)
+        return state
 
     def write(self, state: RunState) -> None:
         """Keep what the run was started with, and how far it came."""
@@ -211,14 +261,10 @@ def folder_name(position: int, canonical: str) -> str:
     return f"{position:02d}-{short[:40].rstrip('-.')}"
 
 
-def _read_json(path: Path) -> Any:
+def _read(kind: type[T], path: Path, advice: str) -> T | None:
+    """The record in a file of the run, or None where it is not written yet."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        content = read_json(path, "a file of the run", advice)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, NotADirectoryError) as error:
-        raise DataError(
-            f"a JSON file written by segcrit at {path}",
-            f"text that cannot be read ({error})",
-            "Remove the run's folder.",
-        ) from None
+    return decode(kind, content, str(path), advice=advice)

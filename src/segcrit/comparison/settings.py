@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import reprlib
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from segcrit._constants import TASKS, Task
+from segcrit._json import decode
 from segcrit.comparison.records import METRICS, MetricName
 from segcrit.errors import DataError, ParameterError
 
@@ -87,13 +89,13 @@ class Settings:
         _choice("augment", self.augment, AUGMENTATIONS)
         _choice("metric", self.metric, tuple(METRICS))
         _choice("inference", self.inference, INFERENCE)
-        for name in ("steps", "epochs", "batch_size"):
-            _whole(name, getattr(self, name), 1)
+        for name, most in (("steps", 10**9), ("epochs", 10**6), ("batch_size", 10**6)):
+            _whole(name, getattr(self, name), 1, most)
         for name, sizes in (("crop", self.crop), ("window", self.window)):
             for size in sizes:
-                _whole(name, size, 1)
+                _whole(name, size, 1, 10**6)
         for seed in self.seeds:
-            _whole("seeds", seed, 0)
+            _whole("seeds", seed, 0, 2**32 - 1)  # what NumPy takes
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ParameterError("at least one seed, each once", f"{list(self.seeds)}", "Give seeds=3 or a list.")
         _number("learning_rate", self.learning_rate, exclusive=True)
@@ -128,10 +130,7 @@ class Settings:
                 f"the fields {sorted(set(content) ^ names)} missing or unknown",
                 "Continue the run with the version of segcrit that started it, or start again in a new folder.",
             )
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
-        }
-        return cls(**values)
+        return decode(cls, content, "settings")
 
 
 @dataclass(frozen=True)
@@ -183,9 +182,10 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise ParameterError(f"{name} to be one of {', '.join(choices)}", repr(value), "Choose one of them.")
 
 
-def _whole(name: str, value: object, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ParameterError(f"{name} to be a whole number of at least {low}", repr(value), "Give such a number.")
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        shown = reprlib.repr(value)
+        raise ParameterError(f"{name} to be a whole number from {low} to {high:,}", shown, "Give such a number.")
 
 
 def _number(name: str, value: object, exclusive: bool = False) -> None:

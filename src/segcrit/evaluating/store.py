@@ -223,6 +223,8 @@ def read_tally(path: Path) -> Tally:
 def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Tally:
     text = arrays["ids"].tobytes().decode("utf-8")
     ids = tuple(text.split("\n")) if text else ()
+    for name in ids:
+        _files.inside(Path("images"), name)  # photographs are looked for by these names
     bare = Tally(head["about"], tuple(head["models"]), ids, arrays["pixels"], (), ())
     settings = bare.settings
     tables = []
