@@ -62,7 +62,9 @@ def test_images_in_counts(tmp_path: Path) -> None:
     for name in ("truth", "guess"):
         save_png(tmp_path / name / "a.png", np.eye(4, dtype=np.uint8))
     out = tmp_path / "out"
-    assert main(["evaluate", str(tmp_path / "guess"), str(tmp_path / "truth"), "--classes", "2", "--out", str(out)]) == 0
+    assert (
+        main(["evaluate", str(tmp_path / "guess"), str(tmp_path / "truth"), "--classes", "2", "--out", str(out)]) == 0
+    )
     with np.load(out / "counts.npz") as content:
         arrays = dict(content)
     arrays["ids"] = np.frombuffer(b"../../secret", dtype=np.uint8)
