@@ -88,6 +88,9 @@ def add_parser(subparsers: Any) -> None:
         help="value 0 of TARGET is ignored and classes count from 1; 'both': so in PRED",
     )
     labels.add_argument("--values", default="auto", metavar="KIND", help="floats are logits (default) or probabilities")
+    labels.add_argument(
+        "--axes", metavar="ORDER", help="of arrays beside NIfTI: zyx (nnU-Net, SimpleITK) or xyz (MONAI)"
+    )
     labels.add_argument("--threshold", type=float, default=0.5, metavar="P", help="of sigmoid tasks (default 0.5)")
     labels.add_argument("--upsample", metavar="linear", help="logits of lower resolution are interpolated")
     labels.add_argument("--align-corners", action="store_true", help="as in torch.nn.functional.interpolate")
@@ -269,6 +272,7 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
         map_predictions=arguments.map_predictions,
         reduce_zero_label=arguments.reduce_zero_label,
         values=arguments.values,
+        axes=arguments.axes,
         upsample=arguments.upsample,
         align_corners=arguments.align_corners,
         measures=tuple(arguments.measures),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit.data.coding import LabelCoding, StoredMask
-from segcrit.data.formats import load
+from segcrit.data.formats import load, probe
 from segcrit.data.reading import read_stored_mask, shown_size
 from segcrit.errors import DataError, SegcritError
+from segcrit.evaluating.axes import channels_to_front, order_of, turned_like, without_ones
 from segcrit.evaluating.mapping import is_identity
 from segcrit.evaluation.settings import Settings
 
@@ -25,6 +27,7 @@ __all__ = [
     "load_array",
     "mode_of_floats",
     "prediction_of",
+    "shape_of",
     "target_of",
     "to_logits",
     "whole_numbers",
@@ -72,15 +75,39 @@ def load_array(path: Path) -> Loaded:
     """
     if path.suffix.lower() != ".npz":
         return Loaded(load(path).array)
+    with _open_npz(path) as (content, name, kind):
+        return Loaded(_member(content, name, path), kind)
+
+
+def shape_of(path: Path) -> tuple[int, ...]:
+    """The shape of the array of an array file, by its header.
+
+    Raises:
+        DataError: as :func:`load_array`.
+    """
+    if path.suffix.lower() != ".npz":
+        return probe(path).shape
+    with _open_npz(path) as (content, name, _), content.zip.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape: tuple[int, ...] = read(stream)[0]
+        return shape
+
+
+@contextmanager
+def _open_npz(path: Path) -> Iterator[tuple[Any, str, str]]:
+    """An npz file, with the name of the array that counts and what it holds."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
             names = list(content.files)
             for kind, known in (("logits", _LOGITS), ("probabilities", _PROBABILITIES), ("labels", _LABELS)):
                 found = next((name for name in names if name.lower() in known), None)
                 if found is not None:
-                    return Loaded(_member(content, found, path), kind)
+                    yield content, found, kind
+                    return
             if len(names) == 1:
-                return Loaded(_member(content, names[0], path))
+                yield content, names[0], ""
+                return
     except (SegcritError, MemoryError):
         raise
     except Exception as error:  # zipfile, zlib and numpy raise nearly anything for damaged files
@@ -107,8 +134,8 @@ def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Arra
         DataError: damaged, lossy, fractions, or values that are no class.
     """
     if settings.task == "multilabel":
-        array = _squeezed(load_array(path).array, None)
-        array = _channels_first(array, settings.channels, array.ndim - 1)
+        array = _squeezed(load_array(path).array)
+        array = channels_to_front(array, settings.channels, array.shape[1:], path)
         if array.ndim < 2 or array.shape[0] != settings.channels:
             raise DataError(
                 f"a multilabel map of {settings.channels} channels in {path}",
@@ -117,7 +144,7 @@ def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Arra
             )
         return whole_numbers(array, path), str(array.dtype)
     if path.suffix.lower() == ".npz":
-        array = _squeezed(load_array(path).array, None)
+        array = _squeezed(load_array(path).array)
         return decode(StoredMask(whole_numbers(array, path), False, None, str(array.dtype)), coding, path), str(
             array.dtype
         )
@@ -126,7 +153,12 @@ def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Arra
 
 
 def prediction_of(
-    path: Path, size: tuple[int, ...], coding: LabelCoding, settings: Settings, values: str
+    path: Path,
+    size: tuple[int, ...],
+    coding: LabelCoding,
+    settings: Settings,
+    values: str,
+    turned: bool | None = None,
 ) -> tuple[Array, str]:
     """A prediction: floating logits (C, \\*S), or integer labels, and how the file stores it.
 
@@ -136,16 +168,20 @@ def prediction_of(
         coding: of label files.
         settings: of the counting.
         values: what floating arrays hold: "logits" or "probabilities".
+        turned: whether its axes run in the opposite order to those of the truth where its shape fits both; None: they
+            cannot.
 
     Raises:
         DataError: damaged, lossy, of another size, or values that are no class.
     """
-    dimensions = len(size) - (1 if settings.task == "multilabel" else 0)
+    place = size[1:] if settings.task == "multilabel" else size
+    dimensions = len(place)
     is_array = path.suffix.lower() in _ARRAYS
     if is_array or values == "probabilities":
         loaded = load_array(path)
         kind = loaded.values or values
-        array = _squeezed(loaded.array, dimensions)
+        array = channels_to_front(without_ones(loaded.array, dimensions + 1), settings.channels, place, path)
+        array = turned_like(array, place, turned)
         if array.dtype.kind not in "biuf":
             whole_numbers(array, path)  # refuses it
         mode = str(array.dtype)
@@ -156,17 +192,18 @@ def prediction_of(
             logits = to_logits(array, dimensions, settings, kind, path)
             return logits, mode_of_floats(logits, mode, kind, settings)
         if settings.task == "multilabel":
-            return whole_numbers(_channels_first(array, settings.channels, dimensions), path), mode
+            return whole_numbers(array, path), mode
+        if array.ndim == dimensions + 1 and array.shape[0] == settings.channels > 1 and order_of(path) != "zyx":
+            return whole_numbers(array, path), mode  # one-hot
         if path.suffix.lower() in (".npy", ".npz"):
-            one_hot = _channels_first(array, settings.channels, dimensions)
-            if one_hot.ndim == dimensions + 1:
-                return whole_numbers(one_hot, path), mode
+            if array.ndim == dimensions + 1:
+                return whole_numbers(array, path), mode
             mask = StoredMask(whole_numbers(array, path), False, None, mode)
             return decode(mask, coding, path), mode
     if settings.task == "multilabel":
         raise DataError(f"an array of channels in {path}", "an image of labels", "Save (C, H, W) as npy or npz.")
     mask = read_stored_mask(path, 3 if dimensions == 3 else None)
-    return decode(mask, coding, path), mask.mode
+    return turned_like(decode(mask, coding, path), place, turned), mask.mode
 
 
 def decode(mask: StoredMask, coding: LabelCoding, path: Path) -> Array:
@@ -247,10 +284,9 @@ def as_shares(array: Array) -> Array:
     return shares
 
 
-def _squeezed(array: Array, dimensions: int | None) -> Array:
+def _squeezed(array: Array) -> Array:
     """Without a leading axis of one image, as networks write it."""
-    most = 4 if dimensions is None else dimensions + 1
-    while array.ndim > most and array.shape[0] == 1:
+    while array.ndim > 4 and array.shape[0] == 1:
         array = array[0]
     return array
 

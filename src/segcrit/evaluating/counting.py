@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.formats import Header, file_format, probe
 from segcrit.data.reading import shown_size
 from segcrit.errors import DataError, LabelError, SegcritError, ShapeError
 from segcrit.evaluating.arrays import Strange, prediction_of, target_of
+from segcrit.evaluating.axes import companion, may_be_reversed, turned_for
 from segcrit.evaluating.matching import Pair
 from segcrit.evaluating.readers import Reader, open_readers
 from segcrit.evaluating.store import Counted, Row, Trouble
 from segcrit.evaluating.windows import open_sources, size_of, window_shape, windows
-from segcrit.evaluation.counts import count_batch
+from segcrit.evaluation.counts import count_batch, predict_labels
 from segcrit.evaluation.inputs import read_batch
 from segcrit.evaluation.measure import Values
 from segcrit.evaluation.measuring import measure_batch
@@ -33,6 +35,10 @@ Array = npt.NDArray[Any]
 
 # Measures whose arrays of an image are sums over its pixels: those of its windows add up.
 _ADDITIVE: Final = frozenset({"calibration", "curves"})
+# Measures of probabilities.
+SOFT: Final = frozenset({"calibration", "curves"})
+# Postprocessing changes few of the labels that the largest probability gives.
+_LEAST_ALIKE: Final = 0.5
 _UNREADABLE, _SIZES, _UNKNOWN, _LOSSY, _UNFIT = "unreadable", "sizes-differ", "unknown-labels", "lossy", "does-not-fit"
 
 
@@ -47,6 +53,8 @@ class Plan:
         predictions: coding of each model's predictions.
         values: what floating predictions hold.
         tile: images of more than twice the square of this are read by windows of this side.
+        turned: for each model, whether its axes run in the opposite order to those of the label maps where a shape fits
+            both; empty where they cannot.
     """
 
     settings: Settings
@@ -55,6 +63,12 @@ class Plan:
     predictions: tuple[LabelCoding, ...]
     values: str
     tile: int
+    turned: tuple[bool, ...] = ()
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether something is measured that labels cannot tell."""
+        return any(measure.kind in SOFT for measure in self.settings.measures)
 
     @property
     def can_tile(self) -> bool:
@@ -65,8 +79,9 @@ class Plan:
 
 def count_pair(pair: Pair, plan: Plan) -> Row:
     """Count one image; nothing raises for a bad file."""
+    beside = plan.needs_probabilities and any(companion(path) for path in pair.predictions)
     try:
-        size = size_of(pair.target) if plan.can_tile else None
+        size = size_of(pair.target) if plan.can_tile and not beside else None
     except DataError:
         size = None  # the reason is told when the file is read
     if size is not None and size[0] * size[1] > 2 * plan.tile**2:
@@ -86,9 +101,12 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
     for place, (path, coding) in enumerate(zip(pair.predictions, plan.predictions, strict=True)):
         role = plan.models[place]
         try:
-            prediction, mode = prediction_of(path, target.shape, coding, settings, plan.values)
+            turned = turned_for(plan.turned, place, path, pair.target)
+            prediction, mode = prediction_of(path, target.shape, coding, settings, plan.values, turned)
             modes.append(mode)
-            models.append(_count(prediction, target, settings, spacing, pair, path, plan, coding))
+            beside = companion(path) if plan.needs_probabilities and prediction.dtype.kind != "f" else None
+            shares = None if beside is None else _shares(beside, prediction, pair.target, coding, settings)
+            models.append(_count(prediction, target, settings, spacing, pair, path, plan, coding, shares))
         except _WrongTruth as found:
             troubles.append(found.trouble)
             break
@@ -142,6 +160,7 @@ def _count(
     path: Path,
     plan: Plan,
     coding: LabelCoding,
+    shares: Array | None = None,
 ) -> Counted:
     is_logits = prediction.dtype.kind == "f"
     if is_logits and settings.upsample is None:
@@ -152,11 +171,45 @@ def _count(
     try:
         batch = read_batch(prediction[None], target[None], settings)
         entries = count_batch(batch, settings).row(0)
-        measured = {kind: rows[0] for kind, rows in measure_batch(batch, settings, spacing).items()}
+        if shares is None:
+            measured = measure_batch(batch, settings, spacing)
+        else:
+            hard, soft = (
+                replace(
+                    settings, measures=tuple(entry for entry in settings.measures if (entry.kind in SOFT) == is_soft)
+                )
+                for is_soft in (False, True)
+            )
+            measured = measure_batch(batch, hard, spacing)
+            measured |= measure_batch(read_batch(shares[None], target[None], soft), soft, spacing)
     except LabelError as error:
         _explain_labels(error, prediction, target, pair, path, plan, coding)
         raise
-    return Counted(entries, measured)
+    return Counted(entries, {kind: rows[0] for kind, rows in measured.items()})
+
+
+def _shares(path: Path, labels: Array, truth: Path, coding: LabelCoding, settings: Settings) -> Array:
+    """The probabilities beside predicted labels, as logits; axes run so that they agree with these labels.
+
+    Raises:
+        DataError: they are no probabilities of these labels.
+    """
+    found: list[tuple[float, Array]] = []
+    for turned in (True, False) if may_be_reversed(path, truth) else (None,):
+        shares, _ = prediction_of(path, labels.shape, coding, settings, "probabilities", turned)
+        if shares.dtype.kind != "f":
+            break
+        _require_size(path, shares.shape[1:], labels.shape)
+        own = predict_labels(torch.from_numpy(shares[None]), settings, labels.shape)[0].numpy()
+        found.append((float((own == labels).mean()), shares))
+    best, chosen = max(found, key=lambda entry: entry[0], default=(0.0, labels))
+    if best < _LEAST_ALIKE:
+        raise DataError(
+            f"in {path.name} the probabilities of the labels beside it",
+            f"others: at {1 - best:.0%} of the pixels another class is the largest",
+            "Write both again, or move one of them elsewhere.",
+        )
+    return chosen
 
 
 def _require_size(path: Path, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:

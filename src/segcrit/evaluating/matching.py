@@ -113,6 +113,10 @@ def list_files(root: Path, role: str) -> dict[str, Path]:
             # macOS writes an accent as a letter of its own, others do not: names that look alike are alike.
             key = unicodedata.normalize("NFC", (inside / stem(path)).as_posix())
             _require_text(key, root)
+            if key in found and ".npz" in (path.suffix.lower(), found[key].suffix.lower()):
+                # nnU-Net writes labels and probabilities of a case: the labels are the prediction.
+                found[key] = next((file for file in (path, found[key]) if file.suffix.lower() != ".npz"), path)
+                continue
             if key in found:
                 twice.append(key)
             found[key] = path

@@ -11,11 +11,11 @@ from segcrit.evaluation.figure import Sums, kappa
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import Integers
 
-__all__ = ["other_numbering"]
+__all__ = ["LEAST_GAIN", "LEAST_KAPPA", "agreement", "other_numbering"]
 
 # Cohen's kappa, not accuracy: a model that learnt nothing and always predicts one class agrees with any numbering by chance.
-_LEAST_KAPPA: Final = 0.2
-_LEAST_GAIN: Final = 0.2
+LEAST_KAPPA: Final = 0.2
+LEAST_GAIN: Final = 0.2
 
 
 def other_numbering(matrix: Integers) -> tuple[str, float, float] | None:
@@ -37,10 +37,10 @@ def other_numbering(matrix: Integers) -> tuple[str, float, float] | None:
         True
     """
     truth = matrix.sum(axis=1)
-    own = _kappa(matrix, truth)
-    found = ((name, _kappa(moved, truth)) for name, moved in _numberings(matrix))
+    own = agreement(matrix, truth)
+    found = ((name, agreement(moved, truth)) for name, moved in _numberings(matrix))
     name, best = max(found, key=lambda entry: entry[1])
-    return (name, own, best) if best >= _LEAST_KAPPA and best >= own + _LEAST_GAIN else None
+    return (name, own, best) if best >= LEAST_KAPPA and best >= own + LEAST_GAIN else None
 
 
 def _numberings(matrix: Integers) -> Iterator[tuple[str, Integers]]:
@@ -53,8 +53,8 @@ def _numberings(matrix: Integers) -> Iterator[tuple[str, Integers]]:
         yield "from -1", up
 
 
-def _kappa(matrix: Integers, truth: Integers) -> float:
-    """Agreement beyond chance, 0 where it is undefined; a pixel that has left the matrix is still there, and wrong."""
+def agreement(matrix: Integers, truth: Integers) -> float:
+    """Cohen's kappa, agreement beyond chance, 0 where it is undefined; pixels that have left the matrix count as wrong."""
     tp = np.diagonal(matrix).astype(np.float64)
     pixels = np.full_like(tp, truth.sum())
     sums = Sums(tp, matrix.sum(axis=0) - tp, truth - tp, pixels, "multiclass", get_policy("segcrit"))

@@ -29,6 +29,8 @@ class Options:
         reduce_zero_label: ``"target"`` or ``"both"``: value 0 is ignored and classes count from 1.
         values: what floating predictions hold: ``"logits"`` or ``"probabilities"``; ``"auto"``: logits, where the file does
             not say otherwise and they do not look like probabilities.
+        axes: ``"xyz"`` or ``"zyx"``: the order of axes of arrays beside NIfTI volumes; None: what their shapes, the files
+            beside them or their content tell.
         measures: such as ``"boundary(tolerance=2)"``.
         tile: images of more than twice the square of this are read by windows of this side.
         allow_unmatched: evaluate what matches, whatever does not.
@@ -45,6 +47,7 @@ class Options:
     map_predictions: str | None = None
     reduce_zero_label: str | None = None
     values: str = "auto"
+    axes: str | None = None
     upsample: str | None = None
     align_corners: bool = False
     measures: tuple[str, ...] = ()
@@ -57,6 +60,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.values not in ("auto", "logits", "probabilities"):
             raise ParameterError("values to be 'logits' or 'probabilities'", repr(self.values), "Choose one of them.")
+        if self.axes not in (None, "xyz", "zyx"):
+            raise ParameterError("axes to be 'xyz' or 'zyx'", repr(self.axes), "Choose one of them.")
         if self.reduce_zero_label not in (None, "target", "both"):
             raise ParameterError(
                 "reduce_zero_label to be 'target' or 'both'", repr(self.reduce_zero_label), "Choose one of them."

@@ -18,6 +18,7 @@ from segcrit.data.formats import probe, stem
 from segcrit.data.reading import read_image
 from segcrit.errors import SegcritError
 from segcrit.evaluating.arrays import prediction_of, target_of
+from segcrit.evaluating.axes import turned_for
 from segcrit.evaluating.labels import codings_of
 from segcrit.evaluating.matching import Pair, match
 from segcrit.evaluating.store import Tally
@@ -163,8 +164,10 @@ class Gallery:
             return Absent(pair.id, "its label map is neither a plane nor a volume")
         step = step_of(truth.shape[:2], _LONGEST)
         guesses = []
-        for path, coding in zip(pair.predictions, self._predictions, strict=True):
-            prediction, _ = prediction_of(path, truth.shape, coding, self._settings, values)
+        turned = self._tally.about.get("turned", ())
+        for place, (path, coding) in enumerate(zip(pair.predictions, self._predictions, strict=True)):
+            order = turned_for(turned, place, path, pair.target)
+            prediction, _ = prediction_of(path, truth.shape, coding, self._settings, values, order)
             labels = labels_of(prediction, truth, self._settings)
             # A copy, so that the whole map is not kept by its thinned view.
             guesses.append(thin(labels, step).copy() if truth.ndim == 2 else labels)
@@ -172,9 +175,9 @@ class Gallery:
             return _Maps(thin(truth, step), tuple(guesses), truth.shape, step)
         judged = np.not_equal(truth, self._settings.ignore_index)
         wrong = np.sum([((guess != truth) & judged).sum(axis=(0, 1)) for guess in guesses], axis=0)
-        place = int(wrong.argmax())
-        slices = [thin(volume[..., place].T, step) for volume in (truth, *guesses)]
-        return _Maps(slices[0], tuple(slices[1:]), truth.shape, step, place, truth.shape[2])
+        worst = int(wrong.argmax())
+        slices = [thin(volume[..., worst].T, step) for volume in (truth, *guesses)]
+        return _Maps(slices[0], tuple(slices[1:]), truth.shape, step, worst, truth.shape[2])
 
     def _photo(self, name: str, maps: _Maps) -> tuple[Colors | None, list[str]]:
         """The photograph of an image, as large as its maps; where it is missing, a note that says why."""

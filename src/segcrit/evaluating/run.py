@@ -16,10 +16,12 @@ from segcrit.data.problems import Problem, named
 from segcrit.data.scanning import progress_bar
 from segcrit.errors import DataError, ParameterError, SegcritError
 from segcrit.evaluating.auditing import audit_names, audit_tally, audit_values, look_at_headers, problems_of
+from segcrit.evaluating.axes import companion
 from segcrit.evaluating.counting import Plan
 from segcrit.evaluating.job import COUNTS, JOB_FILE, Job, read_job, read_job_file
 from segcrit.evaluating.labels import Labels, describe, read_labels
 from segcrit.evaluating.matching import Matched, Pair, match, name_models, read_groups, shard_of
+from segcrit.evaluating.orientation import with_axes
 from segcrit.evaluating.store import Row, Tally, Trouble, join, read_tally
 from segcrit.evaluating.workers import Timer, WorkerLost, default_workers, rows_of
 
@@ -104,7 +106,11 @@ def prepare(job: Job) -> Prepared:
     labels = read_labels(job.options, target, matched.pairs, names, sharded=job.shard is not None)
     plan = Plan(labels.settings, labels.target, tuple(names), labels.predictions, job.options.floats, job.options.tile)
     pairs = matched.pairs if job.shard is None else shard_of(matched.pairs, *job.shard)
+    plan, axes_notes = with_axes(plan, matched.pairs, job.options.axes)
+    labels = replace(labels, notes=(*labels.notes, *axes_notes))
     about = describe(labels) | {"values": job.options.floats}
+    if plan.turned:
+        about["turned"] = list(plan.turned)
     problems += audit_values(pairs, names, labels.target, labels.predictions)
     step = max(1, len(pairs) // _FIRST_LOOK)
     if not quick and job.options.upsample is None and look_at_headers(pairs[::step], names):
@@ -291,7 +297,9 @@ class Parts:
         """Whether a file of these images was written after their counts."""
         written = counts.stat().st_mtime_ns
         pairs = {pair.id: pair for pair in self._prepared.pairs}
-        files = (path for name in ids if name in pairs for path in (pairs[name].target, *pairs[name].predictions))
+        files = [path for name in ids if name in pairs for path in (pairs[name].target, *pairs[name].predictions)]
+        if self._prepared.plan.needs_probabilities:
+            files += [beside for path in files if (beside := companion(path)) is not None]
         return any(path.stat().st_mtime_ns > written for path in files)
 
     def _digest(self) -> str:

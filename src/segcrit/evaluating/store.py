@@ -344,7 +344,7 @@ def _require_alike(first: Tally, other: Tally) -> None:
             "files of the same models", f"{', '.join(first.models)} and {', '.join(other.models)}", "Merge one kind."
         )
     if first.about != other.about:
-        for group in ("settings", "target", "predictions", "colors", "values"):
+        for group in ("settings", "target", "predictions", "colors", "values", "turned"):
             one, two = first.about.get(group), other.about.get(group)
             if one != two:
                 if isinstance(one, dict) and isinstance(two, dict):
