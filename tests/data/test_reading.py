@@ -14,7 +14,7 @@ from PIL import Image
 
 from segcrit.data.class_info import ClassInfo
 from segcrit.data.formats import load, oriented, probe
-from segcrit.data.reading import read_image, read_mask, read_weight
+from segcrit.data.reading import read_image, read_mask, read_stored_mask, read_weight
 from segcrit.errors import DataError
 from tests.data.making import blocks, photo, write_png
 
@@ -289,6 +289,28 @@ def test_palette_mask_that_an_editor_reordered(tmp_path: Path) -> None:
     palette = [channel for entry in (COLORS[2], COLORS[0], COLORS[1]) for channel in entry.color]
     write_png(tmp_path / "p.png", blocks([0, 1, 2]), palette=palette)
     np.testing.assert_array_equal(read_mask(tmp_path / "p.png", COLORS), blocks([2, 0, 1]))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(("ending", "quality"), [("jpg", 60), ("jpg", 95), ("webp", 80)])
+def test_blurred_masks_of_two_classes_are_read_with_a_threshold(
+    tmp_path: Path, ending: str, quality: int, mode: str
+) -> None:
+    rows, columns = np.mgrid[:150, :200]
+    labels = (rows - 60) ** 2 + (columns - 90) ** 2 < 2000
+    file = tmp_path / f"m.{ending}"
+    Image.fromarray(labels * np.uint8(255)).convert(mode).save(file, quality=quality)
+    mask = read_stored_mask(file)
+    np.testing.assert_array_equal(mask.array, labels * 255)
+    assert mask.thresholded
+
+
+@pytest.mark.parametrize("values", [[0, 128, 255], [0, 1, 255], [0, 7, 255], [0, 100]])
+def test_blurred_masks_of_more_classes_are_refused(tmp_path: Path, values: list[int]) -> None:
+    Image.fromarray(blocks(values, (64, 64))).save(tmp_path / "m.jpg", quality=95)
+    with pytest.raises(DataError, match="threshold") as caught:
+        read_stored_mask(tmp_path / "m.jpg")
+    assert caught.value.code == "lossy"
 
 
 @pytest.mark.parametrize("name", ["m.jpg", "m.jpeg", "hidden.png"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segcrit import cli
 from segcrit.evaluating import Job, Options, count_files
@@ -69,6 +70,20 @@ def test_pixels_that_take_the_nearest_class_are_told(tmp_path: Path) -> None:
         truth[0, 0] = 3
         save_png(tmp_path / "truth" / f"{name}.png", truth)
     assert _codes(tmp_path, classes=str(table), map_predictions="index")["values-moved"] == "note"
+
+
+def test_jpeg_masks_of_two_classes_are_told(tmp_path: Path) -> None:
+    content = {name: (np.kron(truth, np.ones((8, 8), np.uint8)), guess) for name, (truth, guess) in _binary(3).items()}
+    folders(
+        tmp_path, {name: (truth, np.kron(guess, np.ones((8, 8), np.uint8))) for name, (truth, guess) in content.items()}
+    )
+    for name, (truth, _) in content.items():
+        (tmp_path / "truth" / f"{name}.png").unlink()
+        Image.fromarray(truth * np.uint8(255)).save(tmp_path / "truth" / f"{name}.jpg")
+    assert _codes(tmp_path, classes=None, map_predictions="index")["jpeg-masks"] == "warning"
+    job = Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), Options(map_predictions="index"))
+    report = Outcome(count_files(job, tmp_path / "again", progress=False, workers=1)[0]).first
+    np.testing.assert_array_equal(report.confusion, 64 * slow_confusion(_binary(3), 2))
 
 
 def test_grey_probabilities_beside_0_and_255(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

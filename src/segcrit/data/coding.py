@@ -31,12 +31,14 @@ class StoredMask:
         is_color: whether ``array`` holds colours.
         palette: ``uint8 (P, 3)``, the colour of each value in a palette file, otherwise None.
         mode: how the file stores it, for reports: ``"palette"``, ``"grey"``, ``"colour"``, ``"uint16"``, ...
+        thresholded: pixels of a mask stored with loss that a threshold brought back to 0 or 255; None for other masks.
     """
 
     array: npt.NDArray[Any]
     is_color: bool
     palette: npt.NDArray[np.uint8] | None
     mode: str
+    thresholded: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from segcrit.data.nnunet import is_nnunet, read_nnunet
 from segcrit.data.problems import FolderError, named
 from segcrit.data.scanning import MaskValues, Scanner
 from segcrit.data.splits import make_split, read_groups, read_splits, split_summary
-from segcrit.data.survey import damaged, survey_files
+from segcrit.data.survey import Survey, damaged, survey_files
 from segcrit.data.training_labels import add_training_labels
 from segcrit.data.values import IN_FILE, check_values
 from segcrit.errors import DataError
@@ -89,7 +89,7 @@ def load_folder(
         raise FolderError(problems)
     notes += survey.notes
 
-    table, found = _classes(root, file_classes, layout.cases, scanner)
+    table, found = _classes(root, file_classes, layout.cases, scanner, survey)
     notes += table.notes
     doubts = check_values(found, table.coding, IN_FILE)
     if any(problem.severity == "error" for problem in doubts):
@@ -133,7 +133,7 @@ def _description(root: Path) -> str:
 
 
 def _classes(
-    root: Path, given: ClassesFile | None, cases: Mapping[str, Case], scanner: Scanner
+    root: Path, given: ClassesFile | None, cases: Mapping[str, Case], scanner: Scanner, survey: Survey
 ) -> tuple[ClassTable, Mapping[str, MaskValues]]:
     """The classes, and what the mask of each image holds, where this decides about its meaning."""
     file = root / "classes.json"
@@ -142,11 +142,11 @@ def _classes(
         table = build_table(given, root / "dataset.json")
     elif file.is_file():
         table = build_table(read_classes_file(file), file)
-    if table is not None and not table.coding.assumed and table.coding.unknown == "error":
+    if table is not None and not table.coding.assumed and table.coding.unknown == "error" and not survey.is_lossy:
         return table, {}
     scan = scanner.mask_values([case.mask for case in cases.values()])
-    # With classes.json, masks that cannot be read are told by the audit.
-    if table is None and scan.errors:
+    # With classes.json, masks that are damaged are told by the audit.
+    if scan.errors and (table is None or any(error.code == "lossy" for error in scan.errors.values())):
         raise FolderError([damaged(scan.errors)])
     found = {name: scan.found[case.mask] for name, case in cases.items() if case.mask in scan.found}
     return table or infer_table(scan.found, root), found

@@ -31,6 +31,8 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float32]
 
+# Channels of a grey JPEG differ by no more than the rounding of its colour space.
+_MOST_TINT = 4
 # An axis this short, beside two long ones, holds channels and not slices.
 _MOST_CHANNELS = 4
 
@@ -239,7 +241,7 @@ def read_stored_mask(path: str | Path, spatial_dims: int | None = None) -> Store
     """A mask as its file holds it: integers, or colours.
 
     Args:
-        path: png, bmp, tif, npy, nii or nii.gz. JPEG is refused, because it changes values.
+        path: png, bmp, tif, npy, nii or nii.gz. JPEG changes values: only masks of 0 and 255 are read, with a threshold.
         spatial_dims: 3 keeps axes of length one of a volume; otherwise they are dropped.
 
     Raises:
@@ -248,16 +250,9 @@ def read_stored_mask(path: str | Path, spatial_dims: int | None = None) -> Store
     file = Path(path)
     stored = load(file)
     array, header = stored.array, stored.header
-    if header.lossy:
-        raise DataError(
-            f"a mask in a format that keeps every value in {file}",
-            "JPEG, which blurs labels at every border"
-            if file.suffix.lower() in (".jpg", ".jpeg")
-            else "lossy compression",
-            "Export the masks again as PNG; converting this file cannot bring the labels back.",
-            code="lossy",
-        )
     array = _without_alpha(array, header)
+    if header.lossy:
+        return _two_levels(array, header, file)
     if array.dtype.kind == "f":
         array = _integral(array, file)
     elif array.dtype.kind not in "bui":
@@ -276,6 +271,32 @@ def read_stored_mask(path: str | Path, spatial_dims: int | None = None) -> Store
             "Save one class number a pixel.",
         )
     return StoredMask(array.reshape(mask_shape(header, spatial_dims)), False, stored.palette, header.mode)
+
+
+def _two_levels(array: npt.NDArray[Any], header: Header, path: Path) -> StoredMask:
+    """A mask of two classes that was stored with loss, as 0 and 255; nothing can bring back more classes than that.
+
+    Raises:
+        DataError: its values are not those of two classes.
+    """
+    grey = np.moveaxis(array, header.axes.index("S"), -1) if "S" in header.axes else array[..., None]
+    spread = int(np.ptp(grey, axis=-1).max(initial=0)) if grey.dtype == np.uint8 else 256
+    plane = grey[..., 0]
+    counts = np.bincount(plane.reshape(-1), minlength=256)[:256] if spread <= _MOST_TINT else np.zeros(256, np.int64)
+    between = int(counts[1:255].sum())
+    # Blur gives many values with few pixels each, most of them right beside 0 and 255.
+    shares = (between / 10, counts[1:255].max() / 3, counts[5:251].max())
+    # One class alone is stored without loss. Without white, or with a share, a value is another class and no blur.
+    is_binary = between == 0 or bool(counts[0] and counts[255])
+    if not counts.any() or not is_binary or max(shares) > plane.size / 100:
+        lossy = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "lossy compression"
+        raise DataError(
+            f"a mask in a format that keeps every value in {path}",
+            f"{lossy}, which blurs labels at every border, and values that are not those of two classes, 0 and 255",
+            "Export the masks again as PNG; a blurred mask of two classes can be saved with a threshold (mask > 127).",
+            code="lossy",
+        )
+    return StoredMask((plane > 127) * np.uint8(255), False, None, "grey with loss", between)
 
 
 def _integral(array: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from segcrit.data.formats import Header
 from segcrit.data.layout import most_common
 from segcrit.data.model import Case
-from segcrit.data.problems import Problem, named, several
+from segcrit.data.problems import Problem, named
 from segcrit.data.reading import header_channels, mask_shape, shown_size
 from segcrit.data.scanning import Scanner
 from segcrit.errors import DataError
@@ -30,6 +30,7 @@ class Survey:
         nodata: values that files declare as missing.
         problems: what does not fit.
         notes: what was decided.
+        is_lossy: whether masks are stored with loss (JPEG): their values tell whether they can be read.
     """
 
     headers: dict[Path, Header]
@@ -38,6 +39,7 @@ class Survey:
     nodata: tuple[float, ...] = ()
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    is_lossy: bool = False
 
 
 def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
@@ -49,18 +51,7 @@ def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
     survey = Survey(scan.found)
     if scan.errors:
         survey.problems.append(damaged(scan.errors))
-    lossy = [path for path in masks if path in scan.found and scan.found[path].lossy]
-    if lossy:
-        survey.problems.append(
-            Problem.error(
-                "jpeg-masks",
-                "masks in a format that keeps every value (png, tif, npy, nii)",
-                f"{several(lossy, 'mask')} saved as JPEG, which blurs labels at every border: "
-                f"{named([path.name for path in lossy])}",
-                "Export them again as PNG; converting the files cannot bring the labels back.",
-                [path.name for path in lossy],
-            )
-        )
+    survey.is_lossy = any(path in scan.found and scan.found[path].lossy for path in masks)
     shapes = [mask_shape(scan.found[path]) for path in masks if path in scan.found]
     survey.spatial_dims = 3 if any(len(shape) == 3 for shape in shapes) else 2
     _compare_sizes(cases, survey)
@@ -75,9 +66,10 @@ def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
 def damaged(errors: Mapping[Path, DataError]) -> Problem:
     """The problem of files that cannot be read."""
     first = next(iter(errors.values()))
+    code = "jpeg-masks" if all(error.code == "lossy" for error in errors.values()) else "unreadable"
     more = "" if len(errors) == 1 else f" and {len(errors) - 1} more files: {named([path.name for path in errors][1:])}"
     return Problem.error(
-        "unreadable",
+        code,
         first.expected,
         first.got + more,
         first.advice,

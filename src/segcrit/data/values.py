@@ -199,7 +199,23 @@ def check_values(found: Mapping[str, MaskValues], coding: LabelCoding, wording: 
     counts: Counter[int] = Counter()
     for own in numbers.values():
         counts.update(own)
-    return [*_unasked(numbers, counts, coding, wording), *_moved(found, coding, wording)]
+    return [*_unasked(numbers, counts, coding, wording), *_moved(found, coding, wording), *_thresholded(found, wording)]
+
+
+def _thresholded(found: Mapping[str, MaskValues], wording: Wording) -> list[Problem]:
+    lossy = {name: mask for name, mask in found.items() if mask.thresholded is not None}
+    if not lossy:
+        return []
+    share = sum(mask.thresholded or 0 for mask in lossy.values()) / sum(mask.pixels for mask in lossy.values())
+    got = (
+        f"{len(lossy)} {wording.what} are stored with loss (JPEG) and read with a threshold at half of white, which "
+        f"moves {share:.2%} of their pixels to 0 or 255"
+    )
+    return [
+        Problem.warning(
+            "jpeg-masks", got, "Borders may be off by a pixel; take PNG masks where there are some.", list(lossy)
+        )
+    ]
 
 
 def _read_by_color(mask: MaskValues, coding: LabelCoding) -> bool:

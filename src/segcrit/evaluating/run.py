@@ -15,7 +15,7 @@ from segcrit import _files
 from segcrit.data.problems import Problem, named
 from segcrit.data.scanning import progress_bar
 from segcrit.errors import DataError, ParameterError, SegcritError
-from segcrit.evaluating.auditing import audit_names, audit_tally, audit_values, look_at_headers, problems_of
+from segcrit.evaluating.auditing import audit_names, audit_tally, look_at_headers, problems_of
 from segcrit.evaluating.axes import companion
 from segcrit.evaluating.counting import Plan
 from segcrit.evaluating.job import COUNTS, JOB_FILE, Job, read_job, read_job_file
@@ -23,6 +23,7 @@ from segcrit.evaluating.labels import Labels, describe, read_labels
 from segcrit.evaluating.matching import Matched, Pair, match, name_models, read_groups, shard_of
 from segcrit.evaluating.orientation import with_axes
 from segcrit.evaluating.store import Row, Tally, Trouble, join, read_tally
+from segcrit.evaluating.value_audit import audit_values
 from segcrit.evaluating.workers import Timer, WorkerLost, default_workers, rows_of
 
 __all__ = ["AuditError", "Interrupted", "Job", "count_files", "merge_files", "read_job"]
