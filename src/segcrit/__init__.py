@@ -15,12 +15,14 @@ from segcrit import errors
 
 if TYPE_CHECKING:
     from segcrit import functional
+    from segcrit._load import load
     from segcrit._registry import list_losses
     from segcrit.comparison import compare
     from segcrit.criterion import Criterion
     from segcrit.custom import pixel_loss, region_loss
     from segcrit.encodings import Palette, from_one_hot, one_hot
     from segcrit.engines import backends, use_backend
+    from segcrit.evaluating import evaluate
     from segcrit.evaluation import (
         Boundary,
         Calibration,
@@ -70,9 +72,11 @@ __all__ = [
     "class_weights",
     "compare",
     "errors",
+    "evaluate",
     "from_one_hot",
     "functional",
     "list_losses",
+    "load",
     "one_hot",
     "pixel_loss",
     "pos_weight",
@@ -110,8 +114,10 @@ _HOMES = {
     "class_frequencies": "segcrit.weights",
     "class_weights": "segcrit.weights",
     "compare": "segcrit.comparison",
+    "evaluate": "segcrit.evaluating",
     "from_one_hot": "segcrit.encodings",
     "list_losses": "segcrit._registry",
+    "load": "segcrit._load",
     "one_hot": "segcrit.encodings",
     "pixel_loss": "segcrit.custom",
     "pos_weight": "segcrit.weights",

@@ -12,6 +12,7 @@ import pytest
 
 import segcrit
 from segcrit.cli import main
+from segcrit.errors import DataError, UnknownParameterError
 from tests.evaluate.making import folders, maps, save_png, slow_confusion, slow_miou
 
 
@@ -228,3 +229,63 @@ def test_the_terminal_says_how_boundaries_were_measured(done: Path, tmp_path: Pa
     assert "Boundary: spacing 0.5 × 0.5, as the option spacing of boundary says, for all images; tolerance 1" in text
     assert main(["evaluate", *words[:-2], "--out", str(tmp_path), "--overwrite", "--quiet", "--no-report"]) == 0
     assert "Boundary:" not in capsys.readouterr().out
+
+
+def test_python_gives_what_the_command_writes(tmp_path: Path) -> None:
+    content = maps(7)
+    predictions, target = folders(tmp_path, content)
+    (tmp_path / "groups.csv").write_text("".join(f"{name},{index % 3}\n" for index, name in enumerate(content)))
+    words = ["--classes", "sky,car,road", "--groups", str(tmp_path / "groups.csv"), "--title", "T", "--no-report"]
+    assert main(["evaluate", predictions, target, *words, "--out", str(tmp_path / "command"), "--quiet"]) == 0
+    options = {"classes": ["sky", "car", "road"], "groups": tmp_path / "groups.csv", "title": "T", "progress": False}
+    ours = segcrit.evaluate(predictions, target, out=tmp_path / "python", report=False, **options)
+    for name in ("figures.csv", "classes.csv", "images.csv", "groups.csv", "results.json"):
+        one, other = ((tmp_path / folder / name).read_text() for folder in ("command", "python"))
+        assert one == other, name
+    unwritten = segcrit.evaluate({"guess": predictions}, target, **options)
+    written = ours.to_dict(per_image=True)
+    assert unwritten.to_dict(per_image=True) == written
+    for place in ("command", "python", "python/results.json"):
+        assert segcrit.load(tmp_path / place).to_dict(per_image=True) == written
+    results = json.loads((tmp_path / "python" / "results.json").read_text())
+    assert segcrit.Report.from_dict(results).to_dict(per_image=True) == ours.first.to_dict(per_image=True)
+    (tmp_path / "report.json").write_text(json.dumps(ours.first.to_dict(per_image=True)))
+    assert segcrit.load(tmp_path / "report.json").miou == ours.first.miou
+
+
+def test_options_and_folders_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UnknownParameterError, match="ignore_index"):
+        segcrit.evaluate("a", "b", ignore_idx=3)
+    for name in ("empty", "nowhere"):
+        with pytest.raises(DataError):
+            segcrit.load(tmp_path / name)
+        (tmp_path / "empty").mkdir(exist_ok=True)
+
+
+def test_the_table_of_images_holds_counts_and_volumes(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    random = np.random.default_rng(0)
+    maps_of = {}
+    for name, spacing in (("a", (0.5, 1.0, 2.0)), ("b", (1.0, 1.0, 1.0))):
+        pair = [random.integers(0, 3, (5, 6, 4)).astype(np.uint8) for _ in range(2)]
+        maps_of[name] = (*pair, float(np.prod(spacing)))
+        for folder, array in zip(("truth", "guess"), pair, strict=True):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            image = nibabel.Nifti1Image(array, np.diag([*spacing, 1.0]))
+            image.to_filename(tmp_path / folder / f"{name}.nii.gz")
+    segcrit.evaluate(
+        tmp_path / "guess", tmp_path / "truth", classes=3, out=tmp_path / "o", report=False, progress=False
+    )
+    with (tmp_path / "o" / "images.csv").open() as stream:
+        rows = {row["image"]: row for row in csv.DictReader(stream)}
+    for name, (truth, guess, voxel) in maps_of.items():
+        row = {key: value for key, value in rows[name].items() if "[" in key}
+        for index in range(3):
+            label = f"[class {index}]" if f"iou[class {index}]" in row else f"[{index}]"
+            tp = int(((truth == index) & (guess == index)).sum())
+            fp, fn = int((guess == index).sum()) - tp, int((truth == index).sum()) - tp
+            assert [int(row[f"{kind}{label}"]) for kind in ("tp", "fp", "fn")] == [tp, fp, fn]
+            assert float(row[f"iou{label}"]) == pytest.approx(tp / (tp + fp + fn), abs=1e-15)
+            assert float(row[f"dice{label}"]) == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-15)
+            assert float(row[f"true_volume{label}"]) == pytest.approx((tp + fn) * voxel)
+            assert float(row[f"predicted_volume{label}"]) == pytest.approx((tp + fp) * voxel)

@@ -26,7 +26,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("explain", "scribble", "evaluating"),
     ("comparison",),
-    ("bench",),
+    ("bench", "_load"),
     (PUBLIC,),
     ("cli",),
     ("__main__",),

@@ -200,9 +200,9 @@ def finish(
     group_by: str | None,
 ) -> int:
     """Figures of counts that are complete: written, and shown as a table."""
+    from segcrit.evaluating.folders import write_outcome
     from segcrit.evaluating.matching import read_groups
-    from segcrit.evaluating.output_folder import COUNTS, REPORT, RESULTS
-    from segcrit.evaluating.results import Outcome, write_tables
+    from segcrit.evaluating.results import Outcome
 
     if not tally.ids:
         raise ParameterError("at least one image", "none", "Check what the folders hold.")
@@ -214,21 +214,11 @@ def finish(
         arguments.resamples,
         arguments.title or f"Evaluation of {models}",
     )
-    write_tables(outcome, folder)
     print_outcome(outcome)
-    if not arguments.no_report:
-        from segcrit.evaluating.page import write_page
-
-        write_page(outcome, folder / REPORT, images=arguments.images)
-    elif _older(folder / REPORT, folder / f"{COUNTS}.npz"):
-        (folder / REPORT).unlink()  # of the counts that these replaced
+    written = write_outcome(outcome, folder, images=arguments.images, report=not arguments.no_report)
     print()
-    print(folder / (RESULTS if arguments.no_report else REPORT))
+    print(written)
     return 0
-
-
-def _older(file: Path, other: Path) -> bool:
-    return file.is_file() and file.stat().st_mtime_ns < other.stat().st_mtime_ns
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

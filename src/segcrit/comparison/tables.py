@@ -125,7 +125,7 @@ def _curves(results: Results) -> Iterator[Row]:
 
 def _images(results: Results) -> Iterator[Row]:
     """One row a loss, seed, test image and class that occurs in it (in truth or prediction)."""
-    yield ["loss", "seed", "image", "group", "class", "class_name", "tp", "fp", "fn", "iou"]
+    yield ["loss", "seed", "image", "group", "class", "class_name", "tp", "fp", "fn", "iou", "dice"]
     for loss in results.losses:
         for seed in loss.seeds:
             if seed.counts is not None:
@@ -141,7 +141,7 @@ def _image_rows(results: Results, name: str, seed: object, counts: ImageCounts) 
         tp, fp, fn = (int(part[image, k]) for part in (counts.tp, counts.fp, counts.fn))
         class_name = results.data.classes[int(k)].name
         group = results.data.groups.get(key, "")
-        yield [name, seed, key, group, int(k), class_name, tp, fp, fn, tp / (tp + fp + fn)]
+        yield [name, seed, key, group, int(k), class_name, tp, fp, fn, tp / (tp + fp + fn), 2 * tp / (2 * tp + fp + fn)]
 
 
 def _pairs(verdict: Verdict) -> Iterator[Row]:

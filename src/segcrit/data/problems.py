@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -75,9 +75,21 @@ class Problem:
             "severity": self.severity,
             "code": self.code,
             "message": self.message,
+            "expected": self.expected,
+            "got": self.got,
+            "advice": self.advice,
             "files": list(self.files),
             "count": self.count,
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Problem:
+        """What :meth:`to_dict` gave."""
+        names = ("severity", "code", "expected", "got", "advice")
+        given = {name: content.get(name, "") for name in names}
+        if not given["got"]:
+            given["got"] = str(content.get("message", "")).rstrip(".")
+        return cls(**given, files=tuple(content.get("files", ())), count=int(content.get("count", 0)))
 
 
 class FolderError(DataError):

@@ -46,6 +46,12 @@ _OPTIONAL: Final[dict[str, tuple[str, ...]]] = {
     "groups": _GROUP_HEADS,
     **dict.fromkeys(KINDS, ("model",)),
 }
+# Columns of images.csv, each for every class.
+_IMAGE_FIGURES: Final = ("iou", "dice", "tp", "fp", "fn")
+_VOLUMES: Final = ("true_volume", "predicted_volume")
+# Up to so many images times classes results.json holds the counts of each image, from which Report.from_dict reads it;
+# beyond that counts.npz alone does.
+_MOST_COUNTS: Final = 100_000
 # Figures of measures that belong into the summary.
 _MEASURED: Final = (
     "boundary_iou", "boundary_f1", "trimap_miou", "hd95", "assd", "nsd", "cldice", "ece", "brier", "nll",
@@ -179,6 +185,8 @@ class Outcome:
             "format": FORMAT,
             "version": VERSION,
             "title": self.title,
+            "resamples": self.resamples,
+            "image_groups": None if self.groups is None else dict(self.groups),
             "num_images": self.first.num_images,
             "ignored_share": plain(self.ignored_share),
             "classes": [
@@ -246,7 +254,8 @@ def write_tables(outcome: Outcome, folder: Path) -> None:
     Where there are several models, or groups: comparison.csv and groups.csv; and one table a measure. Those of them that
     an earlier evaluation wrote there and this one does not are removed.
     """
-    text = json.dumps(outcome.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+    small = outcome.first.num_images * outcome.first.num_classes * len(outcome.reports) <= _MOST_COUNTS
+    text = json.dumps(outcome.to_dict(per_image=small), indent=1, ensure_ascii=False, allow_nan=False)
     _files.atomic_write_text(folder / RESULTS, text + "\n")
     _csv(folder / "figures.csv", ("model", "figure", "value", "low", "high"), _figure_rows(outcome))
     report = outcome.first
@@ -309,8 +318,14 @@ def _confusion_rows(outcome: Outcome) -> Iterable[Sequence[Any]]:
 
 
 def _image_table(outcome: Outcome) -> tuple[list[str], Iterable[Sequence[Any]]]:
+    """One row a model and image; the figures of class ``road`` in the columns ``iou[road]``, ``tp[road]``, ...
+
+    Volumes are in the unit of the files, cubed; there are none where no file tells the size of its voxels.
+    """
     names = outcome.first.class_names
-    head = ["model", "image", "pixels", outcome.image_figure, *(f"iou[{name}]" for name in names)]
+    volumes = bool((~np.isnan(outcome.tally.voxels)).any())
+    kinds = [*_IMAGE_FIGURES, *(_VOLUMES if volumes else ())]
+    head = ["model", "image", "pixels", outcome.image_figure, *(f"{kind}[{name}]" for kind in kinds for name in names)]
     head += image_columns(outcome.first)[0]
     if outcome.groups is not None:
         head.insert(2, "group")
@@ -319,11 +334,17 @@ def _image_table(outcome: Outcome) -> tuple[list[str], Iterable[Sequence[Any]]]:
         for model, report in outcome.reports.items():
             counts = report.per_image
             pixels = counts.pixels if counts.pixels.ndim == 1 else counts.pixels.sum(axis=1)
-            values, iou, measured = outcome.image_values(report), counts.iou, image_columns(report)[1]
+            values, measured = outcome.image_values(report), image_columns(report)[1]
+            tables = [getattr(counts, kind) for kind in _IMAGE_FIGURES]
+            if volumes:
+                voxel = outcome.tally.voxels[:, None]
+                tables += [(counts.tp + counts.fn) * voxel, (counts.tp + counts.fp) * voxel]
             for place, image in enumerate(counts.ids):
                 group = [] if outcome.groups is None else [outcome.groups[image]]
-                figures = [float(values[place]), *iou[place].tolist(), *measured[place].tolist()]
-                yield model, image, *group, int(pixels[place]), *figures
+                figures = [value for table in tables for value in table[place].tolist()]
+                yield (
+                    model, image, *group, int(pixels[place]), float(values[place]), *figures, *measured[place].tolist()
+                )  # fmt: skip
 
     return head, rows()
 

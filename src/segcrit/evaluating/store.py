@@ -16,7 +16,7 @@ from segcrit import _files
 from segcrit.data.problems import named
 from segcrit.errors import DataError, SegcritError
 from segcrit.evaluation.measure import MeasureTable, Values
-from segcrit.evaluation.ratios import Integers
+from segcrit.evaluation.ratios import Floats, Integers
 from segcrit.evaluation.settings import Settings, make_settings
 from segcrit.evaluation.tables import CountTable
 
@@ -79,6 +79,7 @@ class Row:
         modes: how the files store their values, the truth first.
         troubles: what is the matter.
         doubts: what is odd about files that were counted.
+        voxel: volume of a voxel in the unit of the file (mm³), NaN where the file does not tell.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Row:
     modes: tuple[str, ...] = ()
     troubles: tuple[Trouble, ...] = ()
     doubts: tuple[Trouble, ...] = ()
+    voxel: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Tally:
         sources: folders and files it was made from.
         shards: pairs (part, parts) that are in it; empty where the whole was evaluated at once.
         notes: what was decided, in sentences.
+        voxels: (images,), volume of a voxel of each image in the unit of its file; NaN where it is not known.
     """
 
     about: dict[str, Any]
@@ -120,6 +123,11 @@ class Tally:
     sources: Mapping[str, Any] = field(default_factory=dict)
     shards: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
+    voxels: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if len(self.voxels) != len(self.ids):  # counts of an older version
+            object.__setattr__(self, "voxels", np.full(len(self.ids), np.nan))
 
     @property
     def settings(self) -> Settings:
@@ -161,6 +169,7 @@ class Tally:
             tuple(trouble for row in listed for trouble in row.troubles),
             tuple(doubt for row in counted for doubt in row.doubts),
             modes,
+            voxels=np.array([row.voxel for row in counted], dtype=np.float64),
             **others,
         )
 
@@ -182,6 +191,7 @@ class Tally:
             "head": _as_bytes(json.dumps(head)),
             "ids": _as_bytes("\n".join(self.ids)),
             "pixels": self.pixels,
+            "voxels": self.voxels,
         }
         for place, (table, measured) in enumerate(zip(self.tables, self.measures, strict=True)):
             arrays |= {f"{place}/{name}": getattr(table, name) for name in ("starts", "cells", "counts")}
@@ -225,7 +235,8 @@ def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Tally:
     ids = tuple(text.split("\n")) if text else ()
     for name in ids:
         _files.inside(Path("images"), name)  # photographs are looked for by these names
-    bare = Tally(head["about"], tuple(head["models"]), ids, arrays["pixels"], (), ())
+    voxels = arrays.get("voxels", np.zeros(0))
+    bare = Tally(head["about"], tuple(head["models"]), ids, arrays["pixels"], (), (), voxels=voxels)
     settings = bare.settings
     tables = []
     measures = []
@@ -293,6 +304,7 @@ def join(tallies: Sequence[Tally]) -> Tally:
         first,
         ids=tuple(ids[place] for place in order.tolist()),
         pixels=pixels[order],
+        voxels=np.concatenate([tally.voxels for tally in tallies])[order],
         tables=tuple(_selected(table, order) for table in tables),
         measures=tuple({kind: table.select(order) for kind, table in found.items()} for found in measures),
         troubles=_once(entry for tally in tallies for entry in tally.troubles),

@@ -22,6 +22,15 @@ _READABLE: Final = (1, 2)
 
 def read_report(kind: type[Report], content: Mapping[str, Any]) -> Report:
     """Build a report; see :meth:`segcrit.evaluation.Report.from_dict`."""
+    models = content.get("models")
+    if isinstance(models, list) and "format" in content:  # results.json of segcrit evaluate
+        if len(models) != 1:
+            raise DataError(
+                "the results of one model",
+                f"those of {len(models)}",
+                'Give content["models"][0]["report"], or another.',
+            )
+        content = models[0]["report"]
     version = content.get("schema_version")
     if version not in _READABLE:
         raise DataError(
@@ -34,7 +43,7 @@ def read_report(kind: type[Report], content: Mapping[str, Any]) -> Report:
         raise DataError(
             "a report with the counts of its images",
             f"one without {', '.join(missing)}",
-            "Write it with report.to_dict(per_image=True).",
+            "Write it with report.to_dict(per_image=True), or read the folder with segcrit.load.",
         )
     per_image = PerImage.from_dict(content["per_image"])
     names = tuple(str(row["name"]) for row in content["classes"])
