@@ -64,7 +64,12 @@ def atomic_write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 
 def atomic_write_text(path: str | os.PathLike[str], content: str) -> None:
     """Write ``content`` to ``path`` as UTF-8, atomically and durably."""
-    atomic_write_bytes(path, content.encode("utf-8"))
+    try:
+        encoded = content.encode("utf-8")
+    except UnicodeEncodeError as error:  # half a character: from a name of a file, or of JSON
+        found = repr(content[max(0, error.start - 20) : error.end + 20])
+        raise DataError(f"text in UTF-8 to write to {os.fspath(path)}", found, "Rename what is named so.") from error
+    atomic_write_bytes(path, encoded)
 
 
 # Larger than any list of names or classes that people write; anything larger was named by mistake.

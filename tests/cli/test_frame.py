@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from segcrit import cli
-from segcrit.cli import _parser, available_commands, build_parser, main
+from segcrit.cli import _console, _parser, available_commands, build_parser, main
 from segcrit.errors import DataError
 
 COMMANDS = [command.name for command in available_commands()]
@@ -138,13 +139,86 @@ def test_an_error_of_the_system_is_one_line(command: Any, capsys: pytest.Capture
     assert capsys.readouterr().err == "segcrit: error: No such file or directory: /nowhere/at/all\n"
 
 
-def test_an_unexpected_exception_passes_through(command: Any) -> None:
+def test_a_fault_of_segcrit_asks_for_a_report(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(arguments: argparse.Namespace) -> int:
         return [][0]
 
     command(fail)
-    with pytest.raises(IndexError):
-        main(["doctor"])
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("segcrit: error: ")
+    assert said.count("\n") == 1
+    assert "IndexError" in said
+    assert "--traceback" in said
+    assert main(["doctor", "--traceback"]) == 1
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last):")
+
+
+def test_too_little_memory_is_no_fault(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(arguments: argparse.Namespace) -> int:
+        raise MemoryError
+
+    command(fail)
+    assert main(["doctor"]) == 2
+    assert "expected enough memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["b\udcff", "a\0b"])
+def test_words_that_are_no_text(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", word]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+class Gone(io.StringIO):
+    """An output whose reader has left."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+@pytest.mark.parametrize(("stream", "code"), [(None, 0), (Gone(), 141)])
+def test_without_a_reader_the_command_still_does_its_work(
+    stream: Any, code: int, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    def work(arguments: argparse.Namespace) -> int:
+        print("a table")
+        done.append("the report")
+        return 0
+
+    command(work)
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["doctor"]) == code
+    assert done == ["the report"]
+    assert sys.stdout is stream
+
+
+def test_what_is_printed_does_nothing_to_the_terminal(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "sea\x1b]0;title\x07\x9b31m\u202e\r\x7f"
+
+    def show(arguments: argparse.Namespace) -> int:
+        print(name)
+        print(json.dumps([name], ensure_ascii=False))
+        _console.heading(name)
+        _console.table(["name"], [[name]])
+        _console.text(name)
+        _console.note(name)
+        warnings.simplefilter("always")
+        warnings.warn_explicit(name, UserWarning, _parser.__file__, 1)
+        raise DataError(name, name, name)
+
+    command(show)
+    assert main(["doctor"]) == 2
+    captured = capsys.readouterr()
+    for text in captured:
+        assert not set(text) & set("\x1b\x07\x9b\u202e\r\x7f")
+        assert "sea\\u001b]0;title\\u0007\\u009b31m\\u202e" in text
+    assert json.loads(captured.out.splitlines()[1]) == [name]
+    assert _console.plain("Größe ∂ 水\tκ\n👍🏽") == "Größe ∂ 水\tκ\n👍🏽"
 
 
 def test_interrupt(command: Any, capsys: pytest.CaptureFixture[str]) -> None:

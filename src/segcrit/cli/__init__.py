@@ -14,13 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
+from typing import TextIO, cast
 
 from segcrit._names import nearest
+from segcrit.cli import _console
+from segcrit.cli._console import Output
 from segcrit.cli._parser import Parser, fail, join_negative_numbers
 from segcrit.errors import SegcritError
 
 __all__ = ["COMMANDS", "Command", "available_commands", "build_parser", "main"]
 
+FAULT = 1
 ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -68,8 +72,8 @@ def available_commands() -> list[Command]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``segcrit`` with these arguments (default: those of the process) and return its exit code.
 
-    0: done. 2: bad input, reported in one line on stderr. 130: interrupted. An unexpected exception is a bug
-    of segcrit and passes through with its traceback.
+    0: done. 2: bad input, reported in one line on stderr. 130: interrupted. 1: a fault of segcrit, reported in one
+    line that asks for a report. ``--traceback`` shows where in the code an error came from.
 
     Example:
         >>> main(["--version"])  # doctest: +ELLIPSIS
@@ -80,29 +84,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_traceback = "--traceback" in words
     words = join_negative_numbers([word for word in words if word != "--traceback"])
     _survive_narrow_encodings()
+    if sys.stderr is None:
+        sys.stderr = Output(None)  # type: ignore[unreachable]  # closed (2>&-); print would take stdout for it
+    usual, output = sys.stdout, Output(sys.stdout)
+    sys.stdout = cast(TextIO, output)
+    try:
+        code = _guarded(words, show_traceback)
+        output.flush()
+    finally:
+        sys.stdout = usual
+    if code == 0 and isinstance(output.failure, BrokenPipeError):
+        return BROKEN_PIPE
+    if code == 0 and isinstance(output.failure, OSError):
+        _console.say(_message(output.failure))
+        return ERROR
+    return code
+
+
+def _guarded(words: list[str], show_traceback: bool) -> int:
+    """Run the command; whatever it raises becomes one sentence and an exit code."""
     try:
         with warnings.catch_warnings():
             _show_own_warnings_as_notes()
-            code = _dispatch(words)
-            sys.stdout.flush()
-            return code
+            _require_text(words)
+            return _dispatch(words)
     except SystemExit as leaving:
+        if isinstance(leaving.code, str):
+            _console.say(leaving.code)
         return leaving.code if isinstance(leaving.code, int) else (0 if leaving.code is None else ERROR)
-    except BrokenPipeError:
-        # The reader (head, less) has gone; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     except KeyboardInterrupt:
         print("\nsegcrit: interrupted.", file=sys.stderr)
         return INTERRUPTED
-    except (SegcritError, OSError) as error:
-        # An OSError is the user's disk, folder or permission, not a fault of the program.
+    except Exception as error:
         if show_traceback:
             import traceback
 
             traceback.print_exc()
-        print(f"segcrit: error: {_message(error)}", file=sys.stderr)
-        return ERROR
+        # An OSError is the user's disk, folder or permission, not a fault of the program.
+        if isinstance(error, (SegcritError, OSError, MemoryError)):
+            _console.say(_message(error))
+            return ERROR
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        ask = "Please report it with" if show_traceback else "Please repeat the command with --traceback and report"
+        _console.say(f"segcrit failed, which is a fault of segcrit ({what[:300]}). {ask} what it printed.")
+        return FAULT
+
+
+def _require_text(words: Sequence[str]) -> None:
+    for word in words:
+        if "\0" in word or any("\ud800" <= letter <= "\udfff" for letter in word):
+            fail(f"{word!r} is not text in UTF-8.", "Rename the file or folder.")
 
 
 def build_parser(names: Sequence[str]) -> Parser:
@@ -187,6 +218,9 @@ def _version() -> str:
 def _message(error: BaseException) -> str:
     if isinstance(error, SegcritError):
         return str(error)
+    if isinstance(error, MemoryError):
+        detail = f" ({error})" if str(error) else ""
+        return f"expected enough memory, got too little{detail}. Work on less at a time, or on a larger machine."
     if isinstance(error, OSError) and error.strerror:
         place = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror}{place}"
@@ -215,7 +249,7 @@ def _show_own_warnings_as_notes() -> None:
         line: str | None = None,
     ) -> None:
         if os.path.abspath(filename).startswith(home):
-            print(f"segcrit: note: {message}", file=sys.stderr)
+            _console.say(str(message), "note")
         else:
             usual(message, category, filename, lineno, None, line)
 

@@ -6,17 +6,78 @@ content is written as plain, aligned text, which is also what scripts and tests 
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TextIO
 
-__all__ = ["columns", "heading", "note", "table", "text"]
+__all__ = ["Output", "columns", "heading", "note", "plain", "say", "table", "text"]
 
+# Names come from files. A terminal obeys control characters (C0, C1), and shows text in another order between the
+# controls of writing direction; the separators of lines and paragraphs break a line where the reader sees none.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 DEFAULT_WIDTH = 100
 MAXIMUM_WIDTH = 120
+
+
+def plain(text: str) -> str:
+    r"""Text that a terminal only shows: control characters are written as in JSON, so that printed JSON reads back.
+
+    Example:
+        >>> print(plain("sea\x1b[31m\u202e"))
+        sea\u001b[31m\u202e
+    """
+    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+class Output:
+    """Standard output of a command: everything printed is made plain, and what nobody reads any more is dropped.
+
+    A reader that leaves (head, less) or a closed output is no reason to leave a report unwritten.
+
+    Args:
+        stream: what is written to; None where the process has no standard output.
+
+    Attributes:
+        failure: the first error of writing, None while all went well.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream: TextIO = io.StringIO() if stream is None else stream
+        self.failure: Exception | None = ValueError("closed") if stream is None else None
+
+    def write(self, text: str) -> int:
+        """Write text, made plain."""
+        self._attempt(lambda: self.stream.write(plain(text)))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand over what was written."""
+        self._attempt(self.stream.flush)
+
+    def _attempt(self, act: Callable[[], object]) -> None:
+        if self.failure is not None:
+            return
+        try:
+            act()
+        except (OSError, ValueError) as failure:  # ValueError: somebody closed it
+            self.failure = failure
+            with suppress(OSError, ValueError):  # Python would complain again when it flushes at exit
+                number = self.stream.fileno()
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def columns() -> int:
@@ -32,11 +93,14 @@ def _rich_console() -> Any | None:
         from rich.console import Console
     except ImportError:
         return None
-    return Console(width=columns(), highlight=False)
+    # Its own control characters pass; the text that it is given is made plain before.
+    raw = sys.stdout.stream if isinstance(sys.stdout, Output) else sys.stdout
+    return Console(file=raw, width=columns(), highlight=False)
 
 
 def heading(title: str) -> None:
     """Print a section title, set off from what came before by an empty line."""
+    title = plain(title)
     console = _rich_console()
     if console is None:
         print(f"\n{title}\n{'=' * len(title)}")
@@ -56,7 +120,12 @@ def text(message: str = "", *, indent: int = 0) -> None:
 
 def note(message: str) -> None:
     """Print a remark on stderr, so that piped results stay clean."""
-    print(_filled(f"note: {message}"), file=sys.stderr)
+    print(plain(_filled(f"note: {message}")), file=sys.stderr)
+
+
+def say(message: str, kind: str = "error") -> None:
+    """Print ``segcrit: error: message``, or another kind of remark, on stderr."""
+    print(plain(f"segcrit: {kind}: {message}"), file=sys.stderr)
 
 
 def _filled(paragraph: str, prefix: str = "") -> str:
@@ -80,8 +149,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int 
         indent: blanks before each line of the plain form.
     """
     kept = [index for index in range(len(headers)) if not rows or any(row[index] for row in rows)]
-    headers = [headers[index] for index in kept]
-    rows = [[row[index] for index in kept] for row in rows]
+    headers = [plain(headers[index]) for index in kept]
+    rows = [[plain(row[index]) for index in kept] for row in rows]
     console = _rich_console()
     right = [_is_numeric([row[index] for row in rows]) for index in range(len(headers))]
     if console is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from segcrit._names import nearest
+from segcrit.cli._console import say
 
 __all__ = ["Parser", "fail", "join_negative_numbers"]
 
@@ -18,7 +18,7 @@ USAGE_ERROR = 2
 
 def fail(message: str, hint: str = "") -> NoReturn:
     """Print ``segcrit: error: message`` and a hint on stderr, then leave with exit code 2."""
-    print(f"segcrit: error: {message}" + (f" {hint}" if hint else ""), file=sys.stderr)
+    say(message + (f" {hint}" if hint else ""))
     raise SystemExit(USAGE_ERROR)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcrit import _files
+from segcrit.cli import _console
 from segcrit.cli._evaluation_text import print_outcome, print_problems
 from segcrit.errors import ParameterError
 
@@ -317,5 +318,5 @@ def report_unusable(error: AuditError, file: Path) -> int:
         if others
         else ""
     )
-    print(f"segcrit: error: {errors[0].message}{more}", file=sys.stderr)
+    _console.say(f"{errors[0].message}{more}")
     return ERROR
