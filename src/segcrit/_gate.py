@@ -17,7 +17,7 @@ from torch import Tensor
 from segcrit._constants import TASKS, Task
 from segcrit._constraints import describe_value
 from segcrit._dtypes import LOGITS_DTYPES, is_integer
-from segcrit._masking import TargetKind
+from segcrit._masking import TargetKind, without_ignored_class
 from segcrit._names import nearest
 from segcrit._notice import warn
 from segcrit.errors import DeviceError, DtypeError, ParameterError, ShapeError
@@ -31,7 +31,7 @@ class Batch:
 
     Attributes:
         logits: (N, C, *S), the caller's storage, never written to.
-        target: labels (N, *S), or (N, C, *S).
+        target: labels (N, *S), or (N, C, *S), where the pixels of an ignored class are rows of zeros.
         kind: form of the target; in sigmoid tasks ``"index"`` for integers and ``"soft"`` for floats.
         pixel_weight: (N, *S) or None.
         task: multiclass, multilabel or binary.
@@ -307,6 +307,9 @@ def as_batch(
     upsample = upsample and wanted != size and 0 not in (*size, *wanted)
     size = wanted if upsample else size
     target, kind = _target_form(logits, target, task, size)
+    target = without_ignored_class(
+        target, kind=kind, sigmoid=task != "multiclass", num_classes=logits.shape[1], ignore_index=ignore_index
+    )
     if pixel_weight is not None:
         pixel_weight = _check_weight(logits, pixel_weight, size)
     return Batch(logits, target, kind, pixel_weight, task, ignore_index, size, upsample, bool(align_corners))

@@ -2,6 +2,9 @@
 
 Nothing else in segcrit compares a label with ``ignore_index``. The mask is applied by selection (``where``), never by
 multiplication: 0 · NaN is NaN, and an ignored pixel may hold anything.
+
+The ignore label may be one of the classes. It means the same in every form of target: index targets leave out the pixels of
+that class, and ``without_ignored_class`` turns the same pixels of one-hot and soft targets into rows of zeros.
 """
 
 from __future__ import annotations
@@ -21,11 +24,13 @@ __all__ = [
     "TargetKind",
     "View",
     "bad_label_error",
+    "is_label",
     "is_labelled",
     "read_labels",
     "read_target",
     "read_weight",
     "refuse_fractions",
+    "without_ignored_class",
 ]
 
 TargetKind = Literal["index", "onehot", "soft"]
@@ -92,16 +97,68 @@ def read_target(
     return _read_rows(target, ignore_index, view, dtype, check)
 
 
-def _is_ignored(target: Tensor, ignore_index: int) -> Tensor:
-    """Where the target holds the ignore label. Compared as int64: a uint8 tensor would wrap −100 to 156."""
-    return (target if target.dtype.is_floating_point else target.to(torch.int64)) == ignore_index
+def without_ignored_class(
+    target: Tensor, *, kind: TargetKind, sigmoid: bool, num_classes: int, ignore_index: int
+) -> Tensor:
+    """A target (N, C, *S) in which the pixels of an ignored class do not count, as in an index target.
+
+    A pixel whose row is the one-hot of the ignored class (within the tolerance of a soft row) becomes a row of zeros; within
+    the tolerance the other pixels have no share of that class. A soft row that gives the ignored class a part of its mass
+    says neither that the pixel counts nor that it does not: the share becomes NaN, which the engines refuse where they look
+    at values, and which makes the loss NaN where they do not. In sigmoid tasks the same holds for each element of a soft
+    target and the value 0 or 1 that is ignored.
+
+    Args:
+        target: of any form; an index target is returned as it is.
+        kind: form of the target.
+        sigmoid: binary and multilabel tasks.
+        num_classes: C.
+        ignore_index: label that does not count; where it is no class the target is returned as it is.
+
+    Example:
+        >>> soft = torch.tensor([[[1.0, 0.25, 0.0], [0.0, 0.75, 0.0], [0.0, 0.0, 1.0]]])
+        >>> without_ignored_class(soft, kind="soft", sigmoid=False, num_classes=3, ignore_index=2)
+        tensor([[[1.0000, 0.2500, 0.0000],
+                 [0.0000, 0.7500, 0.0000],
+                 [0.0000, 0.0000, 0.0000]]])
+    """
+    if kind == "index" or not 0 <= ignore_index < (2 if sigmoid else num_classes):
+        return target
+    # Traces and transforms have no values to look at; on a GPU a look costs a synchronisation.
+    looks = (
+        type(target) is Tensor
+        and target.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
+    if sigmoid:
+        if looks and bool(((target == 0) | (target == 1)).all()):
+            return target
+        ignored = (target - ignore_index).abs() <= _ROW_TOLERANCE
+        mixed = (target > _ROW_TOLERANCE) & (target < 1 - _ROW_TOLERANCE)
+        return torch.where(ignored, float(ignore_index), torch.where(mixed, float("nan"), target))
+    share = target[:, ignore_index]
+    if looks and not bool(share.any()):
+        return target
+    if kind == "onehot":
+        ignored = (share == 1) & ((target != 0).sum(1) == 1)
+        result = target.clone()
+        result[:, ignore_index] = torch.where(ignored, 0, share)
+        return result
+    others = target.sum(1, dtype=torch.float32 if target.dtype.itemsize < 4 else None) - share
+    ignored = (share >= 1 - _ROW_TOLERANCE) & (others.abs() <= _ROW_TOLERANCE)
+    result = torch.where(ignored[:, None], 0.0, target)
+    # What is left of the class within the tolerance would make a region loss take it for present.
+    part = torch.where(share > _ROW_TOLERANCE, float("nan"), share.clamp_max(0))
+    result[:, ignore_index] = torch.where(ignored, 0.0, part)
+    return result
 
 
 def _read_labels(
     target: Tensor, num_classes: int, ignore_index: int, view: View, dtype: torch.dtype, check: bool
 ) -> Reading:
     labels = target if target.dtype.is_floating_point else target.to(torch.int64)
-    ignored = _is_ignored(target, ignore_index)
+    ignored = is_label(target, ignore_index)
     if view.background:
         labels = torch.where(ignored, 0, labels)
         valid = torch.ones_like(ignored)
@@ -133,7 +190,10 @@ def _read_rows(target: Tensor, ignore_index: int, view: View, dtype: torch.dtype
     )
     if check and bool(bad.any()):
         position = torch.nonzero(bad)[0]
-        row = [round(float(value), 4) for value in values[position[0], :, position[2]][:8]]
+        pixel = values[position[0], :, position[2]]
+        if 0 <= ignore_index < len(pixel) and bool(pixel[ignore_index].isnan()):
+            raise mixed_target_error(f"the ignored class {ignore_index}", "the one-hot of that class")
+        row = [round(float(value), 4) for value in pixel[:8]]
         raise LabelError(
             "a one-hot or soft target whose values lie in [0, 1] and sum to 1 at each pixel (or are all 0 to ignore it)",
             f"a pixel with {row}{', ...' if values.shape[1] > 8 else ''}",
@@ -145,7 +205,7 @@ def _read_rows(target: Tensor, ignore_index: int, view: View, dtype: torch.dtype
 
 
 def _read_elements(target: Tensor, ignore_index: int, view: View, dtype: torch.dtype, check: bool) -> Reading:
-    ignored = _is_ignored(target, ignore_index)
+    ignored = is_label(target, ignore_index)
     values = target.to(dtype)
     if view.background:
         values = torch.where(ignored, 0.0, values)
@@ -154,6 +214,8 @@ def _read_elements(target: Tensor, ignore_index: int, view: View, dtype: torch.d
         valid = ~ignored
     bad = valid & ~((values >= 0) & (values <= 1))
     if check and bool(bad.any()):
+        if 0 <= ignore_index <= 1 and bool(target[bad].isnan().all()):
+            raise mixed_target_error(f"the ignored value {ignore_index}", "exactly that value")
         raise bad_label_error(target[bad], 2, soft=target.dtype.is_floating_point)
     if view.foreground_only:
         valid = valid & (values > 0)
@@ -207,7 +269,7 @@ def read_labels(
         counted = (target != 0).any(1)
         labels = target.to(torch.uint8).argmax(1)
     else:
-        counted = ~_is_ignored(target, ignore_index)
+        counted = ~is_label(target, ignore_index)
         labels = torch.where(counted, target.to(torch.int64), 0)
     if view.background:
         counted = torch.ones_like(counted)
@@ -231,10 +293,38 @@ def refuse_fractions(target: Tensor) -> None:
 Labels = TypeVar("Labels", Tensor, npt.NDArray[Any])
 
 
+def is_label(labels: Labels, value: int) -> Labels:
+    """Where an array or tensor holds a label, as bool; nowhere where its dtype cannot hold the label.
+
+    ``tensor == value`` alone converts the number to the tensor's dtype first: in a uint8 tensor label 156 equals −100.
+
+    Example:
+        >>> is_label(torch.tensor([156, 3], dtype=torch.uint8), -100)
+        tensor([False, False])
+    """
+    if isinstance(labels, Tensor) and not labels.dtype.is_floating_point:
+        labels = labels.to(torch.uint8) if labels.dtype == torch.bool else labels
+        limits = torch.iinfo(labels.dtype)
+        if not limits.min <= value <= limits.max:
+            return torch.zeros_like(labels, dtype=torch.bool)
+    result: Labels = labels == value
+    return result
+
+
 def is_labelled(labels: Labels, ignore_index: int) -> Labels:
     """Where an array or tensor of labels holds something else than the ignore label, as bool."""
-    result: Labels = labels != ignore_index
+    result: Labels = ~is_label(labels, ignore_index)
     return result
+
+
+def mixed_target_error(ignored: str, whole: str) -> LabelError:
+    """The error for soft targets that put a part of their mass on what is ignored."""
+    return LabelError(
+        f"soft targets with all or nothing on {ignored}",
+        "a pixel that mixes it with others (or is NaN)",
+        f"A pixel is left out where its target is {whole} or, in multiclass targets, all 0: decide for each mixed pixel, or "
+        "choose an ignore_index that is no class.",
+    )
 
 
 def bad_label_error(values: Tensor, num_classes: int, soft: bool = False) -> LabelError:

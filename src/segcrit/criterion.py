@@ -50,7 +50,8 @@ class Criterion(nn.Module):
         task: ``"multiclass"`` (softmax over C ≥ 2 classes), ``"multilabel"`` (a sigmoid for each channel) or ``"binary"``
             (one channel, a sigmoid, labels 0 and 1).
         num_classes: checked against the logits where given.
-        ignore_index: label that does not count. Default −100, as in ``nn.CrossEntropyLoss``.
+        ignore_index: label that does not count. Default −100, as in ``nn.CrossEntropyLoss``. It may be a class: pixels whose
+            one-hot or soft target is that class do not count either, and a soft target that mixes it with others is refused.
         class_weight: for every term without its own: one weight ≥ 0 for each class. Pixel losses weigh the label and divide
             by the weights of what counts; region and ranking losses take Σ w l / Σ w over classes.
         pos_weight: for every ``bce`` term without its own: weight of positives, a number or one for each channel.

@@ -13,6 +13,7 @@ import torch
 
 from segcrit import _files
 from segcrit._extras import require
+from segcrit._masking import is_label, is_labelled
 from segcrit.comparison.checkpoints import WholeCheckpoints, load_weights
 from segcrit.comparison.context import Context
 from segcrit.comparison.module import predicted_labels
@@ -104,7 +105,7 @@ def _example(
 ) -> Example:
     info = context.source.info
     truth = image.label.astype(np.int64)
-    valid = truth != info.criterion_ignore_index
+    valid = is_labelled(truth, info.criterion_ignore_index)
     stacked = np.stack([labels for _, _, labels in predictions])
     differs = (stacked != stacked[0]).any(0) & valid
     picture, shown_truth, stacked_view, view = image.image, truth, stacked, ""
@@ -119,7 +120,7 @@ def _example(
     path = folder / f"{number:02d}-image.png"
     _write_picture(path, picture[:, ::step, ::step])
     truth_path = folder / f"{number:02d}-truth.png"
-    outside = ~(shown_truth != info.criterion_ignore_index)
+    outside = is_label(shown_truth, info.criterion_ignore_index)
     write_label_png(truth_path, np.where(outside, _IGNORED, shown_truth)[::step, ::step], colors, _IGNORED)
     entries = []
     for position, (loss, seed, labels) in enumerate(predictions):

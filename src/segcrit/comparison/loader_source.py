@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data.distributed import DistributedSampler
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
+from segcrit._masking import is_labelled
 from segcrit.comparison.batches import Batch, read_batch
 from segcrit.comparison.records import ClassEntry
 from segcrit.comparison.settings import Settings
@@ -157,7 +158,7 @@ class LoaderSource:
             target = read_batch(raw).target
             if self._task == "multilabel":
                 # Each channel against the rest: the share of positives stands for the share of the class.
-                positive = ((target == 1) & (target != ignore)).transpose(0, 1).flatten(1).sum(1)
+                positive = ((target == 1) & is_labelled(target, ignore)).transpose(0, 1).flatten(1).sum(1)
                 part = ClassFrequencies.from_counts(positive)
             else:
                 labels = _index_labels(target, self.info.spatial_dims, ignore)

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from segcrit._masking import is_label
 from segcrit.errors import DtypeError, LabelError, ParameterError
 
-__all__ = ["Labels", "as_label_tensor", "check_classes", "is_label", "unknown_labels_error"]
+__all__ = ["Labels", "as_label_tensor", "check_classes", "unknown_labels_error"]
 
 Labels: TypeAlias = Tensor | npt.NDArray[Any]
 
@@ -82,22 +83,6 @@ def _from_array(labels: Any, name: str) -> Tensor:
     if not array.flags.writeable:
         array = array.copy()
     return torch.from_numpy(array)
-
-
-def is_label(labels: Tensor, value: int) -> Tensor:
-    """Where ``labels`` holds ``value``, also when its type cannot (then nowhere).
-
-    ``tensor == value`` alone converts the number to the tensor's type first: in a uint8 tensor, label 156
-    equals -100.
-
-    Example:
-        >>> is_label(torch.tensor([156, 3], dtype=torch.uint8), -100)
-        tensor([False, False])
-    """
-    limits = torch.iinfo(labels.dtype)
-    if not limits.min <= value <= limits.max:
-        return torch.zeros_like(labels, dtype=torch.bool)
-    return labels == value
 
 
 def check_num_classes(num_classes: int) -> None:

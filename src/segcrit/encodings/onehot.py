@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segcrit.encodings.labels import Labels, as_label_tensor, check_classes, is_label
+from segcrit.encodings.labels import Labels, as_label_tensor, check_classes
 from segcrit.errors import LabelError, ParameterError, ShapeError
 
 __all__ = ["from_one_hot", "one_hot"]
@@ -110,7 +110,7 @@ def from_one_hot(encoding: Labels, ignore_index: int | None = None) -> Tensor:
             f"{several} of {ones.numel()} pixels with several classes",
             "Keep a multilabel target as it is (task='multilabel'), or decide which class wins.",
         )
-    empty = is_label(ones, 0)
+    empty = ones == 0
     if ignore_index is None and bool(empty.any()):
         raise LabelError(
             "exactly one class a pixel",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from segcrit._extras import require
+from segcrit._masking import is_label
 from segcrit.encodings._decoding import decode
 from segcrit.encodings.class_list import (
     Entry,
@@ -22,7 +23,7 @@ from segcrit.encodings.class_list import (
     split_classes,
 )
 from segcrit.encodings.colors import NAMED_COLORS, Color, distinct_colors
-from segcrit.encodings.labels import Labels, as_label_tensor, check_classes, check_num_classes, is_label
+from segcrit.encodings.labels import Labels, as_label_tensor, check_classes, check_num_classes
 from segcrit.encodings.palette_images import PNG_ENTRIES, class_colors, colors_decide, image_palette, palette_pixels
 from segcrit.errors import DataError, LabelError, ParameterError, ShapeError
 

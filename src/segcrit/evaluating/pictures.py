@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit import _extras
+from segcrit._masking import is_label, is_labelled
 from segcrit.data.formats import probe, stem
 from segcrit.data.reading import read_image
 from segcrit.errors import SegcritError
@@ -135,7 +136,7 @@ class Gallery:
             notes.append(f"one pixel of {maps.step} × {maps.step} is shown")
         base = None if photo is None else _backdrop(photo)
         truth = maps.truth
-        ignored = np.equal(truth, self._settings.ignore_index)
+        ignored = is_label(truth, self._settings.ignore_index)
         seen = set(np.unique(truth[~ignored]).tolist())
         shown = []
         for model, labels, wrong in zip(self._tally.models, maps.guesses, self._wrong(pair.id), strict=True):
@@ -173,7 +174,7 @@ class Gallery:
             guesses.append(thin(labels, step).copy() if truth.ndim == 2 else labels)
         if truth.ndim == 2:
             return _Maps(thin(truth, step), tuple(guesses), truth.shape, step)
-        judged = np.not_equal(truth, self._settings.ignore_index)
+        judged = is_labelled(truth, self._settings.ignore_index)
         wrong = np.sum([((guess != truth) & judged).sum(axis=(0, 1)) for guess in guesses], axis=0)
         worst = int(wrong.argmax())
         slices = [thin(volume[..., worst].T, step) for volume in (truth, *guesses)]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX
 from segcrit._dtypes import compute_dtype
+from segcrit._masking import is_label, is_labelled
 from segcrit.engines.counting import count_pairs
 from segcrit.engines.interpolation import interpolate
 from segcrit.errors import DataError, LabelError
@@ -211,14 +212,14 @@ def _only_classes(pairs: Integers, classes: int, batch: Batch, channels: int, se
     A predicted ignore label is what the policy says: refused, the column C of no class, or a pixel to drop. So is the
     column C the place of predictions of a class that is left out.
     """
-    pairs = pairs[:, pairs[1] != batch.ignored]
+    pairs = pairs[:, is_labelled(pairs[1], batch.ignored)]
     wrong_truth = (pairs[1] < 0) | (pairs[1] >= classes)
     if wrong_truth.any():
         raise _label_error("target", pairs[:, wrong_truth], 1, classes, channels)
     wrong_guess = (pairs[2] < 0) | (pairs[2] >= classes)
     unlabelled = np.zeros_like(wrong_guess)
     if settings.ignored_prediction != "error" and not batch.is_logits:
-        unlabelled = wrong_guess & np.equal(pairs[2], settings.ignore_index)
+        unlabelled = wrong_guess & is_label(pairs[2], settings.ignore_index)
         wrong_guess &= ~unlabelled
     if wrong_guess.any():
         if batch.is_logits:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segcrit._masking import is_label
 from segcrit._notice import warn
 from segcrit.errors import DeviceError, DtypeError, LabelError, ShapeError
 from segcrit.evaluation.settings import Settings
@@ -123,7 +124,7 @@ def _with_labels(prediction: Tensor, target: Tensor, settings: Settings) -> Batc
         prediction = prediction[:, 0]
     elif one_more and prediction.shape[1] == settings.classes:
         prediction = _labels_from_rows(prediction, "prediction")
-        if bool((prediction == _IGNORED).any()):
+        if bool(is_label(prediction, _IGNORED).any()):
             raise LabelError(
                 "a one-hot prediction with a class at each pixel",
                 "pixels with none",
@@ -154,7 +155,9 @@ def _read_target(target: Tensor, dimensions: int, settings: Settings) -> tuple[T
     if target.ndim == dimensions + 2 and target.shape[1] == 1:
         return target[:, 0], settings.ignore_index
     if target.ndim == dimensions + 2 and target.shape[1] == channels:
-        return _labels_from_rows(target, "target"), _IGNORED
+        # Where the ignore label is a class, the pixels of that class are left out as those without a class are.
+        ignored = settings.ignore_index if 0 <= settings.ignore_index < settings.classes else _IGNORED
+        return _labels_from_rows(target, "target", ignored), ignored
     raise ShapeError(
         f"a target of shape (N, *S), (N, 1, *S) or one-hot (N, {channels}, *S) with {dimensions} spatial dimensions",
         str(tuple(target.shape)),
@@ -166,8 +169,8 @@ def _spatial(labels: Tensor, settings: Settings) -> tuple[int, ...]:
     return tuple(labels.shape[2 if settings.task == "multilabel" else 1 :])
 
 
-def _labels_from_rows(one_hot: Tensor, name: str) -> Tensor:
-    """(N, C, \\*S) of zeros and ones to labels (N, \\*S); a row of zeros becomes the ignore label."""
+def _labels_from_rows(one_hot: Tensor, name: str, empty: int = _IGNORED) -> Tensor:
+    """(N, C, \\*S) of zeros and ones to labels (N, \\*S); a row of zeros becomes the label ``empty``."""
     images, classes, *size = one_hot.shape
     rows = one_hot.reshape(images, classes, -1)
     labels = torch.empty((images, rows.shape[2]), dtype=torch.int32, device=one_hot.device)
@@ -183,7 +186,7 @@ def _labels_from_rows(one_hot: Tensor, name: str) -> Tensor:
                     f"Give labels, for example with {name}.argmax(1).",
                 )
             labels[image, start : start + _ROWS_AT_A_TIME] = (ones * numbers).sum(0, dtype=torch.int32) - 1
-    return labels.reshape(images, *size)
+    return labels.masked_fill_(is_label(labels, _IGNORED), empty).reshape(images, *size)
 
 
 def _refuse_two_one_hots(prediction: Tensor, target: Tensor, settings: Settings) -> None:

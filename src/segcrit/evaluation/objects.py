@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from segcrit import _extras
+from segcrit._masking import is_labelled
 from segcrit.errors import ParameterError
 from segcrit.evaluation.measure import Measure, Sample, Values
 from segcrit.evaluation.plain import plain
@@ -80,9 +81,9 @@ class ObjectSizes(Measure):
         found: list[Values] = []
         for truth, guess in zip(truths, guesses, strict=True):
             table = np.zeros((3, settings.classes, len(self.edges) + 1), dtype=np.int64)
-            valid = np.not_equal(truth, batch.ignored)
+            valid = is_labelled(truth, batch.ignored)
             if settings.dropped_prediction is not None:
-                valid &= np.not_equal(guess, settings.dropped_prediction)
+                valid &= is_labelled(guess, settings.dropped_prediction)
             for index in range(settings.classes):
                 if index == settings.left_out:
                     continue

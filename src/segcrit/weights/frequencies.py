@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX
-from segcrit.encodings.labels import check_num_classes, is_label, unknown_labels_error
+from segcrit._masking import is_labelled
+from segcrit.encodings.labels import check_num_classes, unknown_labels_error
 from segcrit.errors import LabelError, ParameterError, ShapeError
 from segcrit.weights.streams import LabelSource, Picker, iterate_images
 
@@ -174,7 +175,7 @@ def _count(name: str, labels: Tensor, num_classes: int, ignore_index: int | None
     ignored = 0
     if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= _TABLE):
         if ignore_index is not None:
-            kept = flat[~is_label(flat, ignore_index)]
+            kept = flat[is_labelled(flat, ignore_index)]
             ignored = flat.numel() - kept.numel()
             flat = kept
         if flat.numel() and (int(flat.min()) < 0 or int(flat.max()) >= _TABLE):

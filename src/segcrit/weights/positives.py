@@ -9,7 +9,8 @@ from torch import Tensor
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit._gate import one_of
-from segcrit.encodings.labels import check_classes, is_label
+from segcrit._masking import is_label
+from segcrit.encodings.labels import check_classes
 from segcrit.errors import ParameterError, ShapeError
 from segcrit.weights.frequencies import ClassFrequencies, class_frequencies
 from segcrit.weights.streams import LabelSource, Picker, iterate_images

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from segcrit import _extras
+from segcrit._masking import is_labelled
 from segcrit.errors import ParameterError, ShapeError
 from segcrit.evaluation.boundary.edges import Bools, DistanceField, edge_pixels
 from segcrit.evaluation.boundary.figures import class_figure, figures
@@ -176,10 +177,10 @@ class Boundary(Measure):
             )
         rows: list[Values] = []
         for place, (truth, guess) in enumerate(zip(truths, guesses, strict=True)):
-            valid = np.not_equal(truth, sample.batch.ignored)
+            valid = is_labelled(truth, sample.batch.ignored)
             if settings.dropped_prediction is not None:
                 # As in the counts, from which the figures of the interior take those near the edges.
-                valid &= np.not_equal(guess, settings.dropped_prediction)
+                valid &= is_labelled(guess, settings.dropped_prediction)
             dimensions = truth.ndim - (settings.task == "multilabel")
             spacing = self._spacing(sample, place, dimensions)
             widths = self._widths(truth.shape[-dimensions:], spacing)

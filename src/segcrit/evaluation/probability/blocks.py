@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from segcrit._dtypes import compute_dtype
+from segcrit._masking import is_labelled
 from segcrit.engines.interpolation import interpolate
 from segcrit.errors import DataError, DtypeError
 from segcrit.evaluation.measure import Sample
@@ -64,7 +65,7 @@ def channels_of(sample: Sample, image: int) -> Iterator[tuple[int, Tensor, Tenso
         logits = batch.prediction[image, channel : channel + 1]
         if logits.shape[1:] != target.shape:
             logits = interpolate(logits.to(compute_dtype(logits.dtype)), tuple(target.shape), settings.align_corners)
-        valid = target != batch.ignored
+        valid = is_labelled(target, batch.ignored)
         chosen = logits[0][valid]
         yield channel, chosen.float() if chosen.dtype in (torch.float16, torch.bfloat16) else chosen, target[valid] == 1
 
@@ -82,12 +83,12 @@ def pixels_of(sample: Sample, image: int) -> Iterator[Pixels]:
         step = max(1, _FLOATS // max(1, flat.shape[0]))
         for start in range(0, flat.shape[1], step):
             part = labels[start : start + step]
-            valid = part != batch.ignored
+            valid = is_labelled(part, batch.ignored)
             state = _Softmax(part[valid].long())
             state.add(0, _wide(flat[:, start : start + step][:, valid]))
             yield state.finish()
         return
-    valid = target != batch.ignored
+    valid = is_labelled(target, batch.ignored)
     state = _Softmax(target[valid].long())
     step = max(1, _UPSAMPLED // max(1, int(np.prod(target.shape))))
     for first in range(0, logits.shape[0], step):
