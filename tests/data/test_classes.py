@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from segcrit.data import load_folder
+from segcrit.data.classes import build_table, read_classes_file
 from segcrit.data.coding import LabelCoding, value_ranges
 from segcrit.data.problems import FolderError
 from segcrit.errors import DataError
@@ -216,6 +217,28 @@ def test_colour_masks_need_classes(tmp_path: Path) -> None:
 def test_one_value_everywhere(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the value 0 everywhere"):
         load_folder(write_folder(tmp_path, _masks([0])))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names", "stored"),
+    [
+        ("names.txt", "\ufeffbackground\n\n# a remark\n天空\n", ("background", "天空"), [0, 1]),
+        ("labels.txt", "__ignore__\n_background_\ncat\n", ("_background_", "cat"), [0, 1]),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nsky:1,2,3::\nsea:4,5,6::\n", ("sky", "sea"), [0, 1]),
+        ("objectInfo.txt", "Idx\tRatio\tName\n1\t0.2\twall, brick\n2\t0.1\tfloor\n", ("wall", "floor"), [1, 2]),
+        ("class_dict.csv", "name,r,g,b\nsky,1,2,3\nsea,4,5,6\n", ("sky", "sea"), [0, 1]),
+        ("coco.txt", "7: person\n9: car\n", ("person", "car"), [7, 9]),
+    ],
+)
+def test_text_files_of_class_names(
+    tmp_path: Path, name: str, text: str, names: tuple[str, ...], stored: list[int]
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    table = build_table(read_classes_file(tmp_path / name), tmp_path / name)
+    assert tuple(entry.name for entry in table.classes) == names
+    assert list(table.coding.classes) == stored
+    if ":1,2,3" in text or "r,g,b" in text:
+        assert [entry.color for entry in table.classes] == [(1, 2, 3), (4, 5, 6)]
 
 
 # --- classes.json ---------------------------------------------------------------------------------------------------

@@ -104,3 +104,21 @@ def test_grey_probabilities_beside_0_and_255(tmp_path: Path, capsys: pytest.Capt
     job = Job((words[1],), words[2], Options(task="binary", values="probabilities"))
     report = Outcome(count_files(job, tmp_path / "again", progress=False, workers=1)[0]).first
     np.testing.assert_array_equal(report.confusion, slow_confusion(content, 2))
+
+
+def test_a_text_file_of_class_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders(tmp_path, maps(2))
+    (tmp_path / "names.txt").write_text("sky\nsea\nland\n")
+    words = [
+        "evaluate",
+        str(tmp_path / "guess"),
+        str(tmp_path / "truth"),
+        "--out",
+        str(tmp_path / "out"),
+        "--no-report",
+    ]
+    assert cli.main([*words, "--classes", str(tmp_path / "names.txt")]) == 0
+    report = json.loads((tmp_path / "out" / "results.json").read_text())["models"][0]["report"]
+    assert [entry["name"] for entry in report["classes"]] == ["sky", "sea", "land"]
+    assert cli.main([*words, "--classes", "no-such-names.txt", "--overwrite"]) == 2
+    assert "no-such-names.txt" in capsys.readouterr().err

@@ -71,7 +71,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--only", metavar="FILE.txt", help="evaluate the images named there, one a line (a split file)")
     labels = parser.add_argument_group("labels")
     labels.add_argument(
-        "--classes", metavar="CLASSES", help="their number, names separated by commas, or a classes.json"
+        "--classes",
+        metavar="CLASSES",
+        help="their number, names separated by commas, a classes.json, or a text file of names",
     )
     labels.add_argument(
         "--task", default="multiclass", metavar="NAME", help="multiclass (default), binary or multilabel"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segcrit.data.class_info import ClassInfo
+from segcrit.data.class_names import TEXT_SUFFIXES, read_class_names
 from segcrit.data.coding import LabelCoding, UnknownPolicy, value_ranges
 from segcrit.encodings import Palette
 from segcrit.encodings.class_list import Entry, entries_of, fill_colors
@@ -60,7 +61,7 @@ class ClassTable:
 
 
 def read_classes_file(path: Path) -> ClassesFile:
-    """Read a classes.json.
+    """Read a classes.json, or a text file with the name of a class on each line (see ``class_names``).
 
     Beside ``num_classes``, ``ignore_index`` and ``classes: [{index, name, color}]`` it may hold, in a class,
     ``"value"`` or ``"values"``: the numbers that stand for it in the mask files where they are not its index; and at
@@ -70,10 +71,11 @@ def read_classes_file(path: Path) -> ClassesFile:
     Raises:
         DataError: the file is damaged or contradicts itself.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError("a readable classes.json", f"{path}: {error}", "Correct the file.") from error
+    content: Any
+    if path.suffix.lower() in TEXT_SUFFIXES:
+        content = {"classes": read_class_names(path)}
+    else:
+        content = _read_object(path)
     if not isinstance(content, dict):
         raise DataError(f"an object in {path}", type(content).__name__, 'Write {"classes": [...]}.')
     count = content.get("num_classes")
@@ -124,6 +126,13 @@ def read_classes_file(path: Path) -> ClassesFile:
         unknown=unknown,
         background=background,
     )
+
+
+def _read_object(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError("a readable classes.json", f"{path}: {error}", "Correct the file.") from error
 
 
 def _stored_values(item: Any, index: int, path: Path) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from segcrit._constants import DEFAULT_IGNORE_INDEX
 from segcrit.data.class_info import ClassInfo
+from segcrit.data.class_names import TEXT_SUFFIXES
 from segcrit.data.classes import VOID, ClassTable, build_table, free_void, make_table, read_classes_file
 from segcrit.data.coding import LabelCoding, value_ranges
 from segcrit.data.inference import infer_table
@@ -132,13 +133,13 @@ def _table(
 def _given_table(given: str, task: str) -> ClassTable:
     if given.strip().isdecimal():
         return _numbered(int(given), task)
-    if given.endswith(".json") or Path(given).is_file():
+    if given.lower().endswith((".json", *TEXT_SUFFIXES)) or Path(given).expanduser().is_file():
         file = Path(given).expanduser()
         return build_table(read_classes_file(file), file)
     names = [name.strip() for name in given.split(",")]
     if len(names) < 2 and task == "multiclass":
         raise ParameterError(
-            "the number of classes, names separated by commas, or a classes.json", repr(given), "Write --classes 19."
+            "the number of classes, names separated by commas, or a file with them", repr(given), "Write --classes 19."
         )
     return _named(names)
 

@@ -20,8 +20,8 @@ class Options:
     """Everything that decides about the figures.
 
     Attributes:
-        classes: number of classes, names separated by commas, or the path of a classes.json; None: a classes.json beside
-            the label maps, or what values they hold.
+        classes: number of classes, names separated by commas, or the path of a classes.json or of a text file with a name
+            on each line; None: a classes.json beside the label maps, or what values they hold.
         task, threshold, policy, upsample, align_corners: as in :class:`segcrit.Evaluator`.
         ignore_index: label of pixels that do not count, ``"none"`` for no such label; None: what classes.json says, or 255.
         map: ``"7:0,8:1,*:ignore"``: what the values of the label maps mean.
