@@ -1,4 +1,4 @@
-"""The command in processes of its own: its words, kill -9, Ctrl-C, several processes at once."""
+"""The command, in processes of its own where it is killed, interrupted or shares its work; its words."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from segcrit.cli import main
 from segcrit.comparison.results import read_results
 
 # A network whose steps can be slowed down without changing a number.
@@ -30,11 +32,15 @@ def make(num_classes):
 TRAINING = ["--model", "slow_network:make", "--batch-size", "4", "--crop", "32", "--learning-rate", "0.03"]
 
 pytestmark = pytest.mark.slow
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the module of the network."""
     (tmp_path / "slow_network.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
     return tmp_path
 
 
@@ -59,10 +65,15 @@ def start(
     )
 
 
-def run(place: Path, *words: str) -> tuple[int, str, str]:
-    process = start(place, *words)
-    out, error = process.communicate(timeout=300)
-    return process.returncode, out, error
+@pytest.fixture
+def run(place: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process: to start torch and lightning anew takes seconds."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        code = main(["compare", *words])
+        return code, *capsys.readouterr()
+
+    return call
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 200) -> None:
@@ -73,9 +84,9 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 200) -
         time.sleep(0.02)
 
 
-def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, place: Path) -> None:
+def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, place: Path, run: Run) -> None:
     words = [str(folder), "--losses", "ce", "dice", *TRAINING, "--steps", "24", "--epochs", "6"]
-    code, out, error = run(place, *words, "--out", "whole")
+    code, out, error = run(*words, "--out", "whole")
     assert code == 0, error
     assert out.splitlines()[-1] == str(Path("whole") / "report.html")
     assert (place / "whole" / "report.html").stat().st_size > 10_000
@@ -88,7 +99,7 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, p
     process.communicate(timeout=60)
     assert not (place / "parts" / "results.json").exists()
 
-    code, out, error = run(place, "--out", "parts", "--resume")
+    code, out, error = run("--out", "parts", "--resume")
     assert code == 0, error
     assert "from step" in error
     assert "[1/1] dice" in error
@@ -102,7 +113,7 @@ def test_a_killed_run_goes_on_and_ends_like_an_uninterrupted_one(folder: Path, p
         assert found.figures.miou == pytest.approx(expected.figures.miou, abs=1e-3)
 
 
-def test_ctrl_c_says_how_to_go_on(folder: Path, place: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(folder: Path, place: Path, run: Run) -> None:
     process = start(
         place,
         str(folder),
@@ -124,11 +135,11 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, place: Path) -> None:
     assert process.returncode == 130
     assert "Continue with: segcrit compare --out run --resume" in error
     assert "Traceback" not in error
-    assert run(place, "--out", "run", "--resume")[0] == 0
+    assert run("--out", "run", "--resume")[0] == 0
 
 
 @pytest.mark.distributed
-def test_two_processes_train_like_one(folder: Path, place: Path) -> None:
+def test_two_processes_train_like_one(folder: Path, place: Path, run: Run) -> None:
     words = [
         str(folder),
         "--losses",
@@ -141,10 +152,11 @@ def test_two_processes_train_like_one(folder: Path, place: Path) -> None:
         "2",
         "--save-predictions",
     ]
-    code, _, error = run(place, *words, "--out", "one", "--accelerator", "cpu", "--devices", "1")
+    code, _, error = run(*words, "--out", "one", "--accelerator", "cpu", "--devices", "1")
     assert code == 0, error
-    code, out, error = run(place, *words, "--out", "two", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
-    assert code == 0, error
+    both = start(place, *words, "--out", "two", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp")
+    out, error = both.communicate(timeout=300)
+    assert both.returncode == 0, error
     assert out.count("report.html") == 1
     one, two = read_results(place / "one"), read_results(place / "two")
     assert two.run.machine.processes == 2
@@ -158,12 +170,12 @@ def test_two_processes_train_like_one(folder: Path, place: Path) -> None:
     ]
     assert written[0] == written[1]
     # Continued by one process, it gains a loss that starts from the same weights.
-    code, _, error = run(place, "--out", "two", "--add", "dice", "--accelerator", "cpu")
+    code, _, error = run("--out", "two", "--add", "dice", "--accelerator", "cpu")
     assert code == 0, error
     assert len(read_results(place / "two").losses) == 3
 
 
-def test_wrong_words_are_one_line_and_code_2(folder: Path, place: Path) -> None:
+def test_wrong_words_are_one_line_and_code_2(folder: Path, place: Path, run: Run) -> None:
     for words, expected in (
         ([str(folder), "--losses", "ce", "dcie"], "Did you mean 'dice'"),
         ([str(place / "nowhere")], "nowhere"),
@@ -174,7 +186,7 @@ def test_wrong_words_are_one_line_and_code_2(folder: Path, place: Path) -> None:
         ([str(folder), "--model", "no_module_here:make"], "no_module_here"),
         ([str(folder), "--import", "no_module_here"], "no_module_here"),
     ):
-        code, out, error = run(place, *words)
+        code, out, error = run(*words)
         assert code == 2, (words, error)
         assert expected in error
         assert error.startswith("segcrit: error: ")
@@ -183,7 +195,7 @@ def test_wrong_words_are_one_line_and_code_2(folder: Path, place: Path) -> None:
     assert sorted(path.name for path in place.iterdir() if path.name != "__pycache__") == ["slow_network.py"]
 
 
-def test_losses_of_the_users_own(folder: Path, place: Path) -> None:
+def test_losses_of_the_users_own(folder: Path, place: Path, run: Run) -> None:
     (place / "my_losses.py").write_text(
         "import segcrit\n"
         "@segcrit.region_loss\n"
@@ -191,7 +203,7 @@ def test_losses_of_the_users_own(folder: Path, place: Path) -> None:
         "    return 1 - (2 * s.I + smooth) / (s.P + s.T + smooth)\n"
     )
     code, out, error = run(
-        place, str(folder), "--import", "my_losses", "--losses", "ce", "my_overlap(smooth=2)", *TRAINING,
+        str(folder), "--import", "my_losses", "--losses", "ce", "my_overlap(smooth=2)", *TRAINING,
         "--steps", "4", "--out", "run", "--dry-run",
     )  # fmt: skip
     assert code == 0, error
