@@ -8,6 +8,8 @@ import random
 
 # Before torch and matplotlib are imported: several test processes share the machine, none opens a window.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a test asks for two threads, one that waits for the other leaves the core to the other test process.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import hypothesis
