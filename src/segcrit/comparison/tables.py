@@ -1,17 +1,17 @@
 """The CSV files beside ``results.json``: the same figures, in long tables for a spreadsheet or pandas.
 
-A number that does not exist is an empty cell. Floats are written in full, so that they equal ``results.json``.
+A number that does not exist is an empty cell; a name that a spreadsheet would run is marked as text (see
+``segcrit._csv``). Floats are written in full, so that they equal ``results.json``.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from segcrit._csv import csv_text
 from segcrit.comparison.judgement import Verdict
 from segcrit.comparison.records import Figures, ImageCounts, Results
 from segcrit.comparison.summary import SCALAR_FIGURES, mean_cost, mean_figures
@@ -34,15 +34,7 @@ def csv_files(results: Results, verdict: Verdict) -> dict[str, str]:
         "images.csv": _images(results),
         "pairs.csv": _pairs(verdict),
     }
-    return {name: _text(rows) for name, rows in tables.items()}
-
-
-def _text(rows: Iterator[Row]) -> str:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    for row in rows:
-        writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
-    return stream.getvalue()
+    return {name: csv_text(rows) for name, rows in tables.items()}
 
 
 def _scalars(figures: Figures | None) -> list[float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from segcrit._csv import name_of_cell
 from segcrit.data.formats import file_format, stem
 from segcrit.data.model import SPLITS, Split
 from segcrit.data.problems import named, several
@@ -170,13 +171,14 @@ def read_groups_file(file: Path, known: set[str]) -> dict[str, str]:
     rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row and row[0].strip()]
     groups: dict[str, str] = {}
     for number, row in enumerate(rows):
-        name = _resolve(row[0].strip(), known)
+        cell = row[0].strip()
+        name = _resolve(cell, known) or _resolve(name_of_cell(cell), known)
         if name is None:
             # The first row may be a title; further unknown rows belong to images that are not in this folder.
             continue
         if len(row) < 2 or not row[1].strip():
             raise DataError(f"two columns, image and group, in {file}", f"row {number + 1}: {row}", "Complete it.")
-        groups[name] = row[1].strip()
+        groups[name] = name_of_cell(row[1].strip())
     missing = sorted(known - set(groups))
     if missing:
         raise DataError(

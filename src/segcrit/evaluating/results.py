@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from segcrit import _files
+from segcrit._csv import csv_text
 from segcrit.data.problems import Problem
 from segcrit.evaluating.measured import KINDS, Table, image_columns, measured_tables
 from segcrit.evaluating.store import Tally
@@ -350,10 +350,4 @@ def _image_table(outcome: Outcome) -> tuple[list[str], Iterable[Sequence[Any]]]:
 
 
 def _csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Numbers with all their digits; NaN is an empty cell."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(head)
-    for row in rows:
-        writer.writerow(["" if isinstance(cell, float) and np.isnan(cell) else cell for cell in row])
-    _files.atomic_write_text(path, stream.getvalue())
+    _files.atomic_write_text(path, csv_text(chain([head], rows)))
