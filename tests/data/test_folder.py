@@ -239,8 +239,8 @@ def test_missing_folders(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match="an empty folder"):
         load_folder(tmp_path)
-    (tmp_path / "images" / "train").mkdir()
-    with pytest.raises(DataError, match=r"splits/train\.txt"):
+    (tmp_path / "images" / "a.psd").write_bytes(b"8BPS")
+    with pytest.raises(DataError, match=r"Convert files of \.psd"):
         load_folder(tmp_path)
     with pytest.raises(DataError, match="Give the folder"):
         load_folder(write_json(tmp_path / "file.json", {}) or tmp_path / "file.json")
@@ -295,7 +295,7 @@ def test_endings_of_mask_names(tmp_path: Path) -> None:
         file.rename(file.with_name(file.stem + "_mask.png"))
     data = load_folder(root)
     assert "case00" in data.cases
-    assert "masks NAME_mask" in " ".join(data.notes)
+    assert "'_mask'" in " ".join(data.notes)
 
 
 def test_weights(tmp_path: Path) -> None:

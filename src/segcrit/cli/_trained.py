@@ -128,17 +128,17 @@ def load_trained(path: str | Path, model: str | None = None) -> Trained:
     )
 
 
-def open_data(folder: str | None, checkpoint: Path) -> SegmentationData:
+def open_data(folder: str | None, checkpoint: Path, pair: str | None = None) -> SegmentationData:
     """The data folder, or without one the data that the run of the checkpoint names."""
     from segcrit.data import land_cover, load_folder
 
     if folder is not None:
-        return load_folder(folder)
+        return load_folder(folder, pair=pair)
     record = _run_data(checkpoint)
     if record is not None and record.kind == "default":
         return land_cover()
     if record is not None and record.kind == "folder" and Path(record.path).is_dir():
-        return load_folder(record.path, group_by=record.group_by or None)
+        return load_folder(record.path, group_by=record.group_by or None, pair=pair or record.pair or None)
     raise DataError("the data folder of the image", "no --data, and a run that does not tell it", "Add --data FOLDER.")
 
 

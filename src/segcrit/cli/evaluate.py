@@ -69,6 +69,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("paths", nargs="*", metavar="PRED ... TARGET", help="predictions, and the label maps last")
     parser.add_argument("--only", metavar="FILE.txt", help="evaluate the images named there, one a line (a split file)")
+    parser.add_argument("--pair", metavar="REGEX", help="what the names of predictions and label maps share")
     labels = parser.add_argument_group("labels")
     labels.add_argument(
         "--classes",
@@ -271,6 +272,7 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
         measures=tuple(arguments.measures),
         tile=arguments.tile,
         allow_unmatched=arguments.allow_unmatched,
+        pair=arguments.pair,
         only=arguments.only,
         groups=arguments.groups,
         group_by=arguments.group_by,

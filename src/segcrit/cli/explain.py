@@ -62,6 +62,7 @@ def add_parser(subparsers: Any) -> None:
     numbers.add_argument("--class-names", nargs="+", metavar="NAME", help="names for tables and pictures")
     image = parser.add_argument_group("an image of a data set")
     image.add_argument("--data", metavar="DATA", help="the data folder")
+    image.add_argument("--pair", metavar="REGEX", help="what the names of image and mask share, in a bracket")
     image.add_argument("--image", metavar="ID", help="name of the image, without its ending")
     image.add_argument("--checkpoint", metavar="PATH", help="a checkpoint written by segcrit compare")
     image.add_argument("--model", metavar="SPEC", help="the network, where the checkpoint does not tell it")
@@ -224,7 +225,7 @@ def _image(arguments: argparse.Namespace) -> int:
     from segcrit.explain import explain_image
 
     trained = load_trained(arguments.checkpoint, arguments.model)
-    data = open_data(arguments.data, trained.path)
+    data = open_data(arguments.data, trained.path, arguments.pair)
     trained.check_data(data)
     sample = data.read(arguments.image)
     criterion = Criterion(

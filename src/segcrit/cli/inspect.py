@@ -38,6 +38,8 @@ exit codes: 0, 2 when something makes training impossible."""
 ERROR = 2
 _BAR = 8
 _VERDICTS = {"try": "", "contrast": "as a contrast: ", "careful": "careful: "}
+# Options that tell how a data folder is read; compare has them as well.
+_FOLDER_OPTIONS = ("train_labels", "group_by", "pair")
 _SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 
 
@@ -51,6 +53,7 @@ def add_parser(subparsers: Any) -> None:
         "--train-labels", metavar="FOLDER", help="other labels for the training split, such as scribbles"
     )
     parser.add_argument("--group-by", metavar="REGEX", help="what in an image's name tells its group (patient, scene)")
+    parser.add_argument("--pair", metavar="REGEX", help="what the names of image and mask share, in a bracket")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
@@ -68,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.data,
                 train_labels=arguments.train_labels,
                 group_by=arguments.group_by,
+                pair=arguments.pair,
             )
     except FolderError as error:
         _report_unusable(arguments, error.problems)
@@ -83,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _refuse_folder_options(arguments: argparse.Namespace) -> None:
     from segcrit.errors import ParameterError
 
-    for option in ("train_labels", "group_by"):
+    for option in _FOLDER_OPTIONS:
         if getattr(arguments, option) is not None:
             name = "--" + option.replace("_", "-")
             raise ParameterError(f"a DATA folder beside {name}", "the default data", "Name the folder.")
@@ -228,10 +232,9 @@ def _print_commands(entries: Sequence[Recommendation], arguments: argparse.Names
     """The commands that try these losses, to copy."""
     data = [] if arguments.data is None else [arguments.data]
     options = []
-    if arguments.train_labels is not None:
-        options += ["--train-labels", arguments.train_labels]
-    if arguments.group_by is not None:
-        options += ["--group-by", arguments.group_by]
+    for name in _FOLDER_OPTIONS:
+        if getattr(arguments, name) is not None:
+            options += ["--" + name.replace("_", "-"), getattr(arguments, name)]
     _console.text("\nTo train with them:")
     for task in dict.fromkeys(entry.task for entry in entries):
         losses = [entry.expression for entry in entries if entry.task == task and entry.verdict != "careful"]

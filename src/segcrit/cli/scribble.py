@@ -91,6 +91,7 @@ def add_parser(subparsers: Any) -> None:
     places = parser.add_argument_group("other files")
     places.add_argument("--classes", metavar="FILE", help="classes.json (default: in MASKS or beside it)")
     places.add_argument("--images", metavar="FOLDER", help="images for the picture (default: images/ beside MASKS)")
+    places.add_argument("--pair", metavar="REGEX", help="what the names of image and mask share, in a bracket")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -105,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
         ignore_value=arguments.ignore_index,
         classes_file=arguments.classes,
         images=arguments.images,
+        pair=arguments.pair,
         overwrite=arguments.overwrite,
     )
     if arguments.json:

@@ -39,6 +39,10 @@ _MOST_SEEDS: Final = 10_000
 _WEAK_LABEL_STEPS: Final = 640
 
 
+# What tells how a data folder is read, beside its path; written down and asked for again when a run is continued.
+FOLDER_OPTIONS: Final = ("train_labels", "group_by", "pair")
+
+
 @dataclass(frozen=True)
 class Request:
     """What the user asked for; None means "not said"."""
@@ -56,6 +60,7 @@ class Request:
     ignore_index: int | None = None
     train_labels: str | None = None
     group_by: str | None = None
+    pair: str | None = None
     save_predictions: bool = False
     command: str = ""
     dry_run: bool = False
@@ -177,12 +182,12 @@ def withdraw_folder() -> None:
 
 
 def _open_data(request: Request, old: RunState | None, reporter: Reporter) -> Source:
-    data, train_labels, group_by = request.data, request.train_labels, request.group_by
+    data = request.data
+    asked = {name: getattr(request, name) for name in FOLDER_OPTIONS}
     if old is not None:
         stored = old.data
-        given = {key: value for key, value in (("train_labels", train_labels), ("group_by", group_by)) if value}
-        require_same(vars(stored), given, request.out)
-        train_labels, group_by = stored.train_labels or None, stored.group_by or None
+        require_same(vars(stored), {name: value for name, value in asked.items() if value}, request.out)
+        asked = {name: getattr(stored, name) or None for name in FOLDER_OPTIONS}
         if data is None:
             if stored.kind == "own":
                 raise ParameterError(
@@ -190,10 +195,8 @@ def _open_data(request: Request, old: RunState | None, reporter: Reporter) -> So
                 )
             data = stored.path if stored.kind == "folder" else None
     if data is None:
-        if train_labels or group_by:
-            raise ParameterError(
-                "a data folder for --train-labels and --group-by", "the default data", "Give DATA, the folder."
-            )
+        if given := [f"--{name.replace('_', '-')}" for name, value in asked.items() if value]:
+            raise ParameterError(f"a data folder for {given[0]}", "the default data", "Give DATA, the folder.")
         from segcrit.data import land_cover
 
         return FolderSource(land_cover())
@@ -201,8 +204,8 @@ def _open_data(request: Request, old: RunState | None, reporter: Reporter) -> So
         from segcrit.data import load_folder
 
         reporter.preparing("looking through the data", 0, 1)
-        loaded = load_folder(Path(data), train_labels=train_labels, group_by=group_by, progress=False)
-        return FolderSource(loaded, Path(train_labels).name if train_labels else "")
+        loaded = load_folder(Path(data), **asked, progress=False)
+        return FolderSource(loaded, Path(asked["train_labels"]).name if asked["train_labels"] else "")
     if isinstance(data, SegmentationData):
         return FolderSource(data, "training labels" if data.has_train_labels else "")
     loaders, module = open_loaders(data)
@@ -242,8 +245,8 @@ def _data_record(request: Request, source: Source) -> DataRecord:
     if request.data is None:
         return DataRecord(fingerprint, name, "default")
     if isinstance(request.data, (str, os.PathLike)):
-        path = os.fspath(request.data)
-        return DataRecord(fingerprint, name, "folder", path, request.train_labels or "", request.group_by or "")
+        asked = {option: getattr(request, option) or "" for option in FOLDER_OPTIONS}
+        return DataRecord(fingerprint, name, "folder", os.fspath(request.data), **asked)
     return DataRecord(fingerprint, name, "own")
 
 

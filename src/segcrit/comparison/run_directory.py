@@ -70,7 +70,7 @@ class DataRecord:
         fingerprint: of images, splits and classes.
         name: for people.
         kind: ``"default"``, ``"folder"`` or ``"own"`` loaders.
-        path, train_labels, group_by: of a folder, as the user gave them.
+        path, train_labels, group_by, pair: of a folder, as the user gave them.
     """
 
     fingerprint: str
@@ -79,6 +79,7 @@ class DataRecord:
     path: str = ""
     train_labels: str = ""
     group_by: str = ""
+    pair: str = ""
 
 
 @dataclass(frozen=True)

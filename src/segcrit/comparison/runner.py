@@ -54,6 +54,7 @@ def compare(
     ignore_index: int | None = None,
     train_labels: str | None = None,
     group_by: str | None = None,
+    pair: str | None = None,
     accelerator: str = "auto",
     devices: int | str | list[int] = "auto",
     num_nodes: int = 1,
@@ -104,6 +105,7 @@ def compare(
         ignore_index: of data from own loaders; default -100.
         train_labels: folder with other labels to train on (scribbles, for example); the full masks judge.
         group_by: regular expression that finds the scene or patient in a file name.
+        pair: regular expression whose first bracket finds in a file name what image and mask share.
         accelerator, devices, num_nodes, strategy: as ``lightning.pytorch.Trainer`` takes them.
         num_workers: processes that read images; None chooses.
         resume: go on with the run in ``out``; everything else may be left out.
@@ -153,6 +155,7 @@ def compare(
         ignore_index=ignore_index,
         train_labels=train_labels,
         group_by=group_by,
+        pair=pair,
         save_predictions=save_predictions,
     )
     return run(request, progress)[0]

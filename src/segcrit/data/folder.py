@@ -8,8 +8,9 @@ from pathlib import Path
 from segcrit.data.classes import ClassesFile, ClassTable, build_table, read_classes_file
 from segcrit.data.counting import class_pixels
 from segcrit.data.inference import infer_table
+from segcrit.data.known_classes import known_classes
 from segcrit.data.layout import Layout, check_root, find_files, train_label_files, with_train_labels
-from segcrit.data.model import SPLITS, Case, SegmentationData, Split
+from segcrit.data.model import SPLITS, SegmentationData, Split
 from segcrit.data.nnunet import is_nnunet, read_nnunet
 from segcrit.data.problems import FolderError, named
 from segcrit.data.scanning import MaskValues, Scanner
@@ -27,6 +28,7 @@ def load_folder(
     *,
     train_labels: str | None = None,
     group_by: str | None = None,
+    pair: str | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> SegmentationData:
@@ -46,6 +48,8 @@ def load_folder(
         path: the folder.
         train_labels: other labels for the training split, such as scribbles: a folder beside masks/, or a path.
         group_by: regular expression searched in each name; its first bracket, or the whole match, is the group.
+        pair: regular expression searched in the names of images and masks; its first bracket, or the whole match, is
+            what the two share. Without it, names are paired as :mod:`segcrit.data.pairing` tells.
         seed: of the split, where one is made.
         progress: True shows bars, False none, None in a terminal.
 
@@ -70,18 +74,18 @@ def load_folder(
     scanner = Scanner(root, progress=progress)
     name, description, file_classes = root.name, _description(root), None
     if is_nnunet(root):
-        folder = read_nnunet(root)
+        folder = read_nnunet(root, pair)
         layout, file_classes, name = folder.layout, folder.classes, folder.name
         description = folder.description or description
     else:
-        layout = find_files(root)
+        layout = find_files(root, pair)
     ids = tuple(layout.cases)
     if not ids:
         raise FolderError(layout.problems)
     notes = layout.notes
     label_folder: Path | None = None
     if train_labels is not None:
-        found, label_folder = train_label_files(root, train_labels, ids)
+        found, label_folder = train_label_files(root, train_labels, layout.cases, pair)
         layout.cases = with_train_labels(layout.cases, found)
     survey = survey_files(layout.cases, scanner)
     problems = [*layout.problems, *survey.problems]
@@ -89,12 +93,12 @@ def load_folder(
         raise FolderError(problems)
     notes += survey.notes
 
-    table, found = _classes(root, file_classes, layout.cases, scanner, survey)
+    table, found = _classes(root, file_classes, layout, scanner, survey)
     notes += table.notes
     doubts = check_values(found, table.coding, IN_FILE)
     if any(problem.severity == "error" for problem in doubts):
         raise FolderError(doubts)
-    groups, sentence = read_groups(root, ids, group_by)
+    groups, sentence = read_groups(root, ids, group_by, layout.aliases)
     notes += [sentence] if sentence else []
     splits = _splits(root, ids, layout, table, groups, seed, scanner, notes)
     data = SegmentationData(
@@ -133,7 +137,7 @@ def _description(root: Path) -> str:
 
 
 def _classes(
-    root: Path, given: ClassesFile | None, cases: Mapping[str, Case], scanner: Scanner, survey: Survey
+    root: Path, given: ClassesFile | None, layout: Layout, scanner: Scanner, survey: Survey
 ) -> tuple[ClassTable, Mapping[str, MaskValues]]:
     """The classes, and what the mask of each image holds, where this decides about its meaning."""
     file = root / "classes.json"
@@ -142,8 +146,15 @@ def _classes(
         table = build_table(given, root / "dataset.json")
     elif file.is_file():
         table = build_table(read_classes_file(file), file)
+    elif known := known_classes(layout.around, [case.mask for case in layout.cases.values()]):
+        table = build_table(*known)
+        told = (
+            f"The classes are those of {known[1].name}" if known[1].is_file() else "The classes are known by the names"
+        )
+        layout.notes.append(f"{told}: {named([entry.name for entry in table.classes], 4)}.")
     if table is not None and not table.coding.assumed and table.coding.unknown == "error" and not survey.is_lossy:
         return table, {}
+    cases = layout.cases
     scan = scanner.mask_values([case.mask for case in cases.values()])
     # With classes.json, masks that are damaged are told by the audit.
     if scan.errors and (table is None or any(error.code == "lossy" for error in scan.errors.values())):
@@ -163,7 +174,7 @@ def _splits(
     notes: list[str],
 ) -> dict[Split, tuple[str, ...]]:
     """The splits of the folder, completed where a file is missing."""
-    given = read_splits(root / "splits", ids) if (root / "splits").is_dir() else {}
+    given = read_splits(root / "splits", ids, layout.aliases) if (root / "splits").is_dir() else dict(layout.splits)
 
     def divided(names: Sequence[str], shares: Mapping[Split, float]) -> dict[Split, tuple[str, ...]]:
         content = class_pixels(table.coding, len(table.classes), [layout.cases[name].mask for name in names], scanner)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segcrit.data.classes import ClassesFile
-from segcrit.data.formats import file_format, stem
-from segcrit.data.layout import Layout, files_by_stem, pair_up
+from segcrit.data.layout import Layout, images_in, pair_up
 from segcrit.data.model import Case
 from segcrit.data.problems import FolderError, Problem, named
 from segcrit.encodings.class_list import Entry
@@ -37,10 +36,10 @@ def is_nnunet(root: Path) -> bool:
     return (root / "dataset.json").is_file() and not (root / "images").is_dir()
 
 
-def read_nnunet(root: Path) -> NnUnetFolder:
-    """Find the training cases of an nnU-Net folder.
+def read_nnunet(root: Path, pattern: str | None = None) -> NnUnetFolder:
+    """Find the cases of an nnU-Net folder: those of imagesTr, and as test images those of imagesTs that have labels.
 
-    Images without labels (imagesTs) cannot be judged and are left out. Labels that are lists of numbers (regions) are
+    Images without labels cannot be judged and are left out. Labels that are lists of numbers (regions) are
     read by the numbers in the files.
 
     Raises:
@@ -60,10 +59,16 @@ def read_nnunet(root: Path) -> NnUnetFolder:
     if isinstance(listed, dict) and listed:
         _listed_cases(root, listed, layout)
     else:
-        _found_cases(root, len(channels) if isinstance(channels, Mapping) else 0, layout)
-    layout.notes.insert(
-        0, "An nnU-Net folder: the training cases are used, split anew; imagesTs has no labels and is left out."
+        count = len(channels) if isinstance(channels, Mapping) else 0
+        _found_cases(root / "imagesTr", root / "labelsTr", count, layout, pattern)
+        if (root / "labelsTs").is_dir() and (root / "imagesTs").is_dir():
+            _test_cases(root, count, layout, pattern)
+    told = (
+        "labelsTs holds the test images, the training cases are split into train and val."
+        if layout.splits
+        else "the training cases are used, split anew; imagesTs has no labels and is left out."
     )
+    layout.notes.insert(0, f"An nnU-Net folder: {told}")
     parts = [str(content[key]) for key in ("description", "reference", "licence", "license") if content.get(key)]
     return NnUnetFolder(layout, classes, str(content.get("name") or root.name), " · ".join(parts))
 
@@ -122,25 +127,41 @@ def _listed_cases(root: Path, listed: Mapping[str, Any], layout: Layout) -> None
         layout.cases[name] = Case(images, mask)
 
 
-def _found_cases(root: Path, channels: int, layout: Layout) -> None:
-    folders = root / "imagesTr", root / "labelsTr"
-    for folder in folders:
+def _test_cases(root: Path, channels: int, layout: Layout, pattern: str | None) -> None:
+    """The cases of imagesTs and labelsTs, which nnU-Net itself never trains on."""
+    own = Layout({})
+    _found_cases(root / "imagesTs", root / "labelsTs", channels, own, pattern)
+    both = sorted(set(own.cases) & set(layout.cases))
+    if both:
+        raise DataError(
+            f"other cases in imagesTs than in imagesTr of {root}",
+            f"{named(both)} in both",
+            "Rename or remove one of the two: a network is not judged on what it was trained on.",
+        )
+    layout.cases |= own.cases
+    layout.problems += own.problems
+    layout.notes += own.notes
+    layout.aliases |= own.aliases
+    layout.splits["test"] = tuple(own.cases)
+
+
+def _found_cases(images: Path, labels: Path, channels: int, layout: Layout, pattern: str | None) -> None:
+    for folder in (images, labels):
         if not folder.is_dir():
             raise FolderError(
                 [
                     Problem.error(
                         "no-images",
-                        f"the folder {folder.name}/ beside dataset.json in {root}",
+                        f"the folder {folder.name}/ beside dataset.json in {folder.parent}",
                         "none",
                         "Lay the data out as nnU-Net wants it, or as images/ and masks/.",
                     )
                 ]
             )
-    files = [path for path in sorted(folders[0].iterdir()) if file_format(path) and path.name[0] != "."]
     by_case: dict[str, dict[int, Path]] = {}
-    for path in files:
-        match = _CHANNEL.match(stem(path))
-        name, channel = (match["name"], int(match["channel"])) if match else (stem(path), 0)
+    for file, path in images_in(images, layout).items():
+        match = _CHANNEL.match(file)
+        name, channel = (match["name"], int(match["channel"])) if match else (file, 0)
         by_case.setdefault(name, {})[channel] = path
     count = max(channels, max((max(parts) + 1 for parts in by_case.values()), default=1))
     # Where one file holds all channels (natural images, the Decathlon), there is a single one a case.
@@ -151,18 +172,15 @@ def _found_cases(root: Path, channels: int, layout: Layout) -> None:
         layout.problems.append(
             Problem.error(
                 "missing-channel",
-                f"{count} channels (_0000 to _{count - 1:04d}) of every case in {folders[0]}",
+                f"{count} channels (_0000 to _{count - 1:04d}) of every case in {images}",
                 f"{len(incomplete)} cases without all of them: {named(incomplete)}",
                 "Bring the missing files.",
                 incomplete,
             )
         )
     firsts = {name: parts[min(parts)] for name, parts in by_case.items()}
-    masks = files_by_stem(folders[1], layout)
-    if not firsts or not masks:
-        empty = folders[0] if not firsts else folders[1]
-        raise FolderError([Problem.error("no-images", f"image files in {empty}", "none", "Put the files there.")])
-    firsts, masks = pair_up(firsts, masks, layout)
-    for name in sorted(set(firsts) & set(masks)):
-        parts = by_case[name]
+    names = {path: name for name, path in firsts.items()}
+    paired, masks = pair_up(firsts, images_in(labels, layout, "masks"), layout, pattern)
+    for name in sorted(set(paired) & set(masks)):
+        parts = by_case[names[paired[name]]]
         layout.cases[name] = Case(tuple(parts[channel] for channel in sorted(parts)), masks[name])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import random
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,23 @@ import numpy.typing as npt
 from segcrit._csv import name_of_cell
 from segcrit.data.formats import file_format, stem
 from segcrit.data.model import SPLITS, Split
+from segcrit.data.pairing import compiled
 from segcrit.data.problems import named, several
-from segcrit.errors import DataError, ParameterError
+from segcrit.errors import DataError
 
-__all__ = ["SHARES", "groups_by_pattern", "make_split", "read_groups", "read_groups_file", "read_names", "read_splits"]
+__all__ = [
+    "SHARES",
+    "groups_by_pattern",
+    "listed_names",
+    "make_split",
+    "name_index",
+    "read_groups",
+    "read_groups_file",
+    "read_names",
+    "read_splits",
+    "resolve",
+    "split_files",
+]
 
 SHARES: dict[Split, float] = {"train": 0.70, "val": 0.15, "test": 0.15}
 _FILES: dict[Split, tuple[str, ...]] = {
@@ -31,7 +43,9 @@ _FILES: dict[Split, tuple[str, ...]] = {
 _EXCHANGES = 6000
 
 
-def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]]:
+def read_splits(
+    folder: Path, ids: Sequence[str], aliases: Mapping[str, str] | None = None
+) -> dict[Split, tuple[str, ...]]:
     """The split files of ``folder`` (train.txt, val.txt, test.txt), those that exist.
 
     A line is the name of an image with or without folder and ending; empty lines and lines that begin with ``#`` are
@@ -40,12 +54,9 @@ def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]
     Raises:
         DataError: a name is no image, or stands in two splits.
     """
-    known = set(ids)
+    known = name_index(ids, aliases)
     splits: dict[Split, tuple[str, ...]] = {}
-    for split, names in _FILES.items():
-        file = next((folder / f"{name}.txt" for name in names if (folder / f"{name}.txt").is_file()), None)
-        if file is None:
-            continue
+    for split, file in split_files(folder).items():
         splits[split] = read_names(file, known)
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(set(splits.get(first, ())) & set(splits.get(second, ())))  # type: ignore[call-overload]
@@ -58,20 +69,54 @@ def read_splits(folder: Path, ids: Sequence[str]) -> dict[Split, tuple[str, ...]
     return splits
 
 
-def read_names(file: Path, known: set[str]) -> tuple[str, ...]:
+def split_files(folder: Path) -> dict[Split, Path]:
+    """The split files that a folder holds."""
+    files: dict[Split, Path] = {}
+    for split, names in _FILES.items():
+        file = next((folder / f"{name}.txt" for name in names if (folder / f"{name}.txt").is_file()), None)
+        if file is not None:
+            files[split] = file
+    return files
+
+
+def listed_names(files: Iterable[Path]) -> list[str]:
+    """All lines of lists of names."""
+    return [line for file in files for line in _names(file)]
+
+
+def name_index(ids: Iterable[str], aliases: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a line of a list may call an image, and the image's id.
+
+    An image goes by its id, by the names of its files, and by the last parts of these where they mean no other image.
+
+    Example:
+        >>> sorted(name_index(["a/1", "b/1", "b/2"]).items())
+        [('2', 'b/2'), ('a/1', 'a/1'), ('b/1', 'b/1'), ('b/2', 'b/2')]
+    """
+    listed = list(ids)
+    meant: dict[str, set[str]] = {}
+    for alias, id in [*zip(listed, listed, strict=True), *(aliases or {}).items()]:
+        while alias:
+            meant.setdefault(alias, set()).add(id)
+            alias = alias.partition("/")[2]
+    index = {alias: next(iter(found)) for alias, found in meant.items() if len(found) == 1}
+    return index | dict(zip(listed, listed, strict=True))
+
+
+def read_names(file: Path, known: Mapping[str, str]) -> tuple[str, ...]:
     """The images that a text file lists; a line is as in :func:`read_splits`.
 
     Raises:
         DataError: the file is missing or empty, or a name is no image.
     """
     listed = list(dict.fromkeys(_names(file)))
-    found = [_resolve(name, known) for name in listed]
+    found = [resolve(name, known) for name in listed]
     unknown = [name for name, result in zip(listed, found, strict=True) if result is None]
     if unknown:
         raise DataError(
             f"names of images in {file}",
             f"{several(unknown, 'name')} without an image: {named(unknown)}",
-            f"Names look like {named(sorted(known), 2)}; correct the file or bring the images.",
+            f"Names look like {named(sorted(set(known.values())), 2)}; correct the file or bring the images.",
         )
     if not listed:
         raise DataError(f"at least one name in {file}", "an empty file", "Fill it, or remove it.")
@@ -87,25 +132,30 @@ def _names(file: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _resolve(name: str, known: set[str]) -> str | None:
-    """The id that a line means: itself, its last part, without its ending, or the first of two columns."""
+def resolve(name: str, known: Mapping[str, str]) -> str | None:
+    """The id that a line means: a name with or without folders and ending, or the first of two columns."""
     words = [name, *name.split()[:1]]
-    words += [unicodedata.normalize("NFC", word) for word in words]
-    for word in words:
-        last = Path(word.replace("\\", "/"))
-        for candidate in (word, last.name, stem(last) if file_format(last) else last.name):
-            if candidate in known:
-                return candidate
+    for word in dict.fromkeys([*words, *(unicodedata.normalize("NFC", word) for word in words)]):
+        path = Path(word.replace("\\", "/"))
+        bare = path.with_name(stem(path)).as_posix() if path.name and file_format(path) else path.as_posix()
+        for candidate in (word, bare):
+            while candidate:
+                if candidate in known:
+                    return known[candidate]
+                candidate = candidate.partition("/")[2]
     return None
 
 
-def read_groups(root: Path, ids: Sequence[str], group_by: str | None) -> tuple[dict[str, str] | None, str]:
+def read_groups(
+    root: Path, ids: Sequence[str], group_by: str | None, aliases: Mapping[str, str] | None = None
+) -> tuple[dict[str, str] | None, str]:
     """For every id its group, from a regular expression or from groups.csv; None where there is neither.
 
     Args:
         root: the data folder.
         ids: all ids.
         group_by: an expression searched in each id; its first bracket, or the whole match, names the group.
+        aliases: further names -> id, as in :func:`name_index`.
 
     Returns:
         The groups, and a sentence for the notes (empty without groups).
@@ -120,7 +170,7 @@ def read_groups(root: Path, ids: Sequence[str], group_by: str | None) -> tuple[d
     file = root / "groups.csv"
     if not file.is_file():
         return None, ""
-    groups = read_groups_file(file, set(ids))
+    groups = read_groups_file(file, name_index(ids, aliases))
     return groups, f"Images are grouped by groups.csv: {len(set(groups.values()))} groups of {len(ids)} images."
 
 
@@ -135,10 +185,7 @@ def groups_by_pattern(ids: Sequence[str], group_by: str) -> dict[str, str]:
         >>> groups_by_pattern(["patient1_a", "patient2_b"], r"patient\\d+")
         {'patient1_a': 'patient1', 'patient2_b': 'patient2'}
     """
-    try:
-        pattern = re.compile(group_by)
-    except re.error as error:
-        raise ParameterError("a regular expression as group_by", f"{group_by!r} ({error})", "Correct it.") from error
+    pattern = compiled(group_by, "group_by")
     matches = {name: pattern.search(name) for name in ids}
     missing = [name for name, match in matches.items() if match is None]
     if missing:
@@ -154,7 +201,7 @@ def groups_by_pattern(ids: Sequence[str], group_by: str) -> dict[str, str]:
     }
 
 
-def read_groups_file(file: Path, known: set[str]) -> dict[str, str]:
+def read_groups_file(file: Path, known: Mapping[str, str]) -> dict[str, str]:
     """For every known id its group, from a table of two columns, image and group.
 
     Rows of other images are passed over.
@@ -172,14 +219,14 @@ def read_groups_file(file: Path, known: set[str]) -> dict[str, str]:
     groups: dict[str, str] = {}
     for number, row in enumerate(rows):
         cell = row[0].strip()
-        name = _resolve(cell, known) or _resolve(name_of_cell(cell), known)
+        name = resolve(cell, known) or resolve(name_of_cell(cell), known)
         if name is None:
             # The first row may be a title; further unknown rows belong to images that are not in this folder.
             continue
         if len(row) < 2 or not row[1].strip():
             raise DataError(f"two columns, image and group, in {file}", f"row {number + 1}: {row}", "Complete it.")
         groups[name] = name_of_cell(row[1].strip())
-    missing = sorted(known - set(groups))
+    missing = sorted(set(known.values()) - set(groups))
     if missing:
         raise DataError(
             f"a group for every image in {file}",

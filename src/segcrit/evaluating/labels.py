@@ -14,6 +14,7 @@ from segcrit.data.class_names import TEXT_SUFFIXES
 from segcrit.data.classes import VOID, ClassTable, build_table, free_void, make_table, read_classes_file
 from segcrit.data.coding import LabelCoding, value_ranges
 from segcrit.data.inference import infer_table
+from segcrit.data.known_classes import known_classes
 from segcrit.data.problems import FolderError
 from segcrit.data.reading import read_stored_mask
 from segcrit.data.scanning import Scanner
@@ -121,6 +122,9 @@ def _table(
     if (file := _classes_file(target)) is not None:
         return build_table(read_classes_file(file), file), str(file)
     _require_order(pairs, models, target)
+    known = known_classes((target, target.parent), [pair.target for pair in pairs]) if options.map is None else None
+    if known is not None and options.task == "multiclass":
+        return build_table(*known), str(known[1])
     if options.map is not None:
         labels = [label for label in parse_map(options.map).values.values() if label is not None and label != VOID]
         return _numbered(max(labels, default=0) + 1, options.task), "--map"

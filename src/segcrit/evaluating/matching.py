@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segcrit.data.formats import file_format, stem
-from segcrit.data.layout import common_ending
+from segcrit.data.formats import stem
+from segcrit.data.pairing import pair_names
 from segcrit.data.problems import named, several
-from segcrit.data.splits import groups_by_pattern, read_groups_file, read_names
+from segcrit.data.splits import groups_by_pattern, name_index, read_groups_file, read_names
+from segcrit.data.walking import find_images, is_array, require_text
 from segcrit.errors import DataError, ParameterError
 
 __all__ = ["Matched", "Pair", "list_files", "match", "name_models", "read_groups", "shard_of"]
@@ -36,12 +36,14 @@ class Matched:
         without_prediction: for each model the ids of truths that it did not predict.
         without_target: for each model the ids of predictions that have no truth.
         notes: what was decided about names.
+        preferred: whether one of two numberings of the label maps was chosen.
     """
 
     pairs: tuple[Pair, ...]
     without_prediction: Mapping[str, tuple[str, ...]]
     without_target: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    preferred: bool = False
 
     def listing(self) -> str:
         """How many pairs there are, and a digest of their ids: shards of one evaluation have seen the same list."""
@@ -94,142 +96,96 @@ def list_files(root: Path, role: str) -> dict[str, Path]:
         DataError: there is no such folder, it holds no image, or two files have one name.
     """
     if root.is_file():
-        if not is_readable(root):
+        if not is_array(root):
             raise DataError(
                 f"a {role} in a format that can be read", str(root), "Give png, tif, npy, npz or nii files."
             )
-        _require_text(stem(root), root.parent)
+        require_text(stem(root), root.parent)
         return {stem(root): root}
     if not root.is_dir():
         raise DataError(f"a folder with the {role}s", f"{root}, which does not exist", "Check the path.")
-    found: dict[str, Path] = {}
+    found = find_images(root, role, arrays=True)
     twice: list[str] = []
-    for place, files in _walk(root, role):
-        inside = place.relative_to(root)
-        for name in files:
-            path = place / name
-            if name.startswith(".") or not is_readable(path):
-                continue
-            # macOS writes an accent as a letter of its own, others do not: names that look alike are alike.
-            key = unicodedata.normalize("NFC", (inside / stem(path)).as_posix())
-            _require_text(key, root)
-            if key in found and ".npz" in (path.suffix.lower(), found[key].suffix.lower()):
-                # nnU-Net writes labels and probabilities of a case: the labels are the prediction.
-                found[key] = next((file for file in (path, found[key]) if file.suffix.lower() != ".npz"), path)
-                continue
-            if key in found:
-                twice.append(key)
-            found[key] = path
+    for name, paths in found.twice.items():
+        # nnU-Net writes labels and probabilities of a case: the labels are the prediction.
+        labels = [path for path in paths if path.suffix.lower() != ".npz"]
+        if len(labels) == 1:
+            found.files[name] = labels[0]
+        else:
+            twice.append(name)
     if twice:
         raise DataError(
             f"one file a name in {root}",
             f"{several(twice, 'name')} twice: {named(twice)}",
             "Remove one of the two, or move it elsewhere.",
         )
-    if not found:
+    if not found.files:
+        endings = sorted({Path(name).suffix.lower() for name in found.skipped} - {""})
         raise DataError(
-            f"{role}s in {root}", "no file in a format that can be read", "Put png, tif, npy, npz or nii files there."
+            f"{role}s in {root}",
+            f"no file in a format that can be read{f', but {named(endings)}' if endings else ''}",
+            "Put png, tif, npy, npz or nii files there.",
         )
-    return found
+    return found.files
 
 
-def _walk(root: Path, role: str) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below ``root``, links to folders included, with the names in it; a link to what holds it ends there.
+def match(
+    models: Mapping[str, Path],
+    target: Path,
+    only: Path | None = None,
+    *,
+    pair: str | None = None,
+) -> Matched:
+    """Pair the files of each model with the truth, by the rule of :mod:`segcrit.data.pairing`.
 
-    Raises:
-        DataError: a folder cannot be read: its images would be missing without a word.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise DataError(
-            f"folders of {role}s that can be read in {root}",
-            f"{error.filename}: {error.strerror}",
-            "Change its rights.",
-        ) from error
-
-    above = {str(root): frozenset({os.path.realpath(root)})}
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        holders = above.pop(folder)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in tuple(folders):
-            path = os.path.join(folder, name)
-            real = os.path.realpath(path)
-            if real in holders:
-                folders.remove(name)
-            else:
-                above[path] = holders | {real}
-        yield Path(folder), sorted(files)
-
-
-def _require_text(name: str, root: Path) -> None:
-    """Refuse names that cannot stand in a table, a list or a page."""
-    if "\n" in name or "\r" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-        raise DataError(
-            f"names of files in {root} that are text on one line", repr(name), "Rename the file, in every folder alike."
-        )
-
-
-def is_readable(path: Path) -> bool:
-    """Whether the name is that of an array or image file."""
-    return file_format(path) is not None or path.suffix.lower() == ".npz"
-
-
-def match(models: Mapping[str, Path], target: Path, only: Path | None = None) -> Matched:
-    """Pair the files of each model with the truth.
-
-    Names match without their endings (``a/b.png`` and ``a/b.nii.gz`` are one image), and without what all names of a
-    folder end with (``_mask``, ``_gtFine_labelIds``) where they do not match otherwise. A text file ``only`` lists the
-    images to take; everything else is passed over in silence.
+    Args:
+        models: name -> folder or file of its predictions.
+        target: folder or file of the label maps.
+        only: a text file that lists the images to take; everything else is passed over in silence.
+        pair: an expression that finds in each name what predictions and label maps share.
 
     Raises:
         DataError: a folder is missing or empty, no name of a model is that of a truth, or ``only`` names an image that
             has no truth.
     """
     truths = list_files(target, "label map")
-    found = {name: list_files(path, "prediction") for name, path in models.items()}
-    notes: list[str] = []
     if target.is_file() and all(path.is_file() for path in models.values()):
         # Two files that were named belong together whatever they are called.
-        key = stem(target)
-        files = tuple(next(iter(own.values())) for own in found.values())
-        return Matched((Pair(key, target, files),), {}, {})
-    if not any(set(truths) & set(own) for own in found.values()):
-        truths, note = _shortened(truths, next(iter(found.values())), "label maps")
-        notes += note
-    for name, own in found.items():
-        if not set(truths) & set(own):
-            found[name], note = _shortened(own, truths, f"predictions of {name!r}")
-            notes += note
-        if not set(truths) & set(found[name]):
+        files = tuple(next(iter(list_files(path, "prediction").values())) for path in models.values())
+        return Matched((Pair(stem(target), target, files),), {}, {})
+    notes: list[str] = []
+    ids: dict[str, str] = {}  # name of a label map -> id
+    found: dict[str, dict[str, Path]] = {}
+    preferred = False
+    for model, path in models.items():
+        own = list_files(path, "prediction")
+        pairing = pair_names(own, truths, pair, (f"predictions of {model!r}", "label maps"))
+        if not pairing.common:
             raise DataError(
-                f"predictions of {name!r} with the names of the label maps",
+                f"predictions of {model!r} with the names of the label maps",
                 f"{several(list(own), 'file')} such as {named(sorted(own), 2)} beside {named(sorted(truths), 2)}",
-                "Give a prediction the name of its label map.",
+                f"Give a prediction the name of its label map. {pairing.listing()}",
             )
+        ids = ids or {name: key for key, name in pairing.second.items()}
+        found[model] = {ids.get(pairing.second.get(key, ""), key): own[name] for key, name in pairing.first.items()}
+        preferred |= pairing.preferred
+        notes += [pairing.how] if pairing.how else []
+    keyed = {key: truths[name] for name, key in ids.items()}
     if only is not None:
-        wanted = set(read_names(only, set(truths)))
-        truths = {key: path for key, path in truths.items() if key in wanted}
+        wanted = set(read_names(only, name_index(keyed, ids)))
+        keyed = {key: path for key, path in keyed.items() if key in wanted}
         found = {name: {key: path for key, path in own.items() if key in wanted} for name, own in found.items()}
-    common = set(truths).intersection(*found.values())
-    pairs = tuple(Pair(key, truths[key], tuple(own[key] for own in found.values())) for key in sorted(common))
-    missing = {name: tuple(sorted(set(truths) - set(own))) for name, own in found.items()}
-    extra = {name: tuple(sorted(set(own) - set(truths))) for name, own in found.items()}
+    common = set(keyed).intersection(*found.values())
+    pairs = tuple(Pair(key, keyed[key], tuple(own[key] for own in found.values())) for key in sorted(common))
+    missing = {name: tuple(sorted(set(keyed) - set(own))) for name, own in found.items()}
+    extra = {name: tuple(sorted(set(own) - set(keyed))) for name, own in found.items()}
     return Matched(
         pairs,
-        {name: ids for name, ids in missing.items() if ids},
-        {name: ids for name, ids in extra.items() if ids},
-        tuple(notes),
+        {name: names for name, names in missing.items() if names},
+        {name: names for name, names in extra.items() if names},
+        tuple(dict.fromkeys(notes)),
+        preferred,
     )
-
-
-def _shortened(files: dict[str, Path], others: Mapping[str, Path], what: str) -> tuple[dict[str, Path], list[str]]:
-    """The files without the ending that all their names share, if they match the others then."""
-    own_ending, other_ending = common_ending(files), common_ending(others)
-    short = {name.removesuffix(own_ending): path for name, path in files.items()}
-    others_short = {name.removesuffix(other_ending) for name in others}
-    if own_ending and set(short) & (set(others) | others_short):
-        return short, [f"The names of the {what} end with {own_ending!r}, which is left out."]
-    return files, []
 
 
 def shard_of(pairs: Sequence[Pair], part: int, parts: int) -> tuple[Pair, ...]:
@@ -251,5 +207,5 @@ def read_groups(ids: Sequence[str], groups: str | None, group_by: str | None) ->
     if group_by is not None:
         return groups_by_pattern(ids, group_by)
     if groups is not None:
-        return read_groups_file(Path(groups).expanduser(), set(ids))
+        return read_groups_file(Path(groups).expanduser(), name_index(ids))
     return None

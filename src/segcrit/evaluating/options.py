@@ -34,6 +34,7 @@ class Options:
         measures: such as ``"boundary(tolerance=2)"``.
         tile: images of more than twice the square of this are read by windows of this side.
         allow_unmatched: evaluate what matches, whatever does not.
+        pair: an expression that finds in each name what predictions and label maps share.
         only: a text file that lists the images to evaluate, one a line.
         groups: a table of image and group, ``group_by``: an expression that finds the group in the id.
     """
@@ -53,6 +54,7 @@ class Options:
     measures: tuple[str, ...] = ()
     tile: int = 4096
     allow_unmatched: bool = False
+    pair: str | None = None
     only: str | None = None
     groups: str | None = None
     group_by: str | None = None

@@ -15,13 +15,16 @@ import numpy.typing as npt
 
 from segcrit import _extras
 from segcrit._masking import is_label, is_labelled
-from segcrit.data.formats import probe, stem
+from segcrit.data.formats import probe
+from segcrit.data.pairing import pair_names
 from segcrit.data.reading import read_image
+from segcrit.data.walking import find_images
 from segcrit.errors import SegcritError
 from segcrit.evaluating.arrays import prediction_of, target_of
 from segcrit.evaluating.axes import turned_for
 from segcrit.evaluating.labels import codings_of
 from segcrit.evaluating.matching import Pair, match
+from segcrit.evaluating.options import Options
 from segcrit.evaluating.store import Tally
 from segcrit.evaluating.thinning import labels_of, step_of, thin, thinned_image, thinned_maps
 from segcrit.evaluating.windows import size_of
@@ -44,7 +47,6 @@ _TINT: Final = 0.6
 _DARKEST: Final = 110
 # Levels that a photograph without contrast is taken to span, so that its noise is not blown up.
 _LEAST_SPAN: Final = 32
-_PHOTO_ENDINGS: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".npy", ".nii", ".nii.gz")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Gallery:
         self._colors = np.array([*tally.about["colors"]], dtype=np.uint8).reshape(-1, 3)
         self._images = None if images is None else Path(images).expanduser()
         self._pairs: dict[str, Pair] | None = None
+        self._photos: dict[str, Path] | None = None
 
     def panel(self, name: str) -> Panel | Absent:
         """The panel of an image, or why there is none."""
@@ -111,7 +114,9 @@ class Gallery:
             if not sources:
                 return None
             models = {model: Path(path) for model, path in sources["predictions"].items()}
-            self._pairs = {pair.id: pair for pair in match(models, Path(sources["target"])).pairs}
+            options = Options.from_dict(sources["options"])
+            matched = match(models, Path(sources["target"]), pair=options.pair)
+            self._pairs = {pair.id: pair for pair in matched.pairs}
         return self._pairs.get(name)
 
     def _wrong(self, name: str) -> list[float]:
@@ -184,17 +189,24 @@ class Gallery:
         """The photograph of an image, as large as its maps; where it is missing, a note that says why."""
         if self._images is None:
             return None, []
-        base = self._images / name
-        for path in (base.parent / (base.name + ending) for ending in _PHOTO_ENDINGS):
-            if path.is_file() and stem(path) == base.name:
-                try:
-                    photo = _read_photo(path, maps)
-                except SegcritError:
-                    return None, ["its photograph has another size, or is damaged"]
-                except Exception:  # decoders of single tiles raise nearly anything for damaged files
-                    return None, ["its photograph is damaged"]
-                return (None, ["its photograph is too large to be read"]) if photo is None else (_as_picture(photo), [])
+        path = self._photograph(name)
+        if path is not None:
+            try:
+                photo = _read_photo(path, maps)
+            except SegcritError:
+                return None, ["its photograph has another size, or is damaged"]
+            except Exception:  # decoders of single tiles raise nearly anything for damaged files
+                return None, ["its photograph is damaged"]
+            return (None, ["its photograph is too large to be read"]) if photo is None else (_as_picture(photo), [])
         return None, ["no photograph of it was found"]
+
+    def _photograph(self, name: str) -> Path | None:
+        """The file of an image's photograph, paired with the ids as everything else is."""
+        if self._photos is None and self._images is not None:
+            files = find_images(self._images).files
+            pairing = pair_names(self._tally.ids, files, what=("images", "photographs"))
+            self._photos = {pairing.first[key]: files[pairing.second[key]] for key in pairing.common}
+        return None if self._photos is None else self._photos.get(name)
 
     def _label_uri(self, labels: Array, ignored: Array, base: Colors | None) -> str:
         known = np.clip(labels, 0, len(self._colors) - 1).astype(np.int64)

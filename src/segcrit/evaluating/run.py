@@ -96,7 +96,13 @@ def prepare(job: Job) -> Prepared:
     models = name_models(job.predictions)
     target = Path(job.target).expanduser()
     only = None if job.options.only is None else Path(job.options.only).expanduser()
-    matched = match(models, target, only)
+    matched = match(models, target, only, pair=job.options.pair)
+    if matched.preferred and job.options.map is not None:
+        raise ParameterError(
+            "--pair beside --map, to tell which label maps it is for",
+            "labelIds and labelTrainIds of each image",
+            "Pass --pair '(.+)_gtFine_labelIds', or labelTrainIds; its bracket is what predictions are called, too.",
+        )
     problems = audit_names(matched, allow_unmatched=job.options.allow_unmatched)
     quick = 0 < len(matched.pairs) <= _QUICK
     if not quick and has_errors(problems):

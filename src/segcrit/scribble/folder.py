@@ -18,11 +18,14 @@ import numpy.typing as npt
 from segcrit._files import atomic_write_text
 from segcrit.data.classes import ClassTable, build_table, read_classes_file
 from segcrit.data.coding import StoredMask
+from segcrit.data.formats import file_format
 from segcrit.data.inference import infer_table
-from segcrit.data.layout import Layout, files_by_stem
+from segcrit.data.layout import Layout, images_in
+from segcrit.data.pairing import pair_names
 from segcrit.data.problems import FolderError, named
 from segcrit.data.reading import read_stored_mask
 from segcrit.data.scanning import Scanner, progress_bar
+from segcrit.data.walking import walk
 from segcrit.errors import DataError, ParameterError
 from segcrit.scribble.files import output_name, save_like
 from segcrit.scribble.preview import PREVIEW, draw_preview
@@ -85,6 +88,7 @@ def write_weak_labels(
     ignore_value: int | None = None,
     classes_file: str | Path | None = None,
     images: str | Path | None = None,
+    pair: str | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> WeakLabels:
@@ -104,6 +108,8 @@ def write_weak_labels(
         classes_file: a classes.json; by default the one in ``masks``, or beside it. Without one, the classes
             are the values in the masks.
         images: folder of the images, for the picture; by default ``images`` beside ``masks``.
+        pair: expression that finds in the names of images and masks what the two share; masks whose names it does not
+            match are left out.
         overwrite: write into ``out`` although it holds files; files of other names stay.
         progress: True shows a progress bar, False none, None in a terminal.
 
@@ -121,11 +127,12 @@ def write_weak_labels(
     """
     options = options or WeakLabelOptions()
     folder, target = Path(masks).expanduser(), Path(out).expanduser()
-    files = _mask_files(folder)
+    photos = _images_of(folder, images)
+    files, notes = _mask_files(folder, photos, pair)
     _check_target(folder, target, overwrite)
     table = _classes(folder, files, classes_file, progress)
     value = _ignore_value(table, ignore_value)
-    job = _Job(table, options, seed, value)
+    job = _Job(folder, table, options, seed, value)
     with _staging(target) as staging:
         with progress_bar(f"Making {options.kind}", len(files), progress) as advance:
             for file in files:
@@ -133,7 +140,7 @@ def write_weak_labels(
                 advance()
         rows = [job.example(file) for file in job.instructive(_PREVIEW_ROWS)]
         preview = _preview_name(files)
-        draw_preview(staging / preview, rows, table.classes, options, _images_of(folder, images))
+        draw_preview(staging / preview, rows, table.classes, options, photos, pair)
         coverage = job.coverage()
         record = {
             **asdict(options),
@@ -143,14 +150,15 @@ def write_weak_labels(
         }
         atomic_write_text(staging / RECORD, json.dumps(record, indent=2) + "\n")
         _publish(staging, target)
-    return WeakLabels(target, len(files), coverage, value, job.pixels, target / preview, (*table.notes, *job.notes()))
+    notes += (*table.notes, *job.notes())
+    return WeakLabels(target, len(files), coverage, value, job.pixels, target / preview, notes)
 
 
 class _Job:
     """Makes the weak labels of one file after the other, and counts."""
 
-    def __init__(self, table: ClassTable, options: WeakLabelOptions, seed: int, ignore_value: int) -> None:
-        self._table, self._options, self._seed, self._value = table, options, seed, ignore_value
+    def __init__(self, masks: Path, table: ClassTable, options: WeakLabelOptions, seed: int, ignore_value: int) -> None:
+        self._masks, self._table, self._options, self._seed, self._value = masks, table, options, seed, ignore_value
         size = len(table.classes)
         self._pixels, self._labelled = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
         self._images, self._labelled_images = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
@@ -184,11 +192,15 @@ class _Job:
             file,
             mask,
             kept,
-            folder / output_name(file),
+            folder / self._name(file),
             ignore_value=self._value,
             values=values,
             colors=colors,
         )
+
+    def _name(self, file: Path) -> Path:
+        """Of the weak labels: as the mask's, with the folders that it lies in."""
+        return file.relative_to(self._masks).with_name(output_name(file))
 
     def instructive(self, number: int) -> list[Path]:
         """A few files with many classes, from all over the folder."""
@@ -223,7 +235,7 @@ class _Job:
         labels = self._table.coding.decode(mask, file)
         # The mask alone knows what is ignored: its label is none of the classes.
         other = set(np.unique(labels).tolist()) - set(range(len(self._table.classes)))
-        rng = generator(self._seed, output_name(file))
+        rng = generator(self._seed, self._name(file).as_posix())
         return mask, labels, kept_pixels(labels, other, self._options, rng)
 
     def _as_values(self, labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], dict[int, tuple[int, int, int]]]:
@@ -236,19 +248,21 @@ class _Job:
         return stored, {values[label]: entry.color for label, entry in enumerate(self._table.classes)}
 
 
-def _mask_files(folder: Path) -> list[Path]:
+def _mask_files(folder: Path, images: Path | None, pair: str | None) -> tuple[list[Path], tuple[str, ...]]:
+    """The masks, without other kinds of files that lie among them, and what was decided about their names."""
     if not folder.is_dir():
         kind = "a file" if folder.is_file() else "no such folder"
         raise DataError("a folder of masks", f"{folder}: {kind}", "Give the folder that holds the masks.")
+    if (folder / "masks").is_dir() and not any(file_format(path) for path in folder.iterdir()):
+        raise DataError(f"masks (png, tif, npy, nii) in {folder}", "none", f"Give {folder / 'masks'}.")
     layout = Layout({})
-    files = list(files_by_stem(folder, layout).values())
+    found = images_in(folder, layout, "masks")
     if layout.problems:
         raise FolderError(layout.problems)
-    if not files:
-        inside = folder / "masks"
-        advice = f"Give {inside}." if inside.is_dir() else "Give the folder that holds the masks themselves."
-        raise DataError(f"masks (png, tif, npy, nii) in {folder}", "none", advice)
-    return files
+    photos = [] if images is None else list(images_in(images, Layout({})))
+    pairing = pair_names(photos or list(found), found, pair)
+    others = set(pairing.others)
+    return [path for name, path in found.items() if name not in others], (pairing.how,) if pairing.how else ()
 
 
 def _check_target(masks: Path, out: Path, overwrite: bool) -> None:
@@ -338,5 +352,7 @@ def _publish(staging: Path, target: Path) -> None:
         staging.chmod(0o777 & ~mask)
         os.replace(staging, target)
         return
-    for file in sorted(staging.iterdir()):
-        os.replace(file, target / file.name)
+    for place, names in walk(staging):
+        (target / place.relative_to(staging)).mkdir(exist_ok=True)
+        for name in names:
+            os.replace(place / name, target / place.relative_to(staging) / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import numpy.typing as npt
 from segcrit._extras import require
 from segcrit._files import atomic_path
 from segcrit.data.class_info import ClassInfo
-from segcrit.data.layout import Layout, files_by_stem, pair_up
+from segcrit.data.formats import stem
+from segcrit.data.pairing import pair_names
 from segcrit.data.reading import read_image
+from segcrit.data.walking import find_images
 from segcrit.errors import DataError
 from segcrit.scribble.weak import WeakLabelOptions
 
@@ -38,6 +41,7 @@ def draw_preview(
     classes: Sequence[ClassInfo],
     options: WeakLabelOptions,
     images: Path | None,
+    pair: str | None = None,
 ) -> None:
     """Draw image, full mask and weak label of each row side by side, and what the colours mean.
 
@@ -47,9 +51,10 @@ def draw_preview(
         classes: their names and colours.
         options: how the labels were made, for the titles.
         images: folder of the images, or None.
+        pair: expression that finds what the names of image and mask share, or None.
     """
     image_module = require("PIL.Image", extra="data")
-    photos = {} if images is None else _photos(images, {file: labels.shape for file, labels, _ in rows})
+    photos = {} if images is None else _photos(images, {file: labels.shape for file, labels, _ in rows}, pair)
     panels = [_panels(labels, kept, photos.get(file), classes, options) for file, labels, kept in rows]
     titles = ["image", "full mask", options.kind] if photos else ["full mask", options.kind]
     if photos:
@@ -118,19 +123,23 @@ def _telling_slice(
     return tuple(index)
 
 
-def _photos(folder: Path, masks: Mapping[Path, tuple[int, ...]]) -> dict[Path, _Pixels]:
+def _photos(folder: Path, masks: Mapping[Path, tuple[int, ...]], pair: str | None) -> dict[Path, _Pixels]:
     """The images of these masks as 8-bit colours; those that are missing or unreadable are left out."""
-    images, by_name = pair_up(
-        files_by_stem(folder, Layout({})), files_by_stem(next(iter(masks)).parent, Layout({})), Layout({})
-    )
-    found = {}
-    for name, mask in by_name.items():
-        if mask in masks and name in images:
-            # The picture is an illustration; a broken image is a matter for those who train with it.
-            try:
-                found[mask] = _as_colors(read_image(images[name], spatial_shape=masks[mask]))
-            except DataError:
-                continue
+    images = find_images(folder).files
+    holder = Path(os.path.commonpath([mask.parent for mask in masks]))
+    names = {(mask.relative_to(holder).parent / stem(mask)).as_posix(): mask for mask in masks}
+    found: dict[Path, _Pixels] = {}
+    try:
+        pairing = pair_names(images, names, pair)
+    except DataError:
+        return found  # several kinds of images: the picture can do without
+    for key in pairing.common:
+        mask = names[pairing.second[key]]
+        # The picture is an illustration; a broken image is a matter for those who train with it.
+        try:
+            found[mask] = _as_colors(read_image(images[pairing.first[key]], spatial_shape=masks[mask]))
+        except DataError:
+            continue
     return found
 
 
