@@ -17,6 +17,7 @@ __all__ = [
     "atomic_path",
     "atomic_write_bytes",
     "atomic_write_text",
+    "decode_text",
     "inside",
     "open_regular",
     "read_text",
@@ -136,10 +137,20 @@ def read_text(path: str | os.PathLike[str]) -> str:
     try:
         with open_regular(path) as stream:
             content = stream.read(_MOST_TEXT + 1)
+    except FileNotFoundError as error:
+        raise DataError(f"a text file {os.fspath(path)}", "no file", "Check the path.") from error
     except OSError as error:
-        raise DataError(f"a text file {os.fspath(path)}", error.strerror or str(error), "Check the path.") from error
+        raise DataError(f"a text file {os.fspath(path)}", error.strerror or str(error), "Check its rights.") from error
     if len(content) > _MOST_TEXT:
         raise DataError(f"a text file {os.fspath(path)}", "more than 256 MiB", "Is it the right file?")
+    text = decode_text(content)
+    if text is None:
+        raise DataError(f"text in UTF-8 in {os.fspath(path)}", "another encoding, or no text", "Save it as UTF-8.")
+    return text
+
+
+def decode_text(content: bytes) -> str | None:
+    """The text of these bytes, in an encoding of :func:`read_text`; None where it is in another one, or no text."""
     # Both bytes of a GB 2312 letter have the highest bit; a single accented letter of Latin-1 is none, and refused.
     encodings = ("utf-16",) if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "gb2312")
     for encoding in encodings:
@@ -147,7 +158,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
             text = content.decode(encoding)
             if "\0" not in text:
                 return text
-    raise DataError(f"text in UTF-8 in {os.fspath(path)}", "another encoding, or no text", "Save it as UTF-8.")
+    return None
 
 
 def inside(folder: Path, name: str) -> Path:

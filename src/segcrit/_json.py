@@ -85,13 +85,12 @@ def read_json(path: Path, what: str = "JSON", advice: str = _RESTORE) -> Any:
 
     Raises:
         FileNotFoundError, PermissionError: it cannot be opened.
-        DataError: it is no regular file, or not JSON in UTF-8; its code is ``"damaged-file"``.
+        DataError: it is no regular file, or not JSON in an encoding of ``read_text``; its code is ``"damaged-file"``.
     """
-    try:
-        with _files.open_regular(path) as stream:
-            text = stream.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise damaged(f"{what} in {path}", "bytes that are not text", advice) from error
+    with _files.open_regular(path) as stream:
+        text = _files.decode_text(stream.read())
+    if text is None:
+        raise damaged(f"{what} in {path}", "bytes that are not text", advice)
     return parse_json(text, f"{what} in {path}", advice)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from segcrit._names import nearest
 from segcrit.cli._console import say
 
-__all__ = ["Parser", "fail", "join_negative_numbers"]
+__all__ = ["Parser", "add_file_memory", "fail", "join_negative_numbers"]
 
 USAGE_ERROR = 2
 
@@ -67,6 +67,26 @@ class Parser(argparse.ArgumentParser):
         name = options[0].split("=", 1)[0]
         hint = nearest(name, self.option_names()) or f"See '{self.prog} --help'."
         fail(f"'{self.prog}' has no option {name!r}.", hint)
+
+
+class _SetBudget(argparse.Action):
+    """Sets the memory budget of this process and its workers as soon as the option is read."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        from segcrit.data.budget import set_memory_budget
+
+        set_memory_budget(values)
+
+
+def add_file_memory(group: Any) -> None:
+    """Add the option for the memory that one file may take."""
+    group.add_argument(
+        "--file-memory",
+        action=_SetBudget,
+        default=argparse.SUPPRESS,
+        metavar="GIB",
+        help="most memory that the array of one file may take (default: half of the machine's)",
+    )
 
 
 NEGATIVE = re.compile(r"-[\d.]")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from segcrit.cli import _console
 from segcrit.cli._allocator import keep_freed_memory
+from segcrit.cli._parser import add_file_memory
 from segcrit.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def _add_data(group: Any) -> None:
         "--window", type=int, nargs="+", metavar="N", help="size of the window (default 512; volumes 128)"
     )
     group.add_argument("--num-workers", type=int, metavar="N", help="processes that read images (default: by machine)")
+    add_file_memory(group)
 
 
 def _add_machine(group: Any) -> None:

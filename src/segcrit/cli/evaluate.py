@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from segcrit import _files
 from segcrit.cli import _console
 from segcrit.cli._evaluation_text import print_outcome, print_problems
+from segcrit.cli._parser import add_file_memory
 from segcrit.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def add_parser(subparsers: Any) -> None:
     work.add_argument("--overwrite", action="store_true", help="replace an evaluation in --out")
     work.add_argument("--shard", metavar="I/N", help="evaluate the I-th of N parts; segcrit merge joins them")
     work.add_argument("--workers", type=int, metavar="N", help="images at a time (default: processors)")
+    add_file_memory(work)
     work.add_argument(
         "--tile", type=int, default=4096, metavar="SIDE", help="window of gigapixel images (default 4096)"
     )

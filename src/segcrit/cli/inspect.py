@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segcrit.cli import _console
+from segcrit.cli._parser import add_file_memory
 
 if TYPE_CHECKING:
     from segcrit.data import Audit, SegmentationData
@@ -55,6 +56,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--group-by", metavar="REGEX", help="what in an image's name tells its group (patient, scene)")
     parser.add_argument("--pair", metavar="REGEX", help="what the names of image and mask share, in a bracket")
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    add_file_memory(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

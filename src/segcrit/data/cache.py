@@ -15,7 +15,7 @@ from segcrit._files import atomic_write_text
 __all__ = ["FileMemory", "cache_folder"]
 
 # Raise it when the meaning of a remembered value changes.
-_VERSION = 3
+_VERSION = 4
 # A file this young could change again without its time stamp showing it (FAT counts in steps of two seconds).
 _RACY_NANOSECONDS = 3_000_000_000
 # Reading fewer files again costs less than a file in the user's cache folder.

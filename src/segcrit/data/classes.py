@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segcrit._files import read_text
+from segcrit._json import parse_json
 from segcrit.data.class_info import ClassInfo
 from segcrit.data.class_names import TEXT_SUFFIXES, read_class_names
 from segcrit.data.coding import LabelCoding, UnknownPolicy, value_ranges
@@ -16,6 +17,7 @@ from segcrit.encodings import Palette
 from segcrit.encodings.class_list import Entry, entries_of, fill_colors
 from segcrit.errors import DataError, ParameterError
 from segcrit.evaluation.background import background_of
+from segcrit.evaluation.settings import check_most
 
 __all__ = ["ClassTable", "ClassesFile", "background_of", "build_table", "make_table", "read_classes_file"]
 
@@ -75,12 +77,14 @@ def read_classes_file(path: Path) -> ClassesFile:
     if path.suffix.lower() in TEXT_SUFFIXES:
         content = {"classes": read_class_names(path)}
     else:
-        content = _read_object(path)
+        content = parse_json(read_text(path), f"a readable {path.name}", f"Correct {path}.")
     if not isinstance(content, dict):
         raise DataError(f"an object in {path}", type(content).__name__, 'Write {"classes": [...]}.')
     count = content.get("num_classes")
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise DataError(f"a positive integer as num_classes in {path}", repr(count), "Correct it.")
+    if count is not None:
+        check_most(count)
     listed = content.get("classes")
     if listed is None and count is not None:
         listed = [f"class {index}" for index in range(count)]
@@ -126,13 +130,6 @@ def read_classes_file(path: Path) -> ClassesFile:
         unknown=unknown,
         background=background,
     )
-
-
-def _read_object(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError("a readable classes.json", f"{path}: {error}", "Correct the file.") from error
 
 
 def _stored_values(item: Any, index: int, path: Path) -> tuple[int, ...]:

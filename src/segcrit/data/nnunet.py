@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segcrit._files import read_text
+from segcrit._json import parse_json
 from segcrit.data.classes import ClassesFile
 from segcrit.data.layout import Layout, images_in, pair_up
 from segcrit.data.model import Case
@@ -46,12 +47,9 @@ def read_nnunet(root: Path, pattern: str | None = None) -> NnUnetFolder:
         DataError: dataset.json is damaged, or a channel of a case is missing.
     """
     file = root / "dataset.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-        if not isinstance(content, dict):
-            raise DataError(f"an object in {file}", type(content).__name__, "Correct the file.")
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError("a readable dataset.json", f"{file}: {error}", "Correct the file.") from error
+    content = parse_json(read_text(file), f"a readable {file.name}", f"Correct {file}.")
+    if not isinstance(content, dict):
+        raise DataError(f"an object in {file}", type(content).__name__, "Correct the file.")
     layout = Layout({})
     classes = _classes(content.get("labels"), file, layout)
     channels = content.get("channel_names", content.get("modality", {}))

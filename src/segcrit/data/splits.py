@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit._csv import name_of_cell
+from segcrit._files import read_text
 from segcrit.data.formats import file_format, stem
 from segcrit.data.model import SPLITS, Split
 from segcrit.data.pairing import compiled
@@ -124,11 +125,7 @@ def read_names(file: Path, known: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _names(file: Path) -> list[str]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a readable text file {file}", str(error), "Save it as UTF-8.") from error
-    lines = (line.strip() for line in text.splitlines())
+    lines = (line.strip() for line in read_text(file).splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -209,10 +206,7 @@ def read_groups_file(file: Path, known: Mapping[str, str]) -> dict[str, str]:
     Raises:
         DataError: the file cannot be read, or an id has no group.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a readable {file}", str(error), "Save it as UTF-8.") from error
+    text = read_text(file)
     first_line = text.split("\n", 1)[0]
     delimiter = next((mark for mark in ",;\t" if mark in first_line), ",")
     rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row and row[0].strip()]

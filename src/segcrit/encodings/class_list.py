@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import operator
 import os
 import re
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segcrit._files import read_text
+from segcrit._json import parse_json
 from segcrit.encodings.colors import Color, distinct_colors
 from segcrit.errors import DataError, ParameterError
 
@@ -106,12 +107,7 @@ def fill_colors(classes: Sequence[Entry], taken: Iterable[Color]) -> list[Color]
 def read_classes(path: str | os.PathLike[str]) -> tuple[list[Entry], int | None]:
     """Entries and ignore_index of a ``classes.json``; 255 if the file does not say."""
     file = Path(path)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError("a classes.json", f"no file {file}", "Check the path.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError("a readable classes.json", f"{file}: {error}", "Correct the file.") from error
+    content = parse_json(read_text(file), f"a readable {file.name}", f"Correct {file}.")
     classes = content.get("classes") if isinstance(content, dict) else None
     if not isinstance(classes, list) or not classes:
         raise DataError(

@@ -11,8 +11,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from segcrit._files import open_regular
+from segcrit.data.budget import require_memory
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.formats import load, probe
+from segcrit.data.npy import npy_header, read_layout
 from segcrit.data.reading import read_stored_mask, shown_size
 from segcrit.errors import DataError, SegcritError
 from segcrit.evaluating.axes import channels_to_front, order_of, turned_like, without_ones
@@ -88,17 +91,14 @@ def shape_of(path: Path) -> tuple[int, ...]:
     if path.suffix.lower() != ".npz":
         return probe(path).shape
     with _open_npz(path) as (content, name, _), content.zip.open(f"{name}.npy") as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape: tuple[int, ...] = read(stream)[0]
-        return shape
+        return read_layout(stream).shape
 
 
 @contextmanager
 def _open_npz(path: Path) -> Iterator[tuple[Any, str, str]]:
     """An npz file, with the name of the array that counts and what it holds."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
+        with open_regular(path) as stream, np.load(stream, allow_pickle=False) as content:
             names = list(content.files)
             for kind, known in (("logits", _LOGITS), ("probabilities", _PROBABILITIES), ("labels", _LABELS)):
                 found = next((name for name in names if name.lower() in known), None)
@@ -121,6 +121,9 @@ def _open_npz(path: Path) -> Iterator[tuple[Any, str, str]]:
 
 
 def _member(content: Any, name: str, path: Path) -> Array:
+    stored = name if name in content.zip.namelist() else f"{name}.npy"
+    with content.zip.open(stored) as stream:
+        require_memory(npy_header(read_layout(stream)), path)
     array: Any = content[name]
     if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what is no array
         raise DataError("a whole NPZ file", f"{path}, which is damaged ({name!r} is no array)", "Write it again.")

@@ -1,4 +1,4 @@
-"""Parts of large arrays: TIFF files by their tiles or strips, npy files through the system's memory map.
+"""Parts of large arrays: TIFF files by their tiles or strips, npy files by their rows.
 
 What is read at a time is bounded by the window and the tile of the file, not by the image.
 """
@@ -9,14 +9,16 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from segcrit._extras import require
+from segcrit._files import open_regular
 from segcrit.data.coding import StoredMask
 from segcrit.data.formats import Header, file_format, probe
+from segcrit.data.npy import NpyLayout, read_box, read_layout, require_whole
+from segcrit.data.tiffs import bright, colors_of, mask_band, open_tiff, tiff_header
 
 __all__ = ["Source", "open_source", "open_sources", "size_of", "window_shape", "windows"]
 
@@ -46,20 +48,22 @@ class Source(Protocol):
         """The part as an array of logits, or as the values of a mask."""
 
 
-class _Mapped:
-    """An array that is mapped from a npy file: labels (H, W), or logits (C, H, W)."""
+class _Npy:
+    """An npy file, read piece by piece: labels (H, W), or logits (C, H, W)."""
 
-    def __init__(self, array: Array) -> None:
-        self._array = array
-        self.size = (int(array.shape[-2]), int(array.shape[-1]))
-        self.block = (1, 1)
-        self.dtype = array.dtype
-        self.channels = int(array.shape[0]) if array.ndim == 3 else None
+    def __init__(self, stream: BinaryIO, layout: NpyLayout, path: Path) -> None:
+        self._stream, self._layout, self._path = stream, layout, path
+        self.size = (layout.shape[-2], layout.shape[-1])
+        # Whole rows lie in one piece.
+        self.block = (1, self.size[1])
+        self.dtype = layout.dtype
+        self.channels = layout.shape[0] if len(layout.shape) == 3 else None
         self.samples = 1
         self.palette: npt.NDArray[np.uint8] | None = None
 
     def read(self, rows: slice, columns: slice) -> Array | StoredMask:
-        part = np.array(self._array[..., rows, columns])
+        leading = () if self.channels is None else (slice(0, self.channels),)
+        part = read_box(self._stream, self._layout, (*leading, rows, columns), self._path)
         if part.ndim == 2 and part.dtype.kind in "bui":
             return StoredMask(part.astype(np.uint8) if part.dtype.kind == "b" else part, False, None, str(part.dtype))
         return part
@@ -78,16 +82,14 @@ class _Tiff:
         self.channels: int | None = None
         self.samples = int(page.samplesperpixel)
         self._across = math.ceil(self.size[1] / self.block[1])
-        self.palette: npt.NDArray[np.uint8] | None = None
-        if page.colormap is not None:
-            self.palette = (np.asarray(page.colormap) >> 8).astype(np.uint8).T
+        self.palette = colors_of(page)
         self.dtype = np.dtype(page.dtype)
-        self._mode = probed.mode
+        self._mode, self._nodata = probed.mode, probed.nodata
 
     def read(self, rows: slice, columns: slice) -> Array | StoredMask:
         height, width = self.block
         shape = (rows.stop - rows.start, columns.stop - columns.start, self.samples)
-        result = np.zeros(shape, dtype=np.uint8 if self.dtype.kind == "b" else self.dtype)
+        result = np.full(shape, self._page.nodata, dtype=np.uint8 if self.dtype.kind == "b" else self.dtype)
         for down in range(rows.start // height, math.ceil(rows.stop / height)):
             for across in range(columns.start // width, math.ceil(columns.stop / width)):
                 block = self._block(down * self._across + across)
@@ -107,10 +109,10 @@ class _Tiff:
     def _block(self, index: int) -> Array | None:
         offset, count = self._page.dataoffsets[index], self._page.databytecounts[index]
         if not count:
-            return None  # a sparse tile: nothing was written, which reads as 0
+            return None  # a sparse tile: nothing was written
         self._handle.seek(offset)
         decoded, _, _ = self._page.decode(self._handle.read(count), index, jpegtables=self._page.jpegtables)
-        return None if decoded is None else np.asarray(decoded)[0]
+        return None if decoded is None else bright(np.asarray(decoded)[0], self._page)
 
 
 def size_of(path: Path) -> tuple[int, int] | None:
@@ -129,19 +131,23 @@ def size_of(path: Path) -> tuple[int, int] | None:
 def open_source(path: Path) -> Iterator[Source | None]:
     """A source of parts of a file; None where the file can only be read as a whole."""
     kind = file_format(path)
-    with ExitStack() as stack:
-        if kind == "npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            yield _Mapped(array) if array.ndim in (2, 3) else None
-            return
-        if kind == "tiff":
-            tiff = stack.enter_context(require("tifffile", extra="data").TiffFile(path))
-            page = tiff.series[0].keyframe
-            plain = len(tiff.series[0].pages) == 1 and page.samplesperpixel in (1, 3) and page.planarconfig in (None, 1)
-            if plain and int(page.imagedepth) == 1:
-                yield _Tiff(page, tiff.filehandle, probe(path))
-                return
+    if kind not in ("npy", "tiff"):
         yield None
+        return
+    with ExitStack() as stack:
+        stream = stack.enter_context(open_regular(path))
+        if kind == "npy":
+            layout = read_layout(stream)
+            require_whole(layout, stream, path)
+            yield _Npy(stream, layout, path) if len(layout.shape) in (2, 3) and not layout.dtype.hasobject else None
+            return
+        tiff = stack.enter_context(open_tiff(stream, path))
+        header = tiff_header(tiff)
+        page = tiff.series[0].keyframe
+        plain = len(tiff.series[0].pages) == 1 and page.samplesperpixel in (1, 3) and page.planarconfig in (None, 1)
+        # What is doubtful, or needs a second image of the file, is left to those who read it as a whole.
+        plain = plain and int(page.imagedepth) == 1 and not header.doubt and mask_band(tiff) is None
+        yield _Tiff(page, tiff.filehandle, header) if plain else None
 
 
 def open_sources(paths: Sequence[Path], stack: ExitStack) -> list[Source] | None:
