@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcrit.cli import main
+from segcrit.comparison.folder_source import FolderSource
+from segcrit.data import load_folder
+from segcrit.data.series import divided_series, find_series
 from segcrit.data.splits import make_split
 from segcrit.errors import DataError
+from tests.data.making import blocks, write_folder
 
 
 def _rare(images: int, holders: int, seed: int = 0) -> np.ndarray:
@@ -86,3 +95,56 @@ def test_fewer_groups_than_parts() -> None:
     names = ["a", "b", "c", "d"]
     with pytest.raises(DataError, match=r"at least 3 groups .* got 2 groups"):
         make_split(names, np.ones((4, 1), dtype=np.int64), groups=dict(zip(names, "xxyy", strict=True)))
+
+
+# --- series ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "series"),
+    [
+        ([f"patient{p:03}_frame{f:02}_slice_{k}" for p in range(5) for f in (1, 12) for k in range(8)], 5),
+        ([f"{drive}_{frame:06}" for drive in ("0001TP", "0006R0", "Seq05VD") for frame in range(30, 240, 30)], 3),
+        ([f"{city}_{scene:06}_000019" for city in ("aachen", "bonn", "ulm") for scene in range(9)], 3),
+        ([f"scene{n}_tile_{i}_{j}" for n in range(4) for i in range(3) for j in range(3)], 4),
+        ([f"patient{p}/slice{k}" for p in range(4) for k in range(5)], 4),
+        ([f"image_{number}" for number in range(30)], 0),
+        ([f"{number:05}" for number in range(30)], 0),
+        ([f"{year}_{(number * 7919) ** 2 % 9973:06}" for year in (2007, 2008, 2009) for number in range(30)], 0),
+        (["5cc036b65f7f2d54", "00071198d059ba7f", "f4a1", "b67a6e5da8b1cfa5"], 0),
+    ],
+)
+def test_series_that_names_tell_of(names: list[str], series: int) -> None:
+    found = find_series(names)
+    assert (0 if found is None else len(set(found.groups.values()))) == series
+    if found is not None:
+        keys = {name: re.search(found.pattern, name) for name in names}
+        own = {name: match[1] if match.re.groups else match[0] for name, match in keys.items() if match}
+        assert len({(own[name], found.groups[name]) for name in names}) == series == len(set(own.values()))
+
+
+def test_divided_series_are_told_with_what_mends_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folder(tmp_path, {f"p{p}_s{s}": blocks([0, 1]) for p in range(8) for s in range(3)})
+    data = load_folder(root)
+    (problem,) = (entry for entry in data.problems if entry.code == "series-divided")
+    assert any("--group-by" in note for note in FolderSource(data).notes())
+    assert any("--group-by" in note for note in FolderSource(data).info.notes)
+    main(["inspect", str(root), "--json"])
+    assert "series-divided" in {entry["code"] for entry in json.loads(capsys.readouterr().out)["problems"]}
+    pattern = re.findall(r"--group-by '([^']+)'", problem.message)[0]
+    mended = load_folder(root, group_by=pattern)
+    assert not mended.problems
+    assert mended.groups is not None
+    assert len(set(mended.groups.values())) == 8
+    assert not load_folder(root, group_by=".+").problems
+    # Splits of the user's own are his decision.
+    write_folder(root, {}, splits={"train": ["p0_s0", "p1_s1"], "val": ["p0_s1"], "test": ["p0_s2"]})
+    assert not load_folder(root).problems
+
+
+def test_series_on_one_side_are_fine() -> None:
+    names = {
+        part: [f"p{p}_s{s}" for p in members for s in range(3)]
+        for part, members in (("train", (0, 1)), ("val", (2, 3)))
+    }
+    assert not divided_series(names)

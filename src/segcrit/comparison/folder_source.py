@@ -73,7 +73,7 @@ class FolderSource:
         # By labels as well: a name may stand in several splits, and training labels may differ from masks.
         self._cache: dict[tuple[LabelSource, str], Item] = {}
         self._cached: set[str] = set()
-        self._notes: list[str] = []
+        self._notes = [problem.noted for problem in data.problems if problem.severity == "warning"]
         self._frequencies: ClassFrequencies | None = None
         self._loaders: dict[Any, DataLoader[Any]] = {}
         self.normalisation: dict[str, Any] = {}

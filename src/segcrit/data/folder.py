@@ -14,6 +14,7 @@ from segcrit.data.model import SPLITS, SegmentationData, Split
 from segcrit.data.nnunet import is_nnunet, read_nnunet
 from segcrit.data.problems import FolderError, named
 from segcrit.data.scanning import MaskValues, Scanner
+from segcrit.data.series import divided_series
 from segcrit.data.splits import make_split, read_groups, read_splits, split_summary
 from segcrit.data.survey import Survey, damaged, survey_files
 from segcrit.data.training_labels import add_training_labels
@@ -100,7 +101,9 @@ def load_folder(
         raise FolderError(doubts)
     groups, sentence = read_groups(root, ids, group_by, layout.aliases)
     notes += [sentence] if sentence else []
-    splits = _splits(root, ids, layout, table, groups, seed, scanner, notes)
+    splits, made = _splits(root, ids, layout, table, groups, seed, scanner, notes)
+    if groups is None:
+        doubts += divided_series({split: [name for name in names if name in made] for split, names in splits.items()})
     data = SegmentationData(
         name=name,
         root=root,
@@ -172,12 +175,14 @@ def _splits(
     seed: int,
     scanner: Scanner,
     notes: list[str],
-) -> dict[Split, tuple[str, ...]]:
-    """The splits of the folder, completed where a file is missing."""
+) -> tuple[dict[Split, tuple[str, ...]], set[str]]:
+    """The splits of the folder, completed where a file is missing, and the images that were divided for that."""
+    made: set[str] = set()
     given = read_splits(root / "splits", ids, layout.aliases) if (root / "splits").is_dir() else dict(layout.splits)
 
     def divided(names: Sequence[str], shares: Mapping[Split, float]) -> dict[Split, tuple[str, ...]]:
         content = class_pixels(table.coding, len(table.classes), [layout.cases[name].mask for name in names], scanner)
+        made.update(names)
         own = None if groups is None else {name: groups[name] for name in names}
         return make_split(names, content, groups=own, shares=shares, seed=seed)
 
@@ -186,7 +191,7 @@ def _splits(
     if not given:
         splits = divided(ids, {"train": 0.70, "val": 0.15, "test": 0.15})
         notes.append(f"There are no split files: split by segcrit, seed {seed}: {split_summary(splits, groups)}.")
-        return splits
+        return splits, made
     if "train" not in given:
         if not rest:
             raise DataError(f"a training split in {root / 'splits'}", f"only {' and '.join(given)}", "Add train.txt.")
@@ -220,4 +225,4 @@ def _splits(
         divided_groups = sorted(group for group, places in by_group.items() if len(places) > 1)
         if divided_groups:
             notes.append(f"The split files divide {len(divided_groups)} groups: {named(divided_groups, 3)}.")
-    return {split: given[split] for split in SPLITS}
+    return {split: given[split] for split in SPLITS}, made

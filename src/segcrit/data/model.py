@@ -79,7 +79,7 @@ class SegmentationData:
         nodata: values that image files declare as missing (GeoTIFF).
         notes: the decisions made while loading, one sentence each.
         background: the class that figures of the foreground leave out, or None.
-        problems: what is doubtful about the values of the masks, warnings and notes.
+        problems: what is doubtful about the values of the masks or about the splits, warnings and notes.
         cases: the files of every id.
         coding: how values in the mask files become labels; ``train_coding`` the same for the training labels.
     """
