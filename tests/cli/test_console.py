@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segcrit._widths import columns_of
 from segcrit.cli import _console as console
 
 WORD = st.text(alphabet="abc é∂", min_size=0, max_size=30)
@@ -92,3 +93,12 @@ def test_an_option_is_not_broken_at_its_hyphens(
             "Predictions seem to count from 1: pass --map-predictions '1:0,2:1,3:2', which is copied as it stands."
         )
         assert "--map-predictions" in capsys.readouterr().out
+
+
+def test_columns_of_wide_characters_line_up() -> None:
+    rows = [["道路", "0.5"], ["植生と低木", "12.25"], ["sky", "1"]]
+    lines = console.plain_table(["クラス", "IoU"], rows, [False, True], 40, 0)
+    assert len({columns_of(line) for line in lines}) == 1
+    narrow = console.plain_table(["c", "text"], [["1", "非常に長い名前のクラスです" * 3]], [True, False], 30, 0)
+    assert max(columns_of(line) for line in narrow) <= 30
+    assert "".join(line.split()[-1] for line in narrow[2:]) == "非常に長い名前のクラスです" * 3

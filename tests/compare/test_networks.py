@@ -6,13 +6,14 @@ import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
 from torch import nn
 
 from segcrit.comparison.batches import main_logits, read_output
-from segcrit.comparison.networks import Purpose, make_network
+from segcrit.comparison.networks import Network, Purpose, _split, make_network
 from segcrit.errors import MissingExtraError, ParameterError
 from tests.compare.making import tiny
 
@@ -160,3 +161,36 @@ def test_wrong_names_are_refused(wrong: Any) -> None:
 def test_wrong_options_are_refused_when_built() -> None:
     with pytest.raises(ParameterError, match="no_such_option"):
         make_network("unet?no_such_option=3", FLAT).build(0)
+
+
+@pytest.mark.parametrize("word", ["none", "None", "null"])
+def test_no_weights_are_no_weights(word: str) -> None:
+    assert _split(f"smp:Unet?encoder_weights={word}&a=true&b='none'")[1] == {
+        "encoder_weights": None,
+        "a": True,
+        "b": "none",
+    }
+
+
+def test_a_missing_connection_is_no_wrong_name() -> None:
+    def fail(inner: Exception) -> Any:
+        def factory() -> Any:
+            try:
+                raise inner
+            except Exception as error:
+                raise OSError("We could not load the file") from error
+
+        return Network("hf:a/b", factory, "")
+
+    class RepositoryNotFoundError(Exception):
+        pass
+
+    for error, code in (
+        (URLError("Name or service not known"), "no-connection"),
+        (ConnectionRefusedError("refused"), "no-connection"),
+        (RepositoryNotFoundError("404"), ParameterError.code),
+        (ValueError("no such option"), ParameterError.code),
+    ):
+        with pytest.raises(ParameterError) as caught:
+            fail(error).build(0)
+        assert caught.value.code == code

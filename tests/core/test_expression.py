@@ -274,3 +274,26 @@ def test_deep_nesting_is_an_error_and_not_a_crash():
     with pytest.raises(ExpressionError):
         parse("ce" + "+" * 5000)
     assert len(parse("+".join(["ce"] * 500)).terms) == 500
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("ce＋dice", "ce + dice"),
+        ("ce　＋　０．５＊ｄｉｃｅ（ｓｍｏｏｔｈ＝１）", "ce + 0.5*dice(smooth=1)"),
+        ("tversky(alpha=0.3，beta=0.7)", "tversky(alpha=0.3, beta=0.7)"),
+        ("ce(class_weight=“median”)", 'ce(class_weight="median")'),
+        ("ce(class_weight=［1，2］)", "ce(class_weight=[1, 2])"),
+    ],
+)
+def test_full_width_characters_are_plain_ones(text: str, plain: str) -> None:
+    assert parse(text) == parse(plain)
+
+
+def test_the_caret_stands_below_the_mistake_in_any_script() -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse("損失 + dice")
+    assert caught.value.advice.splitlines()[-1] == "  ^"
+    with pytest.raises(ExpressionError) as caught:
+        parse("ce(class_weight='道路') + 損失")
+    assert caught.value.advice.splitlines()[-1].index("^") == 2 + len("ce(class_weight='    ') + ")

@@ -11,8 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcrit.comparison.settings import Settings
 from segcrit.errors import LabelError, ParameterError
 from segcrit.evaluation import FIGURES, POLICIES, Evaluator, Report
+from segcrit.evaluation.figures import get_figure
+from segcrit.evaluation.policy import get_policy
 from tests.evaluation import oracle, tools
 
 WRITTEN = ["mmsegmentation", "detectron2", "cityscapes", "huggingface", "monai", "nnunet"]
@@ -262,3 +265,18 @@ def test_a_class_that_is_never_predicted_has_precision_0_and_counts() -> None:
     assert report.precision.tolist() == [0, 0.5]
     assert report.mean_precision == 0.25
     assert math.isnan(report.with_policy("mmsegmentation").precision[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "meant"),
+    [
+        (lambda: get_policy("mmsegmentaton"), "mmsegmentation"),
+        (lambda: get_figure("mIoU_", 3), "miou"),
+        (lambda: Evaluator(3, measures="boundry"), "boundary"),
+        (lambda: Settings(metric="mIoU"), "miou"),
+    ],
+)
+def test_a_slip_of_a_name_is_answered_with_the_name(call: Any, meant: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        call()
+    assert f"Did you mean {meant!r}?" in caught.value.advice

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
+from segcrit._widths import columns_of, padded, wrapped
+
 __all__ = ["Output", "columns", "heading", "note", "plain", "say", "table", "text"]
 
 # Names come from files. A terminal obeys control characters (C0, C1), and shows text in another order between the
@@ -103,7 +105,7 @@ def heading(title: str) -> None:
     title = plain(title)
     console = _rich_console()
     if console is None:
-        print(f"\n{title}\n{'=' * len(title)}")
+        print(f"\n{title}\n{'=' * columns_of(title)}")
     else:
         from rich.text import Text
 
@@ -182,10 +184,11 @@ def plain_table(
         dice  12.25
     """
     gap = 2
-    natural = [max(len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
+    natural = [max(columns_of(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
     # A column of numbers may be as narrow as its numbers, its title wrapped between words.
     narrow = [
-        max(len(part) for part in (*title.split(), *cells, "")) for title, *cells in zip(headers, *rows, strict=True)
+        max(columns_of(part) for part in (*title.split(), *cells, ""))
+        for title, *cells in zip(headers, *rows, strict=True)
     ]
     widths = _fit(natural, narrow, right, width - indent - gap * (len(headers) - 1))
     lines = [*_row(headers, widths, right, gap), (" " * gap).join("-" * size for size in widths)]
@@ -209,13 +212,13 @@ def _fit(natural: list[int], narrow: list[int], right: Sequence[bool], available
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], gap: int) -> list[str]:
-    wrapped = [textwrap.wrap(cell, size) or [""] for cell, size in zip(cells, widths, strict=True)]
+    parts_of = [wrapped(cell, size) or [""] for cell, size in zip(cells, widths, strict=True)]
     lines = []
-    for index in range(max(len(part) for part in wrapped)):
+    for index in range(max(len(part) for part in parts_of)):
         parts = []
-        for part, size, is_right in zip(wrapped, widths, right, strict=True):
+        for part, size, is_right in zip(parts_of, widths, right, strict=True):
             piece = part[index] if index < len(part) else ""
-            parts.append(piece.rjust(size) if is_right else piece.ljust(size))
+            parts.append(padded(piece, size, right=is_right))
         lines.append((" " * gap).join(parts))
     return lines
 

@@ -37,6 +37,15 @@ __all__ = ["UNET_FEATURES", "Network", "Purpose", "make_network"]
 # 128 x 128 in about a minute on two cores.
 UNET_FEATURES: Final = (16, 16, 32, 64, 128, 16)
 
+# As people write them, and as Python does.
+_CONSTANTS: Final[dict[str, Any]] = {"none": None, "null": None, "true": True, "false": False}
+# Libraries that fetch weights; what they raise where there is no connection, and what they raise for a wrong name.
+_TRANSPORT: Final = frozenset({"requests", "urllib3", "httpx", "httpcore", "urllib", "socket", "ssl"})
+_NO_CONNECTION: Final = frozenset({"LocalEntryNotFoundError", "OfflineModeIsEnabled"})
+_ANSWERED: Final = frozenset(
+    {"HTTPError", "HTTPStatusError", "HfHubHTTPError", "RepositoryNotFoundError", "EntryNotFoundError"}
+)
+
 _ADVICE: Final = (
     "Write 'unet', 'smp:Unet?encoder_name=resnet34', 'monai:SegResNet', "
     "'hf:nvidia/segformer-b0-finetuned-ade-512-512' or 'my_module:make_network'."
@@ -98,6 +107,14 @@ class Network:
                     "Install what is missing with pip.",
                 ) from error
             except Exception as error:
+                if (trouble := _no_connection(error)) is not None:
+                    raise ParameterError(
+                        f"the pretrained weights of {self.spec!r}, from the network or from an earlier download",
+                        f"no connection ({type(trouble).__name__}: {_first_line(trouble)})",
+                        "Run it once on a machine with a connection and copy its cache, give the path of a folder with "
+                        "the weights (hf:PATH), or take random weights (smp: encoder_weights=none).",
+                        code="no-connection",
+                    ) from error
                 raise ParameterError(
                     f"a network from {self.spec!r}",
                     f"{type(error).__name__}: {_first_line(error)}",
@@ -356,11 +373,33 @@ def _split(spec: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals or not key.isidentifier():
             raise ParameterError("options as name=value, joined by '&'", repr(part), "Write 'unet?norm=instance'.")
+        word = unquote(value).strip()
+        if word.lower() in _CONSTANTS:
+            options[key] = _CONSTANTS[word.lower()]
+            continue
         try:
-            options[key] = ast.literal_eval(unquote(value))
+            options[key] = ast.literal_eval(word)
         except (ValueError, SyntaxError):
             options[key] = unquote(value)
     return name.strip(), options
+
+
+def _no_connection(error: BaseException) -> BaseException | None:
+    """The error in a chain that says that a server could not be reached; None where one answered."""
+    chain: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None and found not in chain:
+        chain.append(found)
+        found = found.__cause__ or found.__context__
+    names = {type(entry).__name__ for entry in chain}
+    if names & _ANSWERED:
+        return None
+    for entry in reversed(chain):
+        kind = type(entry)
+        transport = kind.__module__.split(".")[0] in _TRANSPORT
+        if transport or kind.__name__ in _NO_CONNECTION or isinstance(entry, (ConnectionError, TimeoutError)):
+            return entry
+    return None
 
 
 def _name_of(thing: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from segcrit._constants import TASKS, Task
 from segcrit._json import decode
+from segcrit._names import nearest
 from segcrit.comparison.records import METRICS, MetricName
 from segcrit.errors import DataError, ParameterError
 
@@ -179,7 +180,11 @@ def _shown(value: object) -> str:
 
 def _choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ParameterError(f"{name} to be one of {', '.join(choices)}", repr(value), "Choose one of them.")
+        raise ParameterError(
+            f"{name} to be one of {', '.join(choices)}",
+            repr(value),
+            nearest(str(value), choices) or "Choose one of them.",
+        )
 
 
 def _whole(name: str, value: object, low: int, high: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from segcrit._names import nearest
 from segcrit.errors import ParameterError
 from segcrit.evaluation.measure import Measure, measure_from_dict
 
@@ -61,7 +62,10 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.values not in ("auto", "logits", "probabilities"):
-            raise ParameterError("values to be 'logits' or 'probabilities'", repr(self.values), "Choose one of them.")
+            hint = nearest(str(self.values), ("logits", "probabilities"))
+            raise ParameterError(
+                "values to be 'logits' or 'probabilities'", repr(self.values), hint or "Choose one of them."
+            )
         if self.axes not in (None, "xyz", "zyx"):
             raise ParameterError("axes to be 'xyz' or 'zyx'", repr(self.axes), "Choose one of them.")
         if self.reduce_zero_label not in (None, "target", "both"):

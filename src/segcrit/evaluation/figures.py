@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Final
 
+from segcrit._names import nearest
 from segcrit.errors import ParameterError
 from segcrit.evaluation.figure import (
     Figure,
@@ -192,12 +192,11 @@ def get_figure(
         if found is not None:
             return found
     known = [*FIGURES, *measured]
-    close = get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
+    hint = nearest(str(name), known)
     raise ParameterError(
         f"a figure among {', '.join(known)}, or iou[class], dice[class], precision[class], recall[class]",
         repr(name),
-        f"{hint}Choose one of these.",
+        hint or "Choose one of these.",
     )
 
 

@@ -196,7 +196,8 @@ def read_measures(measures: Iterable[Any] | str) -> tuple[Measure, ...]:
 def _class_of(word: Any) -> type[Measure]:
     if not isinstance(word, str) or word not in _HOMES:
         known = ", ".join(repr(name) for name in sorted(_HOMES))
-        raise ParameterError(f"measures among {known}", repr(word), "Give one of these words, or a measure.")
+        hint = nearest(str(word), _HOMES)
+        raise ParameterError(f"measures among {known}", repr(word), hint or "Give one of these words, or a measure.")
     module, name = _HOMES[word]
     found: type[Measure] = getattr(import_module(module), name)
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from segcrit._names import nearest
 from segcrit.errors import ParameterError
 
 __all__ = ["POLICIES", "Policy", "get_policy"]
@@ -160,4 +161,6 @@ def get_policy(name: str) -> Policy:
         return POLICIES[name]
     except (KeyError, TypeError):
         known = ", ".join(repr(known) for known in POLICIES)
-        raise ParameterError(f"policy to be one of {known}", repr(name), "Choose a known policy.") from None
+        raise ParameterError(
+            f"policy to be one of {known}", repr(name), nearest(str(name), POLICIES) or "Choose a known policy."
+        ) from None

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from segcrit import formulas as _formulas  # noqa: F401 - fills the table of losses
 from segcrit._keywords import parameter_hint
 from segcrit._registry import list_losses, lookup, nearest_loss
+from segcrit._widths import columns_of
 from segcrit.errors import ExpressionError, ParameterError
 
 __all__ = ["Expression", "Term", "parse"]
@@ -34,6 +35,11 @@ _WORDS: Mapping[str, Any] = {
     "true": True,
     "false": False,
     "none": None,
+}
+# What an input method or a word processor writes in place of the marks of an expression, one character for one.
+_PLAIN = {
+    **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)},  # full-width letters, digits, ＋ ， ＝ （ ）
+    **str.maketrans({"\u3000": " ", "\u2212": "-", "“": '"', "”": '"', "‘": "'", "’": "'"}),
 }
 _MAX_DEPTH = 8
 # Settings of a whole call, which are no parameters of a term.
@@ -105,7 +111,7 @@ class _Token:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = text.translate(_PLAIN)
         self.tokens = self._tokenize()
         self.position = 0
 
@@ -133,7 +139,7 @@ class _Parser:
 
     def fail(self, position: int, expected: str, got: str, advice: str) -> NoReturn:
         line = self.text.replace("\n", " ").replace("\t", " ").replace("\r", " ")
-        raise ExpressionError(expected, got, f"{advice}\n  {line}\n  {' ' * position}^")
+        raise ExpressionError(expected, got, f"{advice}\n  {line}\n  {' ' * columns_of(line[:position])}^")
 
     @property
     def token(self) -> _Token:
@@ -285,6 +291,7 @@ def parse(text: str) -> Expression:
 
     Args:
         text: terms joined by ``+``, each with an optional weight and parameters, ``"ce + 0.5*dice(smooth=1)"``.
+            Full-width characters (＋ ， （ ）) and curly quotes are read as the plain ones.
 
     Returns:
         The expression; aliases are resolved, values are checked.
