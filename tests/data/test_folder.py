@@ -409,3 +409,21 @@ def test_a_damaged_memory_is_no_harm(tmp_path: Path) -> None:
     for file in (Path(os.environ["SEGCRIT_CACHE"]) / "index").iterdir():
         file.write_text("{broken")
     assert load_folder(root).splits == first.splits
+
+
+@pytest.mark.parametrize(("shape", "code"), [((6, 5, 6), "axes-unknown"), ((4, 5, 6), "sizes-differ")])
+def test_array_masks_in_the_order_of_simpleitk_beside_nifti_images(
+    tmp_path: Path, shape: tuple[int, ...], code: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for index in range(6):
+        volume = np.random.default_rng(index).integers(0, 2, shape).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "images" / f"{index}.nii.gz")
+        np.save(tmp_path / "masks" / f"{index}.npy", volume.T)
+    try:
+        problems = load_folder(tmp_path).problems
+    except FolderError as error:
+        problems = error.problems
+    assert [problem.code for problem in problems] == [code]
+    assert "SimpleITK" in problems[0].advice

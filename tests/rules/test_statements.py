@@ -26,7 +26,7 @@ MASKING = "segcrit._masking"
 DECLARED_VALUES = {
     "segcrit.data.classes": {"void not in used", "value in ignored"},
     "segcrit.encodings.palette": {"void == PNG_ENTRIES - 1"},
-    "segcrit.evaluating.auditing": {"settings.ignore_index in values"},
+    "segcrit.evaluating.value_audit": {"settings.ignore_index in values"},
     "segcrit.evaluating.labels": {"void == label", "value != void", "value != label", "value in coding.ignored"},
     "segcrit.evaluating.mapping": {"self.rest != void", "void not in named", "label != void"},
     "segcrit.scribble.files": {"value != ignore_value"},

@@ -96,7 +96,7 @@ def load_folder(
 
     table, found = _classes(root, file_classes, layout, scanner, survey)
     notes += table.notes
-    doubts = check_values(found, table.coding, IN_FILE)
+    doubts = [*survey.doubts, *check_values(found, table.coding, IN_FILE)]
     if any(problem.severity == "error" for problem in doubts):
         raise FolderError(doubts)
     groups, sentence = read_groups(root, ids, group_by, layout.aliases)

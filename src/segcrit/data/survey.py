@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segcrit.data.axes import fits, may_be_reversed
 from segcrit.data.formats import Header
 from segcrit.data.layout import most_common
 from segcrit.data.model import Case
-from segcrit.data.problems import Problem, named
+from segcrit.data.problems import Problem, named, several
 from segcrit.data.reading import header_channels, mask_shape, shown_size
 from segcrit.data.scanning import Scanner
 from segcrit.errors import DataError
@@ -30,6 +31,7 @@ class Survey:
         nodata: values that files declare as missing.
         problems: what does not fit.
         notes: what was decided.
+        doubts: what is doubtful, warnings.
         is_lossy: whether masks are stored with loss (JPEG): their values tell whether they can be read.
     """
 
@@ -39,6 +41,7 @@ class Survey:
     nodata: tuple[float, ...] = ()
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    doubts: list[Problem] = field(default_factory=list)
     is_lossy: bool = False
 
 
@@ -82,11 +85,14 @@ def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
     rotations: dict[str, DataError] = {}
     channels: Counter[int] = Counter()
     beside: dict[str, str] = {}
+    unsure: list[str] = []
     for name, case in cases.items():
         mask = survey.headers.get(case.mask)
         if mask is None:
             continue
         size = mask_shape(mask, survey.spatial_dims)
+        if may_be_reversed(case.mask, case.images[0]) and fits(size, size) == "both":
+            unsure.append(name)
         count = 0
         for path in case.images:
             header = survey.headers.get(path)
@@ -96,6 +102,13 @@ def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
             try:
                 count += header_channels(header, size, path)
             except DataError as error:
+                if may_be_reversed(case.mask, path) and fits(header.shape, size) == "reversed":
+                    error = DataError(
+                        error.expected,
+                        f"{error.got}, the same in reverse",
+                        "Save masks and images in one format: arrays "
+                        "from SimpleITK and TIFF stacks are (Z, Y, X), NIfTI volumes (X, Y, Z).",
+                    )
                 (rotations if error.code == "exif-rotation" else sizes)[name] = error
                 count = -len(case.images)
         if count > 0:
@@ -106,6 +119,16 @@ def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
                 beside[f"{other.parent.name}/{other.name}"] = (
                     f"{shown_size(mask_shape(found, survey.spatial_dims))} beside {shown_size(size)}"
                 )
+    if unsure:
+        survey.doubts.append(
+            Problem.warning(
+                "axes-unknown",
+                f"{several(unsure, 'mask')} and their images, of which one is NIfTI and the other is not, have equal first "
+                f"and last sides; their axes are taken to run in one order, (X, Y, Z): {named(unsure)}",
+                "Arrays from SimpleITK and TIFF stacks are (Z, Y, X): save such masks as NIfTI.",
+                unsure,
+            )
+        )
     for code, errors in (("sizes-differ", sizes), ("exif-rotation", rotations)):
         if errors:
             survey.problems.append(_gathered(code, errors))

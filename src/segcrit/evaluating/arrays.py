@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit._files import open_regular
+from segcrit.data.axes import order_of
 from segcrit.data.budget import require_memory
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.formats import load, probe
 from segcrit.data.npy import npy_header, read_layout
 from segcrit.data.reading import read_stored_mask, shown_size
 from segcrit.errors import DataError, SegcritError
-from segcrit.evaluating.axes import channels_to_front, order_of, turned_like, without_ones
+from segcrit.evaluating.axes import channels_to_front, turned_like, without_ones
 from segcrit.evaluating.mapping import is_identity
 from segcrit.evaluation.settings import Settings
 

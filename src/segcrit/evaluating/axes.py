@@ -8,53 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from segcrit.data.formats import file_format, probe, stem
+from segcrit.data.axes import fits, may_be_reversed, order_of
+from segcrit.data.formats import stem
 
-__all__ = [
-    "Order",
-    "channels_to_front",
-    "companion",
-    "fits",
-    "may_be_reversed",
-    "order_of",
-    "turned_for",
-    "turned_like",
-    "without_ones",
-    "written_by_nnunet",
-]
+__all__ = ["channels_to_front", "companion", "turned_for", "turned_like", "without_ones", "written_by_nnunet"]
 
 Array = npt.NDArray[Any]
-Order = Literal["xyz", "zyx"]
 
 _LABEL_FILES: Final = (".nii.gz", ".nii", ".mha", ".nrrd", ".tif", ".tiff", ".png")
-
-
-def order_of(path: Path) -> Order | None:
-    """The order of axes that a format states; None for npy and npz, which do not.
-
-    Example:
-        >>> order_of(Path("a.png")), order_of(Path("a.npz"))
-        ('zyx', None)
-    """
-    kind = file_format(path)
-    if kind in ("raster", "tiff"):
-        return "zyx"
-    if kind in (None, "npy"):
-        return None
-    return "xyz" if probe(path).axes.startswith("XY") else "zyx"
-
-
-def may_be_reversed(prediction: Path, truth: Path) -> bool:
-    """Whether the axes of two files may run in opposite orders. Arrays beside images take the order of these."""
-    if {file_format(prediction), file_format(truth)} <= {"raster", "tiff", "npy", None}:
-        return False
-    one, two = order_of(prediction), order_of(truth)
-    return one != two and "xyz" in (one, two)
 
 
 def turned_for(turned: Sequence[bool], place: int, prediction: Path, truth: Path) -> bool | None:
@@ -123,16 +89,3 @@ def turned_like(array: Array, size: Sequence[int], turned: bool | None) -> Array
         return array
     first = array.ndim - len(wanted)
     return array.transpose(*range(first), *reversed(range(first, array.ndim)))
-
-
-def fits(shape: Sequence[int], size: Sequence[int]) -> Literal["same", "reversed", "both", "neither"]:
-    """How a shape fits the size of the truth.
-
-    Example:
-        >>> fits((7, 6, 5), (5, 6, 7)), fits((6, 5, 6), (6, 5, 6))
-        ('reversed', 'both')
-    """
-    same, reverse = tuple(shape) == tuple(size), tuple(shape)[::-1] == tuple(size)
-    if same and reverse:
-        return "both"
-    return "same" if same else "reversed" if reverse else "neither"

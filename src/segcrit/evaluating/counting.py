@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from segcrit.data.axes import may_be_reversed
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.formats import Header, file_format, probe
 from segcrit.data.reading import shown_size
 from segcrit.errors import DataError, LabelError, SegcritError, ShapeError
 from segcrit.evaluating.arrays import Strange, prediction_of, target_of
-from segcrit.evaluating.axes import companion, may_be_reversed, turned_for
+from segcrit.evaluating.axes import companion, turned_for
 from segcrit.evaluating.matching import Pair
 from segcrit.evaluating.readers import Reader, open_readers
 from segcrit.evaluating.store import Counted, Row, Trouble

@@ -9,9 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from segcrit.data.axes import may_be_reversed, order_of
 from segcrit.errors import ParameterError, SegcritError
 from segcrit.evaluating.arrays import prediction_of, shape_of, target_of
-from segcrit.evaluating.axes import may_be_reversed, order_of, written_by_nnunet
+from segcrit.evaluating.axes import written_by_nnunet
 from segcrit.evaluating.counting import Plan
 from segcrit.evaluating.matching import Pair
 from segcrit.evaluating.misnumbered import LEAST_GAIN, LEAST_KAPPA, agreement
