@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from segcrit.errors import DataError
+from segcrit.errors import DataError, ParameterError
 
 __all__ = [
     "atomic_path",
@@ -19,6 +19,7 @@ __all__ = [
     "atomic_write_text",
     "decode_text",
     "inside",
+    "locked",
     "open_regular",
     "read_text",
     "text_name_problem",
@@ -159,6 +160,42 @@ def decode_text(content: bytes) -> str | None:
             if "\0" not in text:
                 return text
     return None
+
+
+@contextmanager
+def locked(path: Path, doing: str) -> Iterator[None]:
+    """Hold a lock file while something is written that two processes must not write at once.
+
+    Where the file system has no locks, nothing is held.
+
+    Args:
+        path: of the lock file, which is removed at the end.
+        doing: for the error: what the other process is at.
+
+    Raises:
+        ParameterError: another process holds it; its code is ``"in-use"``.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ParameterError(
+            f"one process at a time in {path.parent}",
+            f"another one that is {doing}",
+            "Wait for it, or choose another --out.",
+            code="in-use",
+        ) from error
+    except NotImplementedError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def inside(folder: Path, name: str) -> Path:

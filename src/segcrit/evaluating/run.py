@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,15 +16,15 @@ from segcrit.data.problems import Problem, named
 from segcrit.data.scanning import progress_bar
 from segcrit.errors import DataError, ParameterError, SegcritError
 from segcrit.evaluating.auditing import audit_names, audit_tally, look_at_headers, problems_of
-from segcrit.evaluating.axes import companion
 from segcrit.evaluating.counting import Plan
 from segcrit.evaluating.job import COUNTS, JOB_FILE, Job, read_job, read_job_file
 from segcrit.evaluating.labels import Labels, describe, read_labels
 from segcrit.evaluating.matching import Matched, Pair, match, name_models, read_groups, shard_of
 from segcrit.evaluating.orientation import with_axes
+from segcrit.evaluating.stamps import stamp_of
 from segcrit.evaluating.store import Row, Tally, Trouble, join, read_tally
 from segcrit.evaluating.value_audit import audit_values
-from segcrit.evaluating.workers import Timer, WorkerLost, default_workers, rows_of
+from segcrit.evaluating.workers import Timer, WorkerLost, default_workers, rows_of, uninterrupted
 
 __all__ = ["AuditError", "Interrupted", "Job", "count_files", "merge_files", "read_job"]
 
@@ -169,6 +169,20 @@ def count_files(
         DataError, ParameterError: the job cannot be done.
     """
     prepared = prepare(job)
+    with _files.locked(folder / f".{job.name}.lock", "evaluating into it"):
+        return _count_prepared(prepared, folder, resume, overwrite, workers, progress, save_every)
+
+
+def _count_prepared(
+    prepared: Prepared,
+    folder: Path,
+    resume: bool,
+    overwrite: bool,
+    workers: int | None,
+    progress: bool | None,
+    save_every: float,
+) -> tuple[Tally, list[Problem]]:
+    job = prepared.job
     parts = Parts(folder / f".{job.name}", prepared)
     finished = folder / f"{job.name}.npz"
     if overwrite:
@@ -178,10 +192,15 @@ def count_files(
         same = there.sources.get("digest") == parts.digest
         if not same and not parts.exist:  # else these counts are being replaced
             raise _others(finished)
-        if same and not parts.outdated(there.ids, finished):
+        if same and not parts.outdated(there):
+            problems = [*prepared.problems, *audit_tally(there)]
+            if has_errors(problems):
+                # Files came or went since: no figures, as where the counts are made.
+                missing = () if job.options.allow_unmatched else _missing(prepared.matched)
+                raise AuditError.of_tally(problems, there.troubles, missing)
             if parts.own:
                 parts.remove()  # a kill between the two last steps leaves them
-            return there, [*prepared.problems, *audit_tally(there)]
+            return there, problems
     done = parts.begin(resume=resume)
     left = [pair for pair in prepared.pairs if pair.id not in done]
     total = len(prepared.pairs)
@@ -199,10 +218,12 @@ def count_files(
                 if troubled >= _MOST_TROUBLES:
                     break
                 if timer.due():
-                    parts.add(fresh)
-                    fresh = []
+                    with uninterrupted():
+                        parts.add(fresh)
+                        fresh = []
     except KeyboardInterrupt:
-        parts.add(fresh)
+        with suppress(KeyboardInterrupt), uninterrupted():
+            parts.add(fresh)
         raise Interrupted(folder, parts.count, total) from None
     except WorkerLost as error:
         parts.add(fresh)
@@ -226,8 +247,9 @@ def count_files(
         parts.remove()
         missing = () if job.options.allow_unmatched else _missing(prepared.matched)
         raise AuditError.of_tally(problems, tally.troubles, missing)
-    tally.save(finished)
-    parts.remove()  # only now: until the whole is written, a kill must find the parts
+    with uninterrupted():
+        tally.save(finished)
+        parts.remove()  # only now: until the whole is written, a kill must find the parts
     return tally, problems
 
 
@@ -283,7 +305,7 @@ class Parts:
             for path in sorted(self._folder.glob("part-*.npz")):
                 self._number = max(self._number, int(path.stem.rpartition("-")[2]))
                 part = read_tally(path)
-                if self.outdated(part.ids, path):
+                if self.outdated(part):
                     path.unlink()  # written again since: these images are counted again
                     continue
                 if part.troubles:
@@ -300,14 +322,14 @@ class Parts:
         self.count = len(done)
         return done
 
-    def outdated(self, ids: Sequence[str], counts: Path) -> bool:
-        """Whether a file of these images was written after their counts."""
-        written = counts.stat().st_mtime_ns
+    def outdated(self, tally: Tally) -> bool:
+        """Whether a file of these images is another one than was counted."""
         pairs = {pair.id: pair for pair in self._prepared.pairs}
-        files = [path for name in ids if name in pairs for path in (pairs[name].target, *pairs[name].predictions)]
-        if self._prepared.plan.needs_probabilities:
-            files += [beside for path in files if (beside := companion(path)) is not None]
-        return any(path.stat().st_mtime_ns > written for path in files)
+        soft = self._prepared.plan.needs_probabilities
+        return any(
+            name in pairs and stamp_of(pairs[name], needs_probabilities=soft) != stamp
+            for name, stamp in zip(tally.ids, tally.stamps, strict=True)
+        )
 
     def _digest(self) -> str:
         """Of everything that decides about the counts: the classes, codings, files."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit import _files
+from segcrit._json import parse_json
 from segcrit.data.problems import named
 from segcrit.errors import DataError, SegcritError
 from segcrit.evaluation.measure import MeasureTable, Values
@@ -80,6 +81,7 @@ class Row:
         troubles: what is the matter.
         doubts: what is odd about files that were counted.
         voxel: volume of a voxel in the unit of the file (mm³), NaN where the file does not tell.
+        stamp: of the files before they were read; see :func:`segcrit.evaluating.stamps.stamp_of`.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Row:
     troubles: tuple[Trouble, ...] = ()
     doubts: tuple[Trouble, ...] = ()
     voxel: float = float("nan")
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Tally:
         shards: pairs (part, parts) that are in it; empty where the whole was evaluated at once.
         notes: what was decided, in sentences.
         voxels: (images,), volume of a voxel of each image in the unit of its file; NaN where it is not known.
+        stamps: of the files of each image; "" where it is not known.
     """
 
     about: dict[str, Any]
@@ -124,10 +128,14 @@ class Tally:
     shards: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     voxels: Floats = field(default_factory=lambda: np.zeros(0))
+    stamps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.voxels) != len(self.ids):  # counts of an older version
+        # Counts of an older version lack them.
+        if len(self.voxels) != len(self.ids):
             object.__setattr__(self, "voxels", np.full(len(self.ids), np.nan))
+        if len(self.stamps) != len(self.ids):
+            object.__setattr__(self, "stamps", ("",) * len(self.ids))
 
     @property
     def settings(self) -> Settings:
@@ -170,6 +178,7 @@ class Tally:
             tuple(doubt for row in counted for doubt in row.doubts),
             modes,
             voxels=np.array([row.voxel for row in counted], dtype=np.float64),
+            stamps=tuple(row.stamp for row in counted),
             **others,
         )
 
@@ -190,6 +199,7 @@ class Tally:
         arrays: dict[str, npt.NDArray[Any]] = {
             "head": _as_bytes(json.dumps(head)),
             "ids": _as_bytes("\n".join(self.ids)),
+            "stamps": _as_bytes("\n".join(self.stamps)),
             "pixels": self.pixels,
             "voxels": self.voxels,
         }
@@ -209,8 +219,8 @@ def read_tally(path: Path) -> Tally:
         DataError: another file, a damaged one, or one of another version.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-            head = json.loads(content["head"].tobytes().decode("utf-8")) if "head" in content.files else {}
+        with _files.open_regular(path) as stream, np.load(stream, allow_pickle=False) as content:
+            head = parse_json(content["head"].tobytes().decode("utf-8"), str(path)) if "head" in content.files else {}
             if head.get("format") != FORMAT:
                 raise DataError("a file that segcrit evaluate wrote", f"{path}, another npz", "Give its .npz files.")
             if head.get("version") != VERSION:
@@ -225,29 +235,36 @@ def read_tally(path: Path) -> Tally:
     except Exception as error:  # zipfile, zlib, numpy and json raise nearly anything for damaged files
         raise DataError(
             "a whole file that segcrit evaluate wrote",
-            f"{path}, which is damaged ({error})",
+            f"{path}, which is damaged ({type(error).__name__}: {error})",
             "Evaluate that part anew.",
+            code="damaged-file",
         ) from error
 
 
 def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Tally:
-    text = arrays["ids"].tobytes().decode("utf-8")
-    ids = tuple(text.split("\n")) if text else ()
+    ids, stamps = (tuple(_texts(arrays[name])) if name in arrays else () for name in ("ids", "stamps"))
     for name in ids:
         _files.inside(Path("images"), name)  # photographs are looked for by these names
     voxels = arrays.get("voxels", np.zeros(0))
-    bare = Tally(head["about"], tuple(head["models"]), ids, arrays["pixels"], (), (), voxels=voxels)
+    bare = Tally(head["about"], tuple(head["models"]), ids, arrays["pixels"], (), (), voxels=voxels, stamps=stamps)
     settings = bare.settings
+    _require(bare.pixels.shape == (len(ids),) and len(set(ids)) == len(ids), "images")
     tables = []
     measures = []
     for place in range(len(bare.models)):
         parts = [arrays[f"{place}/{name}"] for name in ("starts", "cells", "counts")]
-        tables.append(CountTable(settings.matrix, *parts))
+        table = CountTable(settings.matrix, *parts)
+        _check_table(table, len(ids))
+        tables.append(table)
+        layouts = {measure.kind: measure.layout(settings.classes) for measure in settings.measures}
+        for kind, layout in layouts.items():
+            for name, (shape, _) in layout.items():
+                _require(arrays[f"{place}/{kind}/{name}"].shape == (len(ids), *shape), f"{kind}/{name}")
         measures.append(
             {
                 measure.kind: MeasureTable(
                     measure,
-                    {name: arrays[f"{place}/{measure.kind}/{name}"] for name in measure.layout(settings.classes)},
+                    {name: arrays[f"{place}/{measure.kind}/{name}"] for name in layouts[measure.kind]},
                 )
                 for measure in settings.measures
             }
@@ -265,6 +282,20 @@ def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Tally:
     )
 
 
+def _check_table(table: CountTable, images: int) -> None:
+    starts, cells, counts = table.starts, table.cells, table.counts
+    _require(all(array.dtype == np.int64 and array.ndim == 1 for array in (starts, cells, counts)), "types of counts")
+    _require(starts.shape == (images + 1,) and starts[0] == 0 and bool((np.diff(starts) >= 0).all()), "starts")
+    _require(cells.shape == counts.shape == (int(starts[-1]),), "lengths of counts")
+    _require(not len(cells) or (cells.min() >= 0 and cells.max() < np.prod(table.shape)), "places of counts")
+    _require(not len(counts) or counts.min() > 0, "counts below 1")
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"{what} that do not fit together")
+
+
 def join(tallies: Sequence[Tally]) -> Tally:
     """Join tallies of different images, in any order; an image that several hold must have the same counts.
 
@@ -275,6 +306,7 @@ def join(tallies: Sequence[Tally]) -> Tally:
     for other in tallies[1:]:
         _require_alike(first, other)
     ids = [name for tally in tallies for name in tally.ids]
+    stamps = [stamp for tally in tallies for stamp in tally.stamps]
     places: dict[str, int] = {}
     repeated: list[tuple[int, int]] = []
     for place, name in enumerate(ids):
@@ -303,6 +335,7 @@ def join(tallies: Sequence[Tally]) -> Tally:
     return replace(
         first,
         ids=tuple(ids[place] for place in order.tolist()),
+        stamps=tuple(stamps[place] for place in order.tolist()),
         pixels=pixels[order],
         voxels=np.concatenate([tally.voxels for tally in tallies])[order],
         tables=tuple(_selected(table, order) for table in tables),
@@ -393,6 +426,11 @@ def _selected(table: CountTable, order: Integers) -> CountTable:
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     places = np.repeat(table.starts[:-1][order] - starts[:-1], lengths) + np.arange(starts[-1])
     return CountTable(table.shape, starts, table.cells[places], table.counts[places])
+
+
+def _texts(array: npt.NDArray[Any]) -> list[str]:
+    text = array.tobytes().decode("utf-8")
+    return text.split("\n") if text else []
 
 
 def _as_bytes(text: str) -> npt.NDArray[np.uint8]:

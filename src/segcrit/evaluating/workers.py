@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool as WorkerLost
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Final
 
 import torch
 
 from segcrit.evaluating.counting import Plan, count_pair
 from segcrit.evaluating.matching import Pair
+from segcrit.evaluating.stamps import stamp_of
 from segcrit.evaluating.store import Row
 
-__all__ = ["Timer", "WorkerLost", "default_workers", "rows_of"]
+__all__ = ["Timer", "WorkerLost", "default_workers", "rows_of", "uninterrupted"]
 
 # Python's own work on small arrays holds one lock; beside it these measures would wait for each other in threads.
 _HEAVY: Final = frozenset({"boundary", "objects"})
@@ -40,13 +42,19 @@ def default_workers() -> int:
     return max(1, min(16, number))
 
 
+def _count(pair: Pair, plan: Plan) -> Row:
+    # Before the files are read: one that is replaced meanwhile is counted again.
+    stamp = stamp_of(pair, needs_probabilities=plan.needs_probabilities)
+    return replace(count_pair(pair, plan), stamp=stamp)
+
+
 def rows_of(pairs: Sequence[Pair], plan: Plan, workers: int) -> Iterator[Row]:
     """Count the pairs, in any order of completion; memory does not grow with their number."""
     if workers <= 1 or len(pairs) <= 1:
         # A single image may use all processors; between many images the threads of one would wait.
         with _one_thread_each() if len(pairs) > 1 else nullcontext():
             for pair in pairs:
-                yield count_pair(pair, plan)
+                yield _count(pair, plan)
         return
     heavy = any(measure.kind in _HEAVY for measure in plan.settings.measures)
     if heavy and len(pairs) >= _WORTH_PROCESSES:
@@ -69,6 +77,24 @@ def _in_processes(pairs: Sequence[Pair], plan: Plan, workers: int) -> Iterator[R
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             raise
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Signals that end the work are answered after the block: half a write would lose what was counted."""
+    came: list[int] = []
+    try:
+        before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in _ANSWERED}
+    except ValueError:  # only the main thread may, and only it is interrupted
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextmanager
@@ -103,7 +129,7 @@ def _end_with_parent() -> None:
 
 
 def _count_some(pairs: Sequence[Pair], plan: Plan) -> list[Row]:
-    return [count_pair(pair, plan) for pair in pairs]
+    return [_count(pair, plan) for pair in pairs]
 
 
 def _bounded(executor: Executor, chunks: Sequence[Sequence[Pair]], plan: Plan, workers: int) -> Iterator[Row]:
