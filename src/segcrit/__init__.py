@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from segcrit import errors
+from segcrit._constants import VERSION
 
 if TYPE_CHECKING:
     from segcrit import functional
@@ -84,7 +85,7 @@ __all__ = [
     "use_backend",
 ]
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 # Where each public name lives. It is imported when it is first used, so that `segcrit --help` does not wait for torch and

@@ -10,7 +10,7 @@ import pytest
 
 from segcrit.errors import ParameterError, ShapeError
 from segcrit.evaluation import POLICIES, Boundary, Evaluator, Report
-from segcrit.evaluation.measure import measure_from_dict
+from segcrit.evaluation.measure_table import measure_from_dict
 
 pytest.importorskip("scipy", reason="scipy is not installed")
 

@@ -65,8 +65,6 @@ def imported_modules(module: Module) -> Iterator[tuple[ast.AST, str]]:
             for alias in node.names:
                 # "from segcrit.formulas import pixel" imports the module, not a name of the package.
                 inner = f"{base}.{alias.name}"
-                if inner == "segcrit.__version__":
-                    continue  # a text, which anyone may print
                 yield node, inner if inner in module_names() else base
 
 

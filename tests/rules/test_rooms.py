@@ -10,7 +10,7 @@ from tests.rules.source import Module, imported_modules, module_names, modules
 PUBLIC = ""  # segcrit/__init__.py, the names that users import; the command line is one of its users
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("_csv", "_extras", "_widths", "_files", "_json", "_constants", "_dtypes", "_names", "_notice"),
+    ("_csv", "_extras", "_widths", "_files", "_json", "_constants", "_dtypes", "_names", "_notice", "_numbers"),
     ("_constraints", "_masking", "_registry", "_keywords"),
     ("formulas",),
     ("expression",),

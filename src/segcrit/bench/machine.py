@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from segcrit import __version__
+from segcrit._constants import VERSION
 from segcrit.engines import backends
 
 __all__ = ["describe_engines", "describe_machine", "describe_versions", "file_name", "free_memory", "why_no_compiler"]
@@ -34,7 +34,7 @@ def describe_machine() -> dict[str, Any]:
 
 def describe_versions() -> dict[str, str]:
     """Versions of Python and of every package that takes part; those that are not installed are left out."""
-    versions = {"python": platform.python_version(), "segcrit": __version__}
+    versions = {"python": platform.python_version(), "segcrit": VERSION}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

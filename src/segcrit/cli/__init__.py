@@ -210,9 +210,9 @@ def help_text() -> str:
 
 
 def _version() -> str:
-    from segcrit import __version__
+    from segcrit._constants import VERSION
 
-    return __version__
+    return VERSION
 
 
 def _message(error: BaseException) -> str:

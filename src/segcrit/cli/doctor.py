@@ -102,10 +102,10 @@ def _versions() -> dict[str, str]:
     import numpy as np
     import torch
 
-    from segcrit import __version__
+    from segcrit._constants import VERSION
 
     return {
-        "segcrit": __version__,
+        "segcrit": VERSION,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,

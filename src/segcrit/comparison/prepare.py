@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from segcrit._constants import Task
+from segcrit._constants import VERSION, Task
 from segcrit.comparison.context import Context, is_first_process, started_by_launcher
 from segcrit.comparison.folder_source import FolderSource
 from segcrit.comparison.inference import make_predictor
@@ -129,7 +129,7 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
         )
     state = RunState(
         created=old.created if old else datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        segcrit_version=old.segcrit_version if old else _version(),
+        segcrit_version=old.segcrit_version if old else VERSION,
         command=old.command if old else request.command,
         settings=settings.to_dict(),
         data=old.data if old else _data_record(request, source),
@@ -144,12 +144,6 @@ def prepare(request: Request, reporter: Reporter) -> Prepared:
             "The network was given with its weights: every seed starts from them, and seeds differ in batches only."
         )
     return Prepared(context, plans, state, notes)
-
-
-def _version() -> str:
-    from segcrit import __version__
-
-    return __version__
 
 
 def _folder(request: Request) -> Path:

@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from segcrit._constants import VERSION
 from segcrit._files import atomic_write_text
 
 __all__ = ["FileMemory", "cache_folder"]
 
-# Raise it when the meaning of a remembered value changes.
-_VERSION = 4
+# Raise the number when the meaning of a remembered value changes.
+_VERSION = f"{VERSION}/4"
 # A file this young could change again without its time stamp showing it (FAT counts in steps of two seconds).
 _RACY_NANOSECONDS = 3_000_000_000
 # Reading fewer files again costs less than a file in the user's cache folder.
@@ -83,7 +84,7 @@ class FileMemory:
         if not (self._enabled and self._changed and len(self._entries) >= _WORTH_REMEMBERING):
             return
         try:
-            content = json.dumps({"version": _version(), "files": self._entries}, separators=(",", ":"))
+            content = json.dumps({"version": _VERSION, "files": self._entries}, separators=(",", ":"))
             atomic_write_text(self._file, content)
             self._changed = False
         except OSError:
@@ -92,16 +93,10 @@ class FileMemory:
     def _read(self) -> None:
         try:
             content = json.loads(self._file.read_text(encoding="utf-8"))
-            if content["version"] == _version():
+            if content["version"] == _VERSION:
                 self._entries = dict(content["files"])
         except (OSError, ValueError, KeyError, TypeError):
             self._entries = {}
-
-
-def _version() -> str:
-    from segcrit import __version__
-
-    return f"{__version__}/{_VERSION}"
 
 
 def _stamp(path: Path) -> list[int] | None:

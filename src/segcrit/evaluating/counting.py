@@ -25,7 +25,7 @@ from segcrit.evaluating.store import Counted, Row, Trouble
 from segcrit.evaluating.windows import open_sources, size_of, window_shape, windows
 from segcrit.evaluation.counts import count_batch, predict_labels
 from segcrit.evaluation.inputs import read_batch
-from segcrit.evaluation.measure import Values
+from segcrit.evaluation.measure_table import Values
 from segcrit.evaluation.measuring import measure_batch
 from segcrit.evaluation.settings import Settings
 from segcrit.evaluation.tables import CountTable
@@ -34,10 +34,6 @@ __all__ = ["Plan", "count_pair"]
 
 Array = npt.NDArray[Any]
 
-# Measures whose arrays of an image are sums over its pixels: those of its windows add up.
-_ADDITIVE: Final = frozenset({"calibration", "curves"})
-# Measures of probabilities.
-SOFT: Final = frozenset({"calibration", "curves"})
 # Postprocessing changes few of the labels that the largest probability gives.
 _LEAST_ALIKE: Final = 0.5
 _UNREADABLE, _SIZES, _UNKNOWN, _LOSSY, _UNFIT = "unreadable", "sizes-differ", "unknown-labels", "lossy", "does-not-fit"
@@ -69,12 +65,12 @@ class Plan:
     @property
     def needs_probabilities(self) -> bool:
         """Whether something is measured that labels cannot tell."""
-        return any(measure.kind in SOFT for measure in self.settings.measures)
+        return any(measure.reads_probabilities for measure in self.settings.measures)
 
     @property
     def can_tile(self) -> bool:
         """Whether everything that is measured adds up over windows."""
-        additive = all(measure.kind in _ADDITIVE for measure in self.settings.measures)
+        additive = all(measure.is_additive for measure in self.settings.measures)
         return additive and self.settings.task != "multilabel" and self.settings.upsample is None
 
 
@@ -179,7 +175,8 @@ def _count(
         else:
             hard, soft = (
                 replace(
-                    settings, measures=tuple(entry for entry in settings.measures if (entry.kind in SOFT) == is_soft)
+                    settings,
+                    measures=tuple(entry for entry in settings.measures if entry.reads_probabilities == is_soft),
                 )
                 for is_soft in (False, True)
             )

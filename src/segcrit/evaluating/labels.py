@@ -26,8 +26,9 @@ from segcrit.evaluating.mapping import identity_coding, is_identity, parse_map, 
 from segcrit.evaluating.matching import Pair
 from segcrit.evaluating.options import Options, parse_measure
 from segcrit.evaluation.background import BY_NAME
+from segcrit.evaluation.checks import make_settings
 from segcrit.evaluation.policy import get_policy
-from segcrit.evaluation.settings import Settings, check_most, make_settings
+from segcrit.evaluation.settings import Settings, check_most
 
 __all__ = ["Labels", "codings_of", "describe", "read_labels"]
 

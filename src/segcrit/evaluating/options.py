@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from segcrit._names import nearest
 from segcrit.errors import ParameterError
-from segcrit.evaluation.measure import Measure, measure_from_dict
+from segcrit.evaluation.measure_table import MeasureOptions, measure_from_dict
 
 __all__ = ["Options", "parse_measure", "parse_shard"]
 
@@ -101,7 +101,7 @@ class Options:
         return cls(**given | {"measures": tuple(given.get("measures", ()))})
 
 
-def parse_measure(text: str) -> Measure:
+def parse_measure(text: str) -> MeasureOptions:
     """Read ``"boundary"`` or ``"boundary(tolerance=2, spacing=(1, 1))"``.
 
     Raises:

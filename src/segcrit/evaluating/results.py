@@ -18,7 +18,7 @@ from segcrit.data.problems import Problem
 from segcrit.evaluating.measured import KINDS, Table, image_columns, measured_tables
 from segcrit.evaluating.store import Tally
 from segcrit.evaluation.figures import get_figure
-from segcrit.evaluation.measure import MeasureTable
+from segcrit.evaluation.measure_table import MeasureTable
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.plain import plain
 from segcrit.evaluation.policy import get_policy

@@ -16,9 +16,10 @@ from segcrit import _files
 from segcrit._json import parse_json
 from segcrit.data.problems import named
 from segcrit.errors import DataError, SegcritError
-from segcrit.evaluation.measure import MeasureTable, Values
+from segcrit.evaluation.checks import make_settings
+from segcrit.evaluation.measure_table import MeasureTable, Values
 from segcrit.evaluation.ratios import Floats, Integers
-from segcrit.evaluation.settings import Settings, make_settings
+from segcrit.evaluation.settings import Settings
 from segcrit.evaluation.tables import CountTable
 
 __all__ = ["Counted", "Row", "Tally", "Trouble", "join", "read_tally"]

@@ -24,8 +24,6 @@ from segcrit.evaluating.store import Row
 
 __all__ = ["Timer", "WorkerLost", "default_workers", "rows_of", "uninterrupted"]
 
-# Python's own work on small arrays holds one lock; beside it these measures would wait for each other in threads.
-_HEAVY: Final = frozenset({"boundary", "objects"})
 # A process needs seconds to start.
 _WORTH_PROCESSES: Final = 64
 _CHUNK: Final = 4
@@ -56,7 +54,7 @@ def rows_of(pairs: Sequence[Pair], plan: Plan, workers: int) -> Iterator[Row]:
             for pair in pairs:
                 yield _count(pair, plan)
         return
-    heavy = any(measure.kind in _HEAVY for measure in plan.settings.measures)
+    heavy = any(measure.holds_lock for measure in plan.settings.measures)
     if heavy and len(pairs) >= _WORTH_PROCESSES:
         yield from _in_processes(pairs, plan, workers)
         return

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segcrit import _extras
 from segcrit.errors import ParameterError
+from segcrit.evaluation.evaluator import Evaluator
 from segcrit.evaluation.figures import get_figure
-
-if TYPE_CHECKING:
-    from segcrit.evaluation.evaluator import Evaluator
 
 __all__ = ["as_torchmetric"]
 

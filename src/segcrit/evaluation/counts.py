@@ -20,9 +20,10 @@ from segcrit._masking import is_label, is_labelled
 from segcrit.engines.counting import count_pairs
 from segcrit.engines.interpolation import interpolate
 from segcrit.errors import DataError, LabelError
+from segcrit.evaluation.checks import make_settings
 from segcrit.evaluation.inputs import Batch, read_batch
 from segcrit.evaluation.ratios import Integers
-from segcrit.evaluation.settings import Settings, make_settings
+from segcrit.evaluation.settings import Settings
 from segcrit.evaluation.tables import CountTable
 
 __all__ = ["confusion_matrix", "count_batch", "predict_labels"]

@@ -13,15 +13,16 @@ import torch
 from segcrit._constants import DEFAULT_IGNORE_INDEX
 from segcrit.errors import ParameterError
 from segcrit.evaluation.background import BY_NAME
+from segcrit.evaluation.checks import make_settings
 from segcrit.evaluation.counts import count_batch
 from segcrit.evaluation.inputs import looks_unbatched, read_batch, warn_if_probabilities, warn_unbatched
-from segcrit.evaluation.measure import MeasureTable, Values
+from segcrit.evaluation.measure_table import MeasureTable, Values
 from segcrit.evaluation.measuring import measure_batch
 from segcrit.evaluation.numbering import Numbering, read_ids
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.ratios import Integers
 from segcrit.evaluation.report import Report
-from segcrit.evaluation.settings import Settings, make_settings
+from segcrit.evaluation.settings import Settings
 from segcrit.evaluation.tables import CountTable
 
 __all__ = ["Evaluator"]

@@ -17,6 +17,7 @@ from segcrit.evaluation.figure import (
     of_counts,
     pixel_accuracy,
 )
+from segcrit.evaluation.measure import measures_of
 from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.ratios import CLASS_RATIOS
 
@@ -202,7 +203,7 @@ def get_figure(
 
 def measured_figures(counts: PerImage) -> dict[str, Figure]:
     """The figures of what was measured beside the counts."""
-    return {figure.name: figure for table in counts.measures.values() for figure in table.measure.figures(counts)}
+    return {figure.name: figure for measure in measures_of(counts) for figure in measure.figures(counts)}
 
 
 def figures_of(counts: PerImage) -> dict[str, Figure]:
@@ -221,8 +222,8 @@ def _indexed(
         if not 0 < share <= 1:
             raise ParameterError(f"{name}[percent] with a percentage up to 100", repr(text), f"Write {name}[10].")
         return _worst(name, _WORST_BASES[name], share)
-    tables = [] if counts is None else list(counts.measures.values())
-    if name not in CLASS_RATIOS and not tables:
+    measures = () if counts is None else measures_of(counts)
+    if name not in CLASS_RATIOS and not measures:
         return None
     index = _class_index(text, num_classes, class_names)
     label = class_names[index] if class_names else f"class {index}"
@@ -234,7 +235,7 @@ def _indexed(
             "counts",
             of_counts(lambda sums: sums.ratio(name)[..., index]),
         )
-    found = (table.measure.class_figure(name, index, label) for table in tables)
+    found = (measure.class_figure(name, index, label) for measure in measures)
     return next((figure for figure in found if figure is not None), None)
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,11 +15,9 @@ from segcrit.evaluation.figures import FIGURES, columns_of
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import CLASS_RATIOS
 from segcrit.evaluation.resampling import Groups
+from segcrit.evaluation.scores import Scores
 from segcrit.evaluation.statistics import Interval, bootstrap_many
 from segcrit.evaluation.summary import figure_label, summary_figures
-
-if TYPE_CHECKING:
-    from segcrit.evaluation.report import Report
 
 __all__ = [
     "breakable",
@@ -46,7 +44,7 @@ _WORD: Final = 24
 
 
 def write_page(
-    report: Report, path: str | os.PathLike[str], *, title: str = "Evaluation", groups: Groups | None = None
+    report: Scores, path: str | os.PathLike[str], *, title: str = "Evaluation", groups: Groups | None = None
 ) -> None:
     """Write the page; see :meth:`segcrit.evaluation.Report.save_html`."""
     _files.atomic_write_text(path, render(report, title=title, groups=groups))
@@ -66,7 +64,7 @@ def _template(name: str) -> str:
     return (resources.files("segcrit.evaluation") / "templates" / name).read_text(encoding="utf-8")
 
 
-def render(report: Report, *, title: str, groups: Groups | None = None) -> str:
+def render(report: Scores, *, title: str, groups: Groups | None = None) -> str:
     """The page as text."""
     jinja2 = _extras.require("jinja2", extra="compare")
     environment = jinja2.Environment(
@@ -150,7 +148,7 @@ def breakable(name: str) -> Any:
     return markup.Markup("<wbr>").join(parts)
 
 
-def _intervals(report: Report, groups: Groups | None) -> dict[str, Interval]:
+def _intervals(report: Scores, groups: Groups | None) -> dict[str, Interval]:
     if report.num_images < 2:
         return {}
     resamples = max(_FEWEST_RESAMPLES, min(_MOST_RESAMPLES, _DRAWS // report.num_images))
@@ -159,7 +157,7 @@ def _intervals(report: Report, groups: Groups | None) -> dict[str, Interval]:
     return {name: interval for name, interval in found.items() if not math.isnan(interval.low)}
 
 
-def _named_figure(report: Report, name: str, intervals: dict[str, Interval]) -> dict[str, Any]:
+def _named_figure(report: Scores, name: str, intervals: dict[str, Interval]) -> dict[str, Any]:
     return {
         "label": figure_label(report, name),
         "description": FIGURES[name].description,
@@ -168,7 +166,7 @@ def _named_figure(report: Report, name: str, intervals: dict[str, Interval]) -> 
     }
 
 
-def class_table(report: Report, intervals: dict[str, Interval]) -> list[dict[str, Any]]:
+def class_table(report: Scores, intervals: dict[str, Interval]) -> list[dict[str, Any]]:
     """One row a class, with the widths of its bars in percent."""
     rows = report.class_rows()
     largest = max((row["share"] for row in rows if not math.isnan(row["share"])), default=0.0)
@@ -180,7 +178,7 @@ def class_table(report: Report, intervals: dict[str, Interval]) -> list[dict[str
     return rows
 
 
-def matrix_of(report: Report) -> dict[str, Any]:
+def matrix_of(report: Scores) -> dict[str, Any]:
     """Geometry and colours of the row-normalised confusion matrix, and the largest confusions in words."""
     counts = report.confusion.astype(np.float64)
     total = counts.sum(axis=1, keepdims=True)
@@ -225,7 +223,7 @@ def _shorten(name: str) -> str:
     return name if len(name) <= 22 else name[:21] + "…"
 
 
-def _confusions(report: Report, shares: np.ndarray[Any, np.dtype[np.float64]]) -> list[dict[str, Any]]:
+def _confusions(report: Scores, shares: np.ndarray[Any, np.dtype[np.float64]]) -> list[dict[str, Any]]:
     """The off-diagonal pairs with most pixels."""
     wrong = report.confusion.copy()
     np.fill_diagonal(wrong, 0)
@@ -245,7 +243,7 @@ def _confusions(report: Report, shares: np.ndarray[Any, np.dtype[np.float64]]) -
     ]
 
 
-def channel_table(report: Report) -> list[dict[str, Any]]:
+def channel_table(report: Scores) -> list[dict[str, Any]]:
     """Counts of each channel of a multilabel task."""
     return [
         {
@@ -259,7 +257,7 @@ def channel_table(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _images(report: Report) -> dict[str, Any] | None:
+def _images(report: Scores) -> dict[str, Any] | None:
     """Distribution of the per-image IoU, and the images at its ends."""
     kind = "foreground" if report.task == "binary" else "image"
     columns = columns_of(report.per_image, f"{kind}:iou")

@@ -1,46 +1,26 @@
 """What an evaluator can measure beside its counts: the form that every such measure has.
 
-A measure looks at one batch and gives, for each image, arrays of a fixed size. They lie beside the counts of the image,
-under the same id, so that all that holds for counts holds for them: any order, repeated images, merging,
-processes, bootstrap over images.
+A measure looks at one batch and gives, for each image, the arrays of its table; from the tables it derives figures.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from segcrit._names import nearest
-from segcrit.errors import DataError, ParameterError
-from segcrit.evaluation.plain import floats, plain
-from segcrit.evaluation.ratios import Integers
+from segcrit.evaluation.figure import Figure
+from segcrit.evaluation.inputs import Batch
+from segcrit.evaluation.measure_table import MeasureOptions, Values
+from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.settings import Settings
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from segcrit.evaluation.figures import Figure
-    from segcrit.evaluation.inputs import Batch
-    from segcrit.evaluation.per_image import PerImage
-    from segcrit.evaluation.settings import Settings
-
-__all__ = ["Measure", "MeasureTable", "Sample", "Values", "measure_from_dict", "read_measures"]
-
-# The arrays of one image.
-Values = Mapping[str, npt.NDArray[Any]]
-
-# word -> where the measure lives. Imported when asked for: some need optional packages.
-_HOMES: Final = {
-    "boundary": ("segcrit.evaluation.boundary", "Boundary"),
-    "calibration": ("segcrit.evaluation.probability", "Calibration"),
-    "curves": ("segcrit.evaluation.probability", "ThresholdCurves"),
-    "objects": ("segcrit.evaluation.objects", "ObjectSizes"),
-}
+__all__ = ["Measure", "Sample", "measures_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +41,12 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Measure(ABC):
-    """Options of a measure; two evaluators merge where these are equal."""
-
-    kind: ClassVar[str]
-
-    @property
-    def takes_spacing(self) -> bool:
-        """Whether it asks for the size of the pixels of each image."""
-        return False
+class Measure(MeasureOptions):
+    """A measure: its options, and what it does with batches and with the arrays that it found."""
 
     @abstractmethod
     def check(self, settings: Settings) -> None:
         """Refuse an evaluator that this measure cannot work in."""
-
-    @abstractmethod
-    def layout(self, classes: int) -> dict[str, tuple[tuple[int, ...], type]]:
-        """Shape and type (int or float) of each array of an image."""
 
     @abstractmethod
     def measure(self, sample: Sample) -> list[Values]:
@@ -95,109 +64,9 @@ class Measure(ABC):
     def result(self, counts: PerImage, class_names: tuple[str, ...]) -> Any:
         """The object that a report shows; it has ``to_dict()``."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; :func:`measure_from_dict` reads them back."""
-        return {"kind": self.kind, **plain(asdict(self))}
 
-
-@dataclass(frozen=True, eq=False)
-class MeasureTable:
-    """What one measure found on each image.
-
-    Attributes:
-        measure: its options.
-        arrays: name -> (images, \\*shape).
-    """
-
-    measure: Measure
-    arrays: Mapping[str, npt.NDArray[Any]]
-
-    @classmethod
-    def collect(cls, measure: Measure, classes: int, rows: Sequence[Values]) -> MeasureTable:
-        """Stack the arrays of several images."""
-        arrays = {}
-        for name, (shape, kind) in measure.layout(classes).items():
-            dtype = np.int64 if kind is int else np.float64
-            stacked = np.stack([row[name] for row in rows]) if rows else np.zeros((0, *shape))
-            arrays[name] = stacked.astype(dtype)
-        return cls(measure, arrays)
-
-    def row(self, image: int) -> Values:
-        """The arrays of one image."""
-        return {name: values[image] for name, values in self.arrays.items()}
-
-    def select(self, rows: Integers) -> MeasureTable:
-        """The images with these row numbers."""
-        return MeasureTable(self.measure, {name: values[rows] for name, values in self.arrays.items()})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {"options": self.measure.to_dict(), "arrays": plain(dict(self.arrays))}
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any], classes: int, images: int) -> MeasureTable:
-        """Build the table again.
-
-        Raises:
-            DataError: a field is missing, or an array has another shape.
-        """
-        try:
-            measure = measure_from_dict(content["options"])
-            given = content["arrays"]
-            arrays: dict[str, npt.NDArray[Any]] = {}
-            for name, (shape, kind) in measure.layout(classes).items():
-                values = np.asarray(given[name], dtype=np.int64) if kind is int else floats(given[name])
-                arrays[name] = values.reshape(images, *shape)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                "a measure with its options and arrays", f"another: {error}", "Write it with to_dict(per_image=True)."
-            ) from None
-        return cls(measure, arrays)
-
-
-def measure_from_dict(content: Mapping[str, Any]) -> Measure:
-    """Build a measure from what :meth:`Measure.to_dict` returned.
-
-    Raises:
-        ParameterError: no such measure, or an option that it does not have.
-    """
-    options = dict(content)
-    kind = _class_of(options.pop("kind", None))
-    known = {entry.name for entry in fields(kind)}
-    if unknown := sorted(set(options) - known):
-        hint = nearest(unknown[0], known)
-        raise ParameterError(
-            f"options of {kind.kind} among {', '.join(sorted(known))}", repr(unknown[0]), hint or "Leave it out."
-        )
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
-
-
-def read_measures(measures: Iterable[Any] | str) -> tuple[Measure, ...]:
-    """Words, measures or their dictionaries, as measures in the order of their kinds.
-
-    Raises:
-        ParameterError: no such measure, or one kind twice.
-    """
-    given = [measures] if isinstance(measures, (str, Measure)) else list(measures)
-    found: list[Measure] = []
-    for entry in given:
-        if isinstance(entry, Measure):
-            found.append(entry)
-        elif isinstance(entry, Mapping):
-            found.append(measure_from_dict(entry))
-        else:
-            found.append(_class_of(entry)())
-    kinds = [measure.kind for measure in found]
-    if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
-        raise ParameterError("each measure once", f"{twice!r} twice", "Use a second evaluator for other options.")
-    return tuple(sorted(found, key=lambda measure: measure.kind))
-
-
-def _class_of(word: Any) -> type[Measure]:
-    if not isinstance(word, str) or word not in _HOMES:
-        known = ", ".join(repr(name) for name in sorted(_HOMES))
-        hint = nearest(str(word), _HOMES)
-        raise ParameterError(f"measures among {known}", repr(word), hint or "Give one of these words, or a measure.")
-    module, name = _HOMES[word]
-    found: type[Measure] = getattr(import_module(module), name)
-    return found
+def measures_of(held: Settings | PerImage) -> tuple[Measure, ...]:
+    """The measures of an evaluation, or of what it counted."""
+    if isinstance(held, Settings):
+        return cast("tuple[Measure, ...]", held.measures)
+    return cast("tuple[Measure, ...]", tuple(table.measure for table in held.measures.values()))

@@ -12,7 +12,8 @@ from torch import Tensor
 from segcrit.errors import ParameterError, ShapeError
 from segcrit.evaluation.counts import predict_labels
 from segcrit.evaluation.inputs import Batch
-from segcrit.evaluation.measure import Sample, Values
+from segcrit.evaluation.measure import Sample, measures_of
+from segcrit.evaluation.measure_table import Values
 from segcrit.evaluation.ratios import Floats
 from segcrit.evaluation.settings import Settings
 
@@ -42,7 +43,7 @@ def measure_batch(batch: Batch, settings: Settings, spacing: Any = None) -> dict
         return predict_labels(batch.prediction, settings, size) if batch.is_logits else batch.prediction
 
     sample = Sample(batch, settings, labels, rows)
-    return {measure.kind: measure.measure(sample) for measure in settings.measures}
+    return {measure.kind: measure.measure(sample) for measure in measures_of(settings)}
 
 
 def read_spacing(spacing: Any, images: int, dimensions: int) -> Floats | None:

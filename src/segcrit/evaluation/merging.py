@@ -1,25 +1,22 @@
-"""Reports on parts of a data set, joined."""
+"""Scores of parts of a data set, joined."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from segcrit.errors import DataError
-from segcrit.evaluation.measure import MeasureTable
+from segcrit.evaluation.measure_table import MeasureTable
 from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.scores import Scores
 from segcrit.evaluation.tables import CountTable
 
-if TYPE_CHECKING:
-    from segcrit.evaluation.report import Report
-
-__all__ = ["merge_reports"]
+__all__ = ["merged"]
 
 
-def merge_reports(first: Report, second: Report) -> Report:
-    """Join two reports; see :meth:`segcrit.evaluation.Report.merge`."""
+def merged(first: Scores, second: Scores) -> dict[str, Any]:
+    """What changes in ``first`` when ``second`` joins it; see :meth:`segcrit.Report.merge`."""
     own, other = first.per_image, second.per_image
     _check_settings(first, second)
     for counts in (own, other):
@@ -48,11 +45,11 @@ def merge_reports(first: Report, second: Report) -> Report:
     notes = tuple(dict.fromkeys([*first.notes, *second.notes]))
     pairs = per_image.pairs
     confusion = first.confusion if pairs is None else pairs.confusion()
-    return replace(first, confusion=confusion, per_image=per_image, notes=notes)
+    return {"confusion": confusion, "per_image": per_image, "notes": notes}
 
 
-def _check_settings(first: Report, second: Report) -> None:
-    def settings(report: Report) -> dict[str, Any]:
+def _check_settings(first: Scores, second: Scores) -> None:
+    def settings(report: Scores) -> dict[str, Any]:
         counts = report.per_image
         return {
             "class names": report.class_names,

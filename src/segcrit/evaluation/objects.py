@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from segcrit import _extras
+from segcrit._constants import Task
 from segcrit._masking import is_labelled
 from segcrit.errors import ParameterError
-from segcrit.evaluation.measure import Measure, Sample, Values
+from segcrit.evaluation.figures import Figure
+from segcrit.evaluation.measure import Measure, Sample
+from segcrit.evaluation.measure_table import Values
+from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.plain import plain
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import CLASS_RATIOS, Floats, Integers, class_mean, class_ratio, counted_ratio
-
-if TYPE_CHECKING:
-    from segcrit._constants import Task
-    from segcrit.evaluation.figures import Figure
-    from segcrit.evaluation.per_image import PerImage
-    from segcrit.evaluation.settings import Settings
+from segcrit.evaluation.settings import Settings
 
 __all__ = ["ObjectCounts", "ObjectSizes"]
 
@@ -55,6 +54,7 @@ class ObjectSizes(Measure):
 
     edges: Sequence[int] = (1024, 9216)
     kind: ClassVar[str] = "objects"
+    holds_lock: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         edges = tuple(self.edges)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from segcrit.errors import DataError, ParameterError
 from segcrit.evaluation.per_image import PerImage
-
-if TYPE_CHECKING:
-    from segcrit.evaluation.report import Report
+from segcrit.evaluation.scores import Scores
 
 __all__ = ["Counts", "align", "check_foreground", "check_measure", "check_pairs", "counts_of", "names_of"]
 
 # What statistics take: the counts of each image, or the report that holds them.
-Counts: TypeAlias = "PerImage | Report"
+Counts: TypeAlias = PerImage | Scores
 
 
 def counts_of(given: Counts) -> PerImage:

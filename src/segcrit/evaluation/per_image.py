@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from segcrit._constants import TASKS, Task
 from segcrit.errors import DataError, ParameterError, ShapeError
-from segcrit.evaluation.measure import MeasureTable
+from segcrit.evaluation.measure_table import MeasureTable
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import Floats, Integers, class_ratio
 from segcrit.evaluation.tables import CountTable

@@ -1,27 +1,25 @@
-"""A report out of the values that it was written as."""
+"""Scores out of the values that they were written as."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from segcrit.errors import DataError
 from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.scores import Scores
 
-if TYPE_CHECKING:
-    from segcrit.evaluation.report import Report
-
-__all__ = ["SCHEMA_VERSION", "read_report"]
+__all__ = ["SCHEMA_VERSION", "read_scores"]
 
 SCHEMA_VERSION: Final = 2
 # Version 1 had no measures and no confusion counts of the images.
 _READABLE: Final = (1, 2)
 
 
-def read_report(kind: type[Report], content: Mapping[str, Any]) -> Report:
-    """Build a report; see :meth:`segcrit.evaluation.Report.from_dict`."""
+def read_scores(content: Mapping[str, Any]) -> Scores:
+    """Read the scores; see :meth:`segcrit.Report.from_dict`."""
     models = content.get("models")
     if isinstance(models, list) and "format" in content:  # results.json of segcrit evaluate
         if len(models) != 1:
@@ -47,7 +45,7 @@ def read_report(kind: type[Report], content: Mapping[str, Any]) -> Report:
         )
     per_image = PerImage.from_dict(content["per_image"])
     names = tuple(str(row["name"]) for row in content["classes"])
-    report = kind(
+    scores = Scores(
         class_names=names,
         task=per_image.task,
         policy=per_image.policy,
@@ -55,26 +53,26 @@ def read_report(kind: type[Report], content: Mapping[str, Any]) -> Report:
         per_image=per_image,
         notes=tuple(content.get("notes", ())),
     )
-    _require_agreement(report, content["task"], content["policy"])
-    return report
+    _require_agreement(scores, content["task"], content["policy"])
+    return scores
 
 
-def _require_agreement(report: Report, task: str, policy: str) -> None:
+def _require_agreement(scores: Scores, task: str, policy: str) -> None:
     """Two parts of a file that was edited by hand may contradict each other."""
-    table, count, counts = report.confusion, report.num_classes, report.per_image
-    shape = (count, 2, 2) if report.task == "multilabel" else (count, count)
-    agree = (report.task, report.policy) == (task, policy) and report.per_image.num_classes == count
+    table, count, counts = scores.confusion, scores.num_classes, scores.per_image
+    shape = (count, 2, 2) if scores.task == "multilabel" else (count, count)
+    agree = (scores.task, scores.policy) == (task, policy) and scores.per_image.num_classes == count
     if agree and table.shape == shape:
-        right = table[:, 1, 1] if report.task == "multilabel" else table.diagonal()
+        right = table[:, 1, 1] if scores.task == "multilabel" else table.diagonal()
         agree = bool(
-            (right == report.class_counts["tp"]).all() and counts.pixels.sum() >= table.sum() and table.min() >= 0
+            (right == scores.class_counts["tp"]).all() and counts.pixels.sum() >= table.sum() and table.min() >= 0
         )
         if counts.pairs is None:
             agree = agree and bool(counts.pixels.sum() == table.sum())
         else:
             given = (counts.tp, counts.fp, counts.fn, counts.pixels)
             agree = agree and np.array_equal(counts.pairs.confusion(), table)
-            agree = agree and all(map(np.array_equal, given, counts.pairs.class_counts(report.task)))
+            agree = agree and all(map(np.array_equal, given, counts.pairs.class_counts(scores.task)))
     else:
         agree = False
     if not agree:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from segcrit._numbers import number
 from segcrit.evaluation.figures import FIGURES, measured_figures
+from segcrit.evaluation.scores import Scores
 
-if TYPE_CHECKING:
-    from segcrit.evaluation.report import Report
-
-__all__ = ["as_text", "number", "summary_figures"]
+__all__ = ["as_text", "figure_label", "summary_figures"]
 
 _NAME_WIDTH: Final = 28
 
 
-def number(value: float, digits: int = 4) -> str:
-    """A figure as text; a dash where it is undefined.
-
-    Example:
-        >>> number(0.25), number(float("nan"))
-        ('0.2500', '–')
-    """
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def summary_figures(report: Report) -> list[str]:
+def summary_figures(report: Scores) -> list[str]:
     """The figures worth showing first for this task, in order."""
     if report.task == "binary":
         names = ["foreground_iou", "foreground_dice", "miou", "mean_dice", "pixel_accuracy", "mean_accuracy"]
@@ -36,7 +25,7 @@ def summary_figures(report: Report) -> list[str]:
     return [*names, "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "image_miou", "class_miou", "kappa"]
 
 
-def figure_label(report: Report, name: str) -> str:
+def figure_label(report: Scores, name: str) -> str:
     """The label of a figure; it says what the means of a binary task run over, and which class is no foreground."""
     if report.task == "binary" and name in ("miou", "mean_dice"):
         return f"{FIGURES[name].label} (both classes)"
@@ -45,7 +34,7 @@ def figure_label(report: Report, name: str) -> str:
     return FIGURES[name].label
 
 
-def _measured_lines(report: Report) -> list[str]:
+def _measured_lines(report: Scores) -> list[str]:
     """One line a figure of the measures; that of the foreground stands beside that of all classes."""
     figures = measured_figures(report.per_image)
     beside = {
@@ -62,7 +51,7 @@ def _measured_lines(report: Report) -> list[str]:
     return lines
 
 
-def as_text(report: Report) -> str:
+def as_text(report: Scores) -> str:
     """The summary and one line a class."""
     images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
     kind = "elements" if report.task == "multilabel" else "pixels"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segcrit import __version__, _extras
+from segcrit import _extras
+from segcrit._constants import VERSION
 from segcrit.explain.colour import PARTS, cell_colour, is_dark, scale_of
 from segcrit.explain.curves import Panel
 from segcrit.explain.steps import (
@@ -42,7 +43,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["mathematics"] = _mathematics
-    text: str = environment.get_template(template).render(version=__version__, number=format_number, **values)
+    text: str = environment.get_template(template).render(version=VERSION, number=format_number, **values)
     return text
 
 

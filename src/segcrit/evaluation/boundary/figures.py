@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
+from segcrit._constants import Task
 from segcrit.evaluation.boundary.scores import ASTRAY, DISTANCES, NEAR, TRIMAP
+from segcrit.evaluation.figure import Figure
+from segcrit.evaluation.per_image import PerImage
+from segcrit.evaluation.policy import Policy
 from segcrit.evaluation.ratios import Floats, class_mean, class_ratio, counted_ratio
-
-if TYPE_CHECKING:
-    from segcrit._constants import Task
-    from segcrit.evaluation.figure import Figure
-    from segcrit.evaluation.per_image import PerImage
-    from segcrit.evaluation.policy import Policy
 
 __all__ = ["CLDICE", "KIND", "LENGTHS", "SCORES", "class_figure", "figures", "image_values"]
 

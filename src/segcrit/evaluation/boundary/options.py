@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
 from segcrit import _extras
+from segcrit._constants import Task
 from segcrit._masking import is_labelled
 from segcrit.errors import ParameterError, ShapeError
 from segcrit.evaluation.boundary.edges import Bools, DistanceField, edge_pixels
@@ -28,14 +29,12 @@ from segcrit.evaluation.boundary.scores import (
     measure_pair,
     skeleton_counts,
 )
-from segcrit.evaluation.measure import Measure, Sample, Values
+from segcrit.evaluation.figure import Figure
+from segcrit.evaluation.measure import Measure, Sample
+from segcrit.evaluation.measure_table import Values
+from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.ratios import Floats, Integers
-
-if TYPE_CHECKING:
-    from segcrit._constants import Task
-    from segcrit.evaluation.figure import Figure
-    from segcrit.evaluation.per_image import PerImage
-    from segcrit.evaluation.settings import Settings
+from segcrit.evaluation.settings import Settings
 
 __all__ = ["Boundary"]
 
@@ -114,6 +113,7 @@ class Boundary(Measure):
     classes: Sequence[int] | None = None
     cldice: bool = False
     kind: ClassVar[str] = "boundary"
+    holds_lock: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, least in (("band", 0.0), ("tolerance", -1.0), ("trimap", 0.0)):

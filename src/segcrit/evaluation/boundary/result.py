@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from segcrit._numbers import number
 from segcrit.evaluation.boundary.figures import CLDICE, KIND, LENGTHS, SCORES, image_values
 from segcrit.evaluation.boundary.scale import Scale
 from segcrit.evaluation.boundary.scores import ASTRAY, TRIMAP
+from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.plain import plain
+from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.ratios import Floats, Integers, class_ratio, nan_mean
-
-if TYPE_CHECKING:
-    from segcrit.evaluation.per_image import PerImage
 
 __all__ = ["BoundaryScores"]
 
@@ -91,8 +91,6 @@ class BoundaryScores:
     @property
     def trimap_iou(self) -> Floats:
         """IoU over the data set of the pixels near an edge between two true labels, (C,)."""
-        from segcrit.evaluation.policy import get_policy
-
         arrays = self.counts.measures[KIND].arrays
         tp, fp, fn = (arrays[name].sum(axis=0) for name in TRIMAP)
         return class_ratio("iou", tp, fp, fn, get_policy(self.counts.policy))
@@ -103,8 +101,6 @@ class BoundaryScores:
         return Scale.of(self.counts)
 
     def __str__(self) -> str:
-        from segcrit.evaluation.summary import number
-
         lines = [str(self.scale)]
         width = max(map(len, self.class_names))
         names = ("boundary_iou", "boundary_f1", "nsd", "hd95", "assd")

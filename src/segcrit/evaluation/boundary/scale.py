@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from segcrit.evaluation.boundary.scores import SCALE, SIDES
+from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.ratios import Floats
-
-if TYPE_CHECKING:
-    from segcrit.evaluation.per_image import PerImage
 
 __all__ = ["Scale", "words"]
 

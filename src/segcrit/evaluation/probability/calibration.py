@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -12,15 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segcrit.errors import ParameterError
-from segcrit.evaluation.measure import Measure, Sample, Values
+from segcrit.evaluation.figure import Figure
+from segcrit.evaluation.measure import Measure, Sample
+from segcrit.evaluation.measure_table import Values
+from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.plain import plain
 from segcrit.evaluation.probability.blocks import channels_of, pixels_of, require_logits
 from segcrit.evaluation.ratios import Floats, Integers
-
-if TYPE_CHECKING:
-    from segcrit.evaluation.figure import Figure
-    from segcrit.evaluation.per_image import PerImage
-    from segcrit.evaluation.settings import Settings
+from segcrit.evaluation.settings import Settings
 
 __all__ = ["Calibration", "CalibrationScores"]
 
@@ -62,6 +61,8 @@ class Calibration(Measure):
 
     bins: int = 15
     kind: ClassVar[str] = "calibration"
+    is_additive: ClassVar[bool] = True
+    reads_probabilities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.bins, bool) or not isinstance(self.bins, int) or self.bins < 1:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from segcrit.errors import ParameterError
-from segcrit.evaluation.measure import Measure, Sample, Values
+from segcrit.evaluation.figure import Figure
+from segcrit.evaluation.measure import Measure, Sample
+from segcrit.evaluation.measure_table import Values
+from segcrit.evaluation.per_image import PerImage
 from segcrit.evaluation.plain import plain
 from segcrit.evaluation.policy import get_policy
 from segcrit.evaluation.probability.blocks import channels_of, require_logits
 from segcrit.evaluation.ratios import CLASS_RATIOS, Floats, Integers, class_ratio
-
-if TYPE_CHECKING:
-    from segcrit.evaluation.figure import Figure
-    from segcrit.evaluation.per_image import PerImage
-    from segcrit.evaluation.settings import Settings
+from segcrit.evaluation.settings import Settings
 
 __all__ = ["Curves", "ThresholdCurves"]
 
@@ -47,6 +46,8 @@ class ThresholdCurves(Measure):
 
     thresholds: int | Sequence[float] = 99
     kind: ClassVar[str] = "curves"
+    is_additive: ClassVar[bool] = True
+    reads_probabilities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         given = self.thresholds
