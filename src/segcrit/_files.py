@@ -175,7 +175,7 @@ def locked(path: Path, doing: str) -> Iterator[None]:
     Raises:
         ParameterError: another process holds it; its code is ``"in-use"``.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout  # torch requires it
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = join_negative_numbers([word for word in words if word != "--traceback"])
     _survive_narrow_encodings()
     if sys.stderr is None:
-        sys.stderr = Output(None)  # type: ignore[unreachable]  # closed (2>&-); print would take stdout for it
+        sys.stderr = cast(TextIO, Output(None))  # closed (2>&-); print would take stdout for it
     usual, output = sys.stdout, Output(sys.stdout)
     sys.stdout = cast(TextIO, output)
     try:
