@@ -138,7 +138,9 @@ def open_data(folder: str | None, checkpoint: Path, pair: str | None = None) -> 
     if record is not None and record.kind == "default":
         return land_cover()
     if record is not None and record.kind == "folder" and Path(record.path).is_dir():
-        return load_folder(record.path, group_by=record.group_by or None, pair=pair or record.pair or None)
+        return load_folder(
+            record.path, group_by=record.group_by or None, pair=pair or record.pair or None, valid=record.valid or None
+        )
     raise DataError("the data folder of the image", "no --data, and a run that does not tell it", "Add --data FOLDER.")
 
 

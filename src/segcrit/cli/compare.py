@@ -154,6 +154,7 @@ def _add_data(group: Any) -> None:
         "--group-by", metavar="REGEX", help="finds the scene or patient in a file name; never split apart"
     )
     group.add_argument("--pair", metavar="REGEX", help="what the names of image and mask share, in a bracket")
+    group.add_argument("--valid", metavar="FOLDER", help="masks of the pixels that count: 0 there is ignored")
     group.add_argument(
         "--inference", metavar="NAME", help="auto (default: whole images, a sliding window if large), whole or sliding"
     )
@@ -250,6 +251,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         train_labels=arguments.train_labels,
         group_by=arguments.group_by,
         pair=arguments.pair,
+        valid=arguments.valid,
         save_predictions=arguments.save_predictions,
         command=shlex.join(["segcrit", *sys.argv[1:]]),
     )

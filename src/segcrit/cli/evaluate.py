@@ -71,6 +71,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("paths", nargs="*", metavar="PRED ... TARGET", help="predictions, and the label maps last")
     parser.add_argument("--only", metavar="FILE.txt", help="evaluate the images named there, one a line (a split file)")
     parser.add_argument("--pair", metavar="REGEX", help="what the names of predictions and label maps share")
+    parser.add_argument("--valid", metavar="FOLDER", help="masks of the pixels that count: 0 there is ignored")
     labels = parser.add_argument_group("labels")
     labels.add_argument(
         "--classes",
@@ -275,6 +276,7 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
         tile=arguments.tile,
         allow_unmatched=arguments.allow_unmatched,
         pair=arguments.pair,
+        valid=arguments.valid,
         only=arguments.only,
         groups=arguments.groups,
         group_by=arguments.group_by,

@@ -40,7 +40,7 @@ ERROR = 2
 _BAR = 8
 _VERDICTS = {"try": "", "contrast": "as a contrast: ", "careful": "careful: "}
 # Options that tell how a data folder is read; compare has them as well.
-_FOLDER_OPTIONS = ("train_labels", "group_by", "pair")
+_FOLDER_OPTIONS = ("train_labels", "group_by", "pair", "valid")
 _SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 
 
@@ -55,6 +55,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--group-by", metavar="REGEX", help="what in an image's name tells its group (patient, scene)")
     parser.add_argument("--pair", metavar="REGEX", help="what the names of image and mask share, in a bracket")
+    parser.add_argument("--valid", metavar="FOLDER", help="masks of the pixels that count: 0 there is ignored")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     add_file_memory(parser)
 
@@ -74,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
                 train_labels=arguments.train_labels,
                 group_by=arguments.group_by,
                 pair=arguments.pair,
+                valid=arguments.valid,
             )
     except FolderError as error:
         _report_unusable(arguments, error.problems)

@@ -276,6 +276,7 @@ def _fingerprint(data: SegmentationData) -> str:
             data.spatial_dims,
             sorted((split, tuple(ids)) for split, ids in data.splits.items()),
             data.has_train_labels,
+            *(["valid areas"] if any(case.valid for case in data.cases.values()) else []),
         )
     )
     return sha256(content.encode()).hexdigest()[:16]

@@ -40,7 +40,7 @@ _WEAK_LABEL_STEPS: Final = 640
 
 
 # What tells how a data folder is read, beside its path; written down and asked for again when a run is continued.
-FOLDER_OPTIONS: Final = ("train_labels", "group_by", "pair")
+FOLDER_OPTIONS: Final = ("train_labels", "group_by", "pair", "valid")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Request:
     train_labels: str | None = None
     group_by: str | None = None
     pair: str | None = None
+    valid: str | None = None
     save_predictions: bool = False
     command: str = ""
     dry_run: bool = False

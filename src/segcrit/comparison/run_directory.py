@@ -70,7 +70,7 @@ class DataRecord:
         fingerprint: of images, splits and classes.
         name: for people.
         kind: ``"default"``, ``"folder"`` or ``"own"`` loaders.
-        path, train_labels, group_by, pair: of a folder, as the user gave them.
+        path, train_labels, group_by, pair, valid: of a folder, as the user gave them.
     """
 
     fingerprint: str
@@ -80,6 +80,7 @@ class DataRecord:
     train_labels: str = ""
     group_by: str = ""
     pair: str = ""
+    valid: str = ""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def compare(
     train_labels: str | None = None,
     group_by: str | None = None,
     pair: str | None = None,
+    valid: str | None = None,
     accelerator: str = "auto",
     devices: int | str | list[int] = "auto",
     num_nodes: int = 1,
@@ -106,6 +107,7 @@ def compare(
         train_labels: folder with other labels to train on (scribbles, for example); the full masks judge.
         group_by: regular expression that finds the scene or patient in a file name.
         pair: regular expression whose first bracket finds in a file name what image and mask share.
+        valid: folder with masks of the pixels that count; pixels that are 0 there are ignored, in losses and figures.
         accelerator, devices, num_nodes, strategy: as ``lightning.pytorch.Trainer`` takes them.
         num_workers: processes that read images; None chooses.
         resume: go on with the run in ``out``; everything else may be left out.
@@ -156,6 +158,7 @@ def compare(
         train_labels=train_labels,
         group_by=group_by,
         pair=pair,
+        valid=valid,
         save_predictions=save_predictions,
     )
     return run(request, progress)[0]

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from segcrit.data.advice import Facts, Recommendation, recommend
@@ -29,6 +30,8 @@ from segcrit.weights import ClassFrequencies, class_weights, pos_weight
 from segcrit.weights.schemes import Scheme
 
 __all__ = ["Audit", "audit", "count_labels"]
+
+Array = npt.NDArray[np.int64]
 
 WEIGHT_SCHEMES: tuple[Scheme, ...] = ("median", "inverse", "sqrt_inverse", "effective")
 
@@ -111,7 +114,21 @@ def count_labels(data: SegmentationData, ids: Sequence[str], scanner: Scanner, *
                 counts[row, label] += pixels
             else:
                 ignored[row] += pixels
+    if any(data.case(name).valid is not None for name in values):
+        _count_valid(data, tuple(ids), counts, ignored, training=training)
     return LabelTable(tuple(ids), counts, ignored, values, unknown, errors)
+
+
+def _count_valid(data: SegmentationData, ids: Sequence[str], counts: Array, ignored: Array, *, training: bool) -> None:
+    """Count the labels of images with a valid area, pixel by pixel: counts of their files do not tell the area."""
+    for row, name in enumerate(ids):
+        try:
+            label = data.read_label(name, "train" if training else "masks")
+        except DataError:
+            continue  # told by its values, or by the sizes
+        inside = label[(label >= 0) & (label < data.num_classes)]
+        counts[row] = np.bincount(inside.ravel(), minlength=data.num_classes)
+        ignored[row] = label.size - inside.size
 
 
 def audit(data: SegmentationData, *, progress: bool | None = None) -> Audit:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segcrit.data.classes import ClassesFile, ClassTable, build_table, read_classes_file
+from segcrit.data.classes import ClassesFile, ClassTable, build_table, free_void, read_classes_file
 from segcrit.data.counting import class_pixels
 from segcrit.data.inference import infer_table
 from segcrit.data.known_classes import known_classes
-from segcrit.data.layout import Layout, check_root, find_files, train_label_files, with_train_labels
+from segcrit.data.layout import Layout, check_root, find_files, read_valid_areas, train_label_files, with_train_labels
 from segcrit.data.model import SPLITS, SegmentationData, Split
 from segcrit.data.nnunet import is_nnunet, read_nnunet
 from segcrit.data.problems import FolderError, named
@@ -30,6 +30,7 @@ def load_folder(
     train_labels: str | None = None,
     group_by: str | None = None,
     pair: str | None = None,
+    valid: str | None = None,
     seed: int = 0,
     progress: bool | None = None,
 ) -> SegmentationData:
@@ -50,7 +51,10 @@ def load_folder(
         train_labels: other labels for the training split, such as scribbles: a folder beside masks/, or a path.
         group_by: regular expression searched in each name; its first bracket, or the whole match, is the group.
         pair: regular expression searched in the names of images and masks; its first bracket, or the whole match, is
-            what the two share. Without it, names are paired as :mod:`segcrit.data.pairing` tells.
+            what the two share; the same for what lies beside them. Without it, names are paired as
+            :mod:`segcrit.data.pairing` tells.
+        valid: masks of the pixels that count (a field of view, the valid area of a scene): a folder beside masks/, or a
+            path. Pixels that are 0 there are ignored.
         seed: of the split, where one is made.
         progress: True shows bars, False none, None in a terminal.
 
@@ -88,6 +92,8 @@ def load_folder(
     if train_labels is not None:
         found, label_folder = train_label_files(root, train_labels, layout.cases, pair)
         layout.cases = with_train_labels(layout.cases, found)
+    if valid is not None:
+        read_valid_areas(root, valid, layout, pair)
     survey = survey_files(layout.cases, scanner)
     problems = [*layout.problems, *survey.problems]
     if problems:
@@ -108,7 +114,7 @@ def load_folder(
         name=name,
         root=root,
         classes=table.classes,
-        ignore_index=table.ignore_index,
+        ignore_index=free_void(len(table.classes)) if valid and table.ignore_index is None else table.ignore_index,
         channels=survey.channels,
         spatial_dims=3 if survey.spatial_dims == 3 else 2,
         splits=splits,

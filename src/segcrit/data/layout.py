@@ -10,14 +10,24 @@ from pathlib import Path
 from segcrit._names import near_names
 from segcrit.data.formats import stem
 from segcrit.data.model import SPLITS, Case, Split
-from segcrit.data.pairing import Pairing, pair_names, split_word
+from segcrit.data.pairing import Pairing, pair_beside, pair_names, split_word
 from segcrit.data.places import Place, find_places, nothing_readable
 from segcrit.data.problems import FolderError, Problem, named, several
 from segcrit.data.splits import listed_names, name_index, resolve, split_files
 from segcrit.data.walking import Found, find_images
 from segcrit.errors import DataError
 
-__all__ = ["Layout", "beside", "check_root", "find_files", "images_in", "most_common", "pair_up", "train_label_files"]
+__all__ = [
+    "Layout",
+    "beside",
+    "check_root",
+    "find_files",
+    "images_in",
+    "most_common",
+    "pair_up",
+    "read_valid_areas",
+    "train_label_files",
+]
 
 
 @dataclass
@@ -254,17 +264,8 @@ def beside(cases: Mapping[str, Case], files: Mapping[str, Path], pattern: str | 
         {stem(case.images[0]): name for name, case in cases.items()},
         {stem(case.mask): name for name, case in cases.items()},
     ]
-    best: dict[str, Path] = {}
-    for own in names:
-        if len(own) < len(cases):
-            continue
-        pairing = pair_names(own, files, pattern, ("images", "files beside them"))
-        found = {own[pairing.first[key]]: files[pairing.second[key]] for key in pairing.common}
-        if len(found) > len(best):
-            best = found
-        if len(best) == min(len(cases), len(files)):
-            break
-    return best
+    unique = [own for own in names if len(own) == len(cases)]
+    return {name: files[file] for name, file in pair_beside(unique, files, pattern, "files beside them").items()}
 
 
 def _read_weights(folder: Path, layout: Layout, pattern: str | None) -> None:
@@ -330,6 +331,30 @@ def folder_beside(root: Path, wanted: str, what: str) -> Path:
             f"Folders there: {named(others, 6)}.",
         )
     return folder
+
+
+def read_valid_areas(root: Path, wanted: str, layout: Layout, pattern: str | None) -> None:
+    """Give every case its mask of valid pixels; a case without one becomes a problem.
+
+    Raises:
+        DataError: there is no such folder.
+        FolderError: it holds no image.
+    """
+    folder = folder_beside(root, wanted, "masks of valid pixels")
+    found = beside(layout.cases, images_in(folder, layout, "valid areas"), pattern)
+    without = sorted(set(layout.cases) - set(found))
+    if without:
+        layout.problems.append(
+            Problem.error(
+                "no-valid-area",
+                f"a mask of valid pixels in {folder} for every image",
+                f"{several(without, 'image')} without one: {named(without)}",
+                "Bring them, or leave out --valid.",
+                without,
+            )
+        )
+    layout.notes.append(f"Pixels that are 0 in {folder.name}/ do not count: they are ignored pixels.")
+    layout.cases = {name: replace(case, valid=found.get(name)) for name, case in layout.cases.items()}
 
 
 def with_train_labels(cases: dict[str, Case], labels: dict[str, Path]) -> dict[str, Case]:

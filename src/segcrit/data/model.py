@@ -42,6 +42,7 @@ class Case:
     mask: Path
     train_label: Path | None = None
     weight: Path | None = None
+    valid: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class SegmentationData:
             DataError: the file is damaged, or holds a value that is neither a class nor ignored.
         """
         from segcrit.data.reading import read_stored_mask
+        from segcrit.data.valid_area import read_valid, without_invalid
 
         case = self.case(id)
         if labels == "train" and self.train_coding is not None:
@@ -151,8 +153,13 @@ class SegmentationData:
                 raise DataError(
                     f"a training label for {id!r}", "an image without one", "Only the training split has such labels."
                 )
-            return self.train_coding.decode(read_stored_mask(case.train_label, self.spatial_dims), case.train_label)
-        return self.coding.decode(read_stored_mask(case.mask, self.spatial_dims), case.mask)
+            path, coding = case.train_label, self.train_coding
+        else:
+            path, coding = case.mask, self.coding
+        label = coding.decode(read_stored_mask(path, self.spatial_dims), path)
+        if case.valid is None or self.ignore_index is None:
+            return label
+        return without_invalid(label, read_valid(case.valid, label.shape), self.ignore_index)
 
     def read_image(self, id: str, shape: tuple[int, ...] | None = None) -> FloatArray:
         """Image of ``id`` as ``float32 (channels, *S)``; ``shape`` is the mask's size where it is known already."""

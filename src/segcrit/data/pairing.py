@@ -23,7 +23,7 @@ from pathlib import PurePosixPath
 from segcrit.data.problems import named
 from segcrit.errors import DataError, ParameterError
 
-__all__ = ["Pairing", "compiled", "pair_names", "split_word"]
+__all__ = ["Pairing", "compiled", "pair_beside", "pair_names", "split_word"]
 
 _SEPARATORS = "_-. /"
 # Names of a folder that are looked at to find the endings they share.
@@ -235,6 +235,30 @@ def _sibling(name: str, ids: Mapping[str, str], ending: str) -> bool:
             return True
         place = name.find(start, place + 1)
     return False
+
+
+def pair_beside(
+    names: Sequence[Mapping[str, str]], files: Collection[str], pattern: str | None = None, what: str = "files"
+) -> dict[str, str]:
+    """Files that lie beside images: id -> name of the file, by whichever names of the images pair most of them.
+
+    So ``01_test_mask`` belongs to ``01_test``, whose label map is called ``01_manual``.
+
+    Args:
+        names: mappings of names, such as those of images or of masks, to ids.
+        files: names of the files.
+        pattern: as in :func:`pair_names`.
+        what: what the files are, for sentences.
+    """
+    best: dict[str, str] = {}
+    for own in names:
+        pairing = pair_names(own, files, pattern, ("images", what))
+        found = {own[pairing.first[key]]: pairing.second[key] for key in pairing.common}
+        if len(found) > len(best):
+            best = found
+        if len(best) == min(len(own), len(files)):
+            break
+    return best
 
 
 # ------------------------------------------------------------------------------------------------------------- endings

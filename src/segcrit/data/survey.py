@@ -49,7 +49,9 @@ def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
     """Read all headers and compare the sizes of images, masks, training labels and weights."""
     images = [path for case in cases.values() for path in case.images]
     masks = [case.mask for case in cases.values()]
-    others = [path for case in cases.values() for path in (case.train_label, case.weight) if path is not None]
+    others = [
+        path for case in cases.values() for path in (case.train_label, case.weight, case.valid) if path is not None
+    ]
     scan = scanner.headers([*images, *masks, *others])
     survey = Survey(scan.found)
     if scan.errors:
@@ -113,7 +115,7 @@ def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
                 count = -len(case.images)
         if count > 0:
             channels[count] += 1
-        for other in (case.train_label, case.weight):
+        for other in (case.train_label, case.weight, case.valid):
             found = survey.headers.get(other) if other is not None else None
             if other is not None and found is not None and mask_shape(found, survey.spatial_dims) != size:
                 beside[f"{other.parent.name}/{other.name}"] = (
@@ -137,7 +139,7 @@ def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
         survey.problems.append(
             Problem.error(
                 "sizes-differ",
-                "training labels and weights of the size of the masks",
+                "training labels, weights and valid areas of the size of the masks",
                 f"{len(beside)} of another size: {named(examples, 2)}",
                 "Resize them by nearest neighbour.",
                 list(beside),

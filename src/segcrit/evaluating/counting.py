@@ -12,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from segcrit._masking import is_labelled
 from segcrit.data.axes import may_be_reversed
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.formats import Header, file_format, probe
 from segcrit.data.reading import shown_size
+from segcrit.data.valid_area import read_valid, without_invalid
 from segcrit.errors import DataError, LabelError, SegcritError, ShapeError
 from segcrit.evaluating.arrays import Strange, prediction_of, target_of
 from segcrit.evaluating.axes import companion, turned_for
 from segcrit.evaluating.matching import Pair
-from segcrit.evaluating.readers import Reader, open_readers
+from segcrit.evaluating.readers import Area, Reader, open_area, open_readers
 from segcrit.evaluating.store import Counted, Row, Trouble
 from segcrit.evaluating.windows import open_sources, size_of, window_shape, windows
 from segcrit.evaluation.counts import count_batch, predict_labels
@@ -90,6 +92,9 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
     settings = plan.settings
     try:
         target, mode = target_of(pair.target, plan.target, settings)
+        if pair.valid is not None:
+            valid = read_valid(pair.valid, target.shape[1:] if settings.task == "multilabel" else target.shape)
+            target = without_invalid(target, valid, settings.ignore_index)
     except SegcritError as error:
         return Row(pair.id, 0, (), (), (_trouble(error, pair, pair.target, ""),))
     header = probe(pair.target) if file_format(pair.target) == "nifti" else None
@@ -242,7 +247,7 @@ def _explain_labels(
 
 def _strange_truth(target: Array, plan: Plan) -> Strange | None:
     """The error for a label map with values that are no class, if it has some."""
-    unknown = _unknown(target, plan.target)
+    unknown = _unknown(target[is_labelled(target, plan.settings.ignore_index)], plan.target)
     if not unknown:
         return None
     explained = plan.target.unknown_error(unknown)
@@ -294,6 +299,9 @@ def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
         readers = open_readers(sources, paths, (plan.target, *plan.predictions), plan.settings, plan.values)
         if readers is None:
             return _count_whole(pair, plan)
+        area = None if pair.valid is None else open_area(pair.valid, size, stack)
+        if pair.valid is not None and area is None:
+            return _count_whole(pair, plan)
         for place, source in enumerate(sources[1:]):
             if source.size != size:
                 error = ShapeError(
@@ -313,7 +321,7 @@ def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
         sums = [_Sum(plan.settings) for _ in plan.models]
         modes: list[str] = []
         for window in parts:
-            found = _window(readers, window, pair, plan)
+            found = _window(readers, window, pair, plan, area)
             if isinstance(found, Trouble):
                 return Row(pair.id, 0, (), (), (found,))
             counted, own = found
@@ -325,11 +333,13 @@ def _count_windows(pair: Pair, plan: Plan, size: tuple[int, int]) -> Row:
 
 
 def _window(
-    readers: list[Reader], window: tuple[slice, slice], pair: Pair, plan: Plan
+    readers: list[Reader], window: tuple[slice, slice], pair: Pair, plan: Plan, area: Area | None
 ) -> tuple[list[Counted], list[str]] | Trouble:
     path, role = pair.target, ""
     try:
         target, mode = readers[0].read(window)
+        if area is not None:
+            target = without_invalid(target, area(window), plan.settings.ignore_index)
         counted, modes = [], [mode]
         for place, (reader, coding) in enumerate(zip(readers[1:], plan.predictions, strict=True)):
             path, role = pair.predictions[place], plan.models[place]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segcrit.data.formats import stem
-from segcrit.data.pairing import pair_names
+from segcrit.data.pairing import pair_beside, pair_names
 from segcrit.data.problems import named, several
 from segcrit.data.splits import groups_by_pattern, name_index, read_groups_file, read_names
 from segcrit.data.walking import find_images, is_array, require_text
@@ -20,11 +20,17 @@ __all__ = ["Matched", "Pair", "list_files", "match", "name_models", "read_groups
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One image: its truth and the prediction of each model, in the order of the models."""
+    """One image: its truth, the prediction of each model, in the order of the models, and which pixels count."""
 
     id: str
     target: Path
     predictions: tuple[Path, ...]
+    valid: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.target, *self.predictions, *([] if self.valid is None else [self.valid]))
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ def match(
     only: Path | None = None,
     *,
     pair: str | None = None,
+    valid: Path | None = None,
 ) -> Matched:
     """Pair the files of each model with the truth, by the rule of :mod:`segcrit.data.pairing`.
 
@@ -143,6 +150,7 @@ def match(
         target: folder or file of the label maps.
         only: a text file that lists the images to take; everything else is passed over in silence.
         pair: an expression that finds in each name what predictions and label maps share.
+        valid: folder of masks of the pixels that count, or one file for all images.
 
     Raises:
         DataError: a folder is missing or empty, no name of a model is that of a truth, or ``only`` names an image that
@@ -152,7 +160,7 @@ def match(
     if target.is_file() and all(path.is_file() for path in models.values()):
         # Two files that were named belong together whatever they are called.
         files = tuple(next(iter(list_files(path, "prediction").values())) for path in models.values())
-        return Matched((Pair(stem(target), target, files),), {}, {})
+        return Matched(_with_valid([Pair(stem(target), target, files)], valid, pair, {}), {}, {}, _told(valid))
     notes: list[str] = []
     ids: dict[str, str] = {}  # name of a label map -> id
     found: dict[str, dict[str, Path]] = {}
@@ -176,7 +184,9 @@ def match(
         keyed = {key: path for key, path in keyed.items() if key in wanted}
         found = {name: {key: path for key, path in own.items() if key in wanted} for name, own in found.items()}
     common = set(keyed).intersection(*found.values())
-    pairs = tuple(Pair(key, keyed[key], tuple(own[key] for own in found.values())) for key in sorted(common))
+    plain = [Pair(key, keyed[key], tuple(own[key] for own in found.values())) for key in sorted(common)]
+    pairs = _with_valid(plain, valid, pair, ids)
+    notes += _told(valid)
     missing = {name: tuple(sorted(set(keyed) - set(own))) for name, own in found.items()}
     extra = {name: tuple(sorted(set(own) - set(keyed))) for name, own in found.items()}
     return Matched(
@@ -186,6 +196,39 @@ def match(
         tuple(dict.fromkeys(notes)),
         preferred,
     )
+
+
+def _with_valid(
+    pairs: Sequence[Pair], valid: Path | None, pattern: str | None, ids: Mapping[str, str]
+) -> tuple[Pair, ...]:
+    """The pairs with the masks of the pixels that count, paired by the ids or by the names of the label maps.
+
+    Raises:
+        DataError: an image has none.
+    """
+    if valid is None:
+        return tuple(pairs)
+    files = list_files(valid, "mask of valid pixels")
+    if valid.is_file():
+        return tuple(replace(pair, valid=valid) for pair in pairs)
+    wanted = {pair.id for pair in pairs}
+    names = [{key: key for key in wanted}, {name: key for name, key in ids.items() if key in wanted}]
+    names += [{path.stem: pair.id for pair in pairs for path in pair.predictions[:1]}]
+    unique = [own for own in names if len(own) == len(wanted)]
+    found = pair_beside(unique, files, pattern, "masks of valid pixels")
+    without = sorted(wanted - set(found))
+    if without:
+        raise DataError(
+            f"a mask of valid pixels in {valid} for every image",
+            f"{several(without, 'image')} without one: {named(without)}",
+            f"Bring them, or leave out --valid. Names there look like {named(sorted(files), 2)}.",
+            code="no-valid-area",
+        )
+    return tuple(replace(pair, valid=files[found[pair.id]]) for pair in pairs)
+
+
+def _told(valid: Path | None) -> tuple[str, ...]:
+    return () if valid is None else (f"Pixels that are 0 in {valid.name} do not count: they are ignored pixels.",)
 
 
 def shard_of(pairs: Sequence[Pair], part: int, parts: int) -> tuple[Pair, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from segcrit._names import nearest
@@ -36,6 +37,7 @@ class Options:
         tile: images of more than twice the square of this are read by windows of this side.
         allow_unmatched: evaluate what matches, whatever does not.
         pair: an expression that finds in each name what predictions and label maps share.
+        valid: a folder of masks of the pixels that count, or one file for all images; 0 does not count.
         only: a text file that lists the images to evaluate, one a line.
         groups: a table of image and group, ``group_by``: an expression that finds the group in the id.
     """
@@ -56,6 +58,7 @@ class Options:
     tile: int = 4096
     allow_unmatched: bool = False
     pair: str | None = None
+    valid: str | None = None
     only: str | None = None
     groups: str | None = None
     group_by: str | None = None
@@ -88,6 +91,11 @@ class Options:
     def floats(self) -> Values:
         """How floating predictions are read where the file does not say what they are."""
         return "probabilities" if self.values == "probabilities" else "logits"
+
+    @property
+    def valid_area(self) -> Path | None:
+        """The folder or file of valid pixels."""
+        return None if self.valid is None else Path(self.valid).expanduser()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

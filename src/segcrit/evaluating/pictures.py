@@ -18,6 +18,7 @@ from segcrit._masking import is_label, is_labelled
 from segcrit.data.formats import probe
 from segcrit.data.pairing import pair_names
 from segcrit.data.reading import read_image
+from segcrit.data.valid_area import read_valid, without_invalid
 from segcrit.data.walking import find_images
 from segcrit.errors import SegcritError
 from segcrit.evaluating.arrays import prediction_of, target_of
@@ -115,7 +116,7 @@ class Gallery:
                 return None
             models = {model: Path(path) for model, path in sources["predictions"].items()}
             options = Options.from_dict(sources["options"])
-            matched = match(models, Path(sources["target"]), pair=options.pair)
+            matched = match(models, Path(sources["target"]), pair=options.pair, valid=options.valid_area)
             self._pairs = {pair.id: pair for pair in matched.pairs}
         return self._pairs.get(name)
 
@@ -166,6 +167,8 @@ class Gallery:
         if pixels > _MOST_WHOLE:
             return Absent(pair.id, f"it has {pixels:,} pixels, in files that cannot be read in parts")
         truth, _ = target_of(pair.target, self._target, self._settings)
+        if pair.valid is not None:
+            truth = without_invalid(truth, read_valid(pair.valid, truth.shape), self._settings.ignore_index)
         if truth.ndim not in (2, 3):
             return Absent(pair.id, "its label map is neither a plane nor a volume")
         step = step_of(truth.shape[:2], _LONGEST)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit.data.coding import LabelCoding, StoredMask
+from segcrit.data.valid_area import counted, require_valid_size
 from segcrit.errors import DataError, SegcritError
 from segcrit.evaluating.arrays import as_shares, decode, mode_of_floats, to_logits, whole_numbers
-from segcrit.evaluating.windows import Source
+from segcrit.evaluating.windows import Source, open_source
 from segcrit.evaluation.settings import Settings
 
-__all__ = ["Reader", "open_reader", "open_readers"]
+__all__ = ["Area", "Reader", "open_area", "open_reader", "open_readers"]
 
 Array = npt.NDArray[Any]
 Window = tuple[slice, slice]
+Area = Callable[[Window], npt.NDArray[np.bool_]]
 
 
 class Reader:
@@ -133,3 +136,22 @@ def _stored(source: Source, window: Window, path: Path) -> Array | StoredMask:
         raise DataError(
             "a whole file", f"{path}, which is damaged or cut off ({reason[:160]})", "Copy it again."
         ) from error
+
+
+def open_area(path: Path, size: tuple[int, int], stack: ExitStack) -> Area | None:
+    """What tells of a window which of its pixels count; None where the file can only be read as a whole.
+
+    Raises:
+        DataError: it has another size than the label map.
+    """
+    source = stack.enter_context(open_source(path))
+    if source is None or source.channels is not None:
+        return None
+    require_valid_size(source.size, size, path)
+
+    def area(window: Window) -> npt.NDArray[np.bool_]:
+        part = _stored(source, window, path)
+        array = part.array if isinstance(part, StoredMask) else part
+        return counted(array) if array.ndim == 3 else array != 0
+
+    return area

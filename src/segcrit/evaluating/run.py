@@ -96,7 +96,7 @@ def prepare(job: Job) -> Prepared:
     models = name_models(job.predictions)
     target = Path(job.target).expanduser()
     only = None if job.options.only is None else Path(job.options.only).expanduser()
-    matched = match(models, target, only, pair=job.options.pair)
+    matched = match(models, target, only, pair=job.options.pair, valid=job.options.valid_area)
     if matched.preferred and job.options.map is not None:
         raise ParameterError(
             "--pair beside --map, to tell which label maps it is for",
@@ -116,6 +116,8 @@ def prepare(job: Job) -> Prepared:
     plan, axes_notes = with_axes(plan, matched.pairs, job.options.axes)
     labels = replace(labels, notes=(*labels.notes, *axes_notes))
     about = describe(labels) | {"values": job.options.floats}
+    if job.options.valid is not None:
+        about["valid"] = True  # shards with it and without it are no parts of one evaluation
     if plan.turned:
         about["turned"] = list(plan.turned)
     problems += audit_values(pairs, names, labels.target, labels.predictions)
@@ -339,6 +341,8 @@ class Parts:
         state.update(json.dumps(prepared.job.shard).encode())
         for pair in prepared.pairs:
             state.update(repr((pair.id, str(pair.target), [str(path) for path in pair.predictions])).encode())
+            if pair.valid is not None:
+                state.update(str(pair.valid).encode())
         return state.hexdigest()
 
     def add(self, rows: Sequence[Row]) -> None:

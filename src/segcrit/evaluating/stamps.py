@@ -20,10 +20,10 @@ def stamp_of(pair: Pair, *, needs_probabilities: bool) -> str:
     """A short text that changes when a file of an image is replaced, by an older one too (``cp -p``, ``rsync -a``).
 
     Args:
-        pair: truth and predictions.
+        pair: truth, predictions and valid area.
         needs_probabilities: whether files of probabilities beside the predictions are read.
     """
-    files = [pair.target, *pair.predictions]
+    files = list(pair.files)
     if needs_probabilities:
         files += [beside for path in pair.predictions if (beside := companion(path)) is not None]
     return _stamp(files)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit.data.coding import LabelCoding, StoredMask
+from segcrit.data.valid_area import without_invalid
 from segcrit.evaluating.matching import Pair
-from segcrit.evaluating.readers import open_readers
+from segcrit.evaluating.readers import open_area, open_readers
 from segcrit.evaluating.windows import open_sources, window_shape, windows
 from segcrit.evaluation.counts import predict_labels
 from segcrit.evaluation.inputs import read_batch
@@ -79,13 +80,19 @@ def thinned_maps(
         readers = open_readers(sources, paths, (target, *predictions), settings, values)
         if readers is None:
             return None
+        area = None if pair.valid is None else open_area(pair.valid, sources[0].size, stack)
+        if pair.valid is not None and area is None:
+            return None
         parts = list(windows(sources[0].size, window_shape(sources, _SIDE)))
         for reader in readers:
             reader.settle(parts)
         found: list[list[tuple[Window, Array]]] = [[] for _ in readers]
         for window, (rows, columns), where in _sampled(parts, step):
             # Copies: a view would keep its whole window, and all of them the whole image.
-            truth = readers[0].read(window)[0][rows, columns].copy()
+            truth = readers[0].read(window)[0]
+            if area is not None:
+                truth = without_invalid(truth, area(window), settings.ignore_index)
+            truth = truth[rows, columns].copy()
             for own, reader in zip(found, readers, strict=True):
                 part = truth if reader is readers[0] else reader.read(window)[0][..., rows, columns].copy()
                 own.append((where, labels_of(part, truth, settings)))
