@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit import _files
-from segcrit._json import parse_json
+from segcrit._json import damaged, parse_json
 from segcrit.data.problems import named
 from segcrit.errors import DataError, SegcritError
 from segcrit.evaluation.checks import make_settings
@@ -228,7 +228,7 @@ def read_tally(path: Path) -> Tally:
                 raise DataError(
                     f"counts of version {VERSION}", f"{path} of version {head.get('version')}", "Evaluate anew."
                 )
-            return _tally(head, {name: content[name] for name in content.files})
+            return _tally(head, {name: content[name] for name in content.files}, path)
     except FileNotFoundError as error:
         raise DataError(f"the file {path}", "no such file", "Check the path.") from error
     except (SegcritError, MemoryError):
@@ -242,25 +242,25 @@ def read_tally(path: Path) -> Tally:
         ) from error
 
 
-def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Tally:
+def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], file: Path) -> Tally:
     ids, stamps = (tuple(_texts(arrays[name])) if name in arrays else () for name in ("ids", "stamps"))
     for name in ids:
         _files.inside(Path("images"), name)  # photographs are looked for by these names
     voxels = arrays.get("voxels", np.zeros(0))
     bare = Tally(head["about"], tuple(head["models"]), ids, arrays["pixels"], (), (), voxels=voxels, stamps=stamps)
     settings = bare.settings
-    _require(bare.pixels.shape == (len(ids),) and len(set(ids)) == len(ids), "images")
+    _require(bare.pixels.shape == (len(ids),) and len(set(ids)) == len(ids), "images", file)
     tables = []
     measures = []
     for place in range(len(bare.models)):
         parts = [arrays[f"{place}/{name}"] for name in ("starts", "cells", "counts")]
         table = CountTable(settings.matrix, *parts)
-        _check_table(table, len(ids))
+        _check_table(table, len(ids), file)
         tables.append(table)
         layouts = {measure.kind: measure.layout(settings.classes) for measure in settings.measures}
         for kind, layout in layouts.items():
             for name, (shape, _) in layout.items():
-                _require(arrays[f"{place}/{kind}/{name}"].shape == (len(ids), *shape), f"{kind}/{name}")
+                _require(arrays[f"{place}/{kind}/{name}"].shape == (len(ids), *shape), f"{kind}/{name}", file)
         measures.append(
             {
                 measure.kind: MeasureTable(
@@ -283,18 +283,22 @@ def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Tally:
     )
 
 
-def _check_table(table: CountTable, images: int) -> None:
+def _check_table(table: CountTable, images: int, file: Path) -> None:
     starts, cells, counts = table.starts, table.cells, table.counts
-    _require(all(array.dtype == np.int64 and array.ndim == 1 for array in (starts, cells, counts)), "types of counts")
-    _require(starts.shape == (images + 1,) and starts[0] == 0 and bool((np.diff(starts) >= 0).all()), "starts")
-    _require(cells.shape == counts.shape == (int(starts[-1]),), "lengths of counts")
-    _require(not len(cells) or (cells.min() >= 0 and cells.max() < np.prod(table.shape)), "places of counts")
-    _require(not len(counts) or counts.min() > 0, "counts below 1")
+    _require(
+        all(array.dtype == np.int64 and array.ndim == 1 for array in (starts, cells, counts)), "types of counts", file
+    )
+    _require(starts.shape == (images + 1,) and starts[0] == 0 and bool((np.diff(starts) >= 0).all()), "starts", file)
+    _require(cells.shape == counts.shape == (int(starts[-1]),), "lengths of counts", file)
+    _require(not len(cells) or (cells.min() >= 0 and cells.max() < np.prod(table.shape)), "places of counts", file)
+    _require(not len(counts) or counts.min() > 0, "counts below 1", file)
 
 
-def _require(condition: bool, what: str) -> None:
+def _require(condition: bool, what: str, file: Path) -> None:
     if not condition:
-        raise ValueError(f"{what} that do not fit together")
+        raise damaged(
+            f"a whole file that segcrit evaluate wrote at {file}", f"other {what}", "Evaluate that part anew."
+        )
 
 
 def join(tallies: Sequence[Tally]) -> Tally:
