@@ -163,6 +163,12 @@ def test_a_layout_works_as_it_is(tmp_path: Path, layout: str) -> None:
         assert kept.max() < classes
 
 
+def test_the_guide_lists_these_layouts() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/odd-folders.md").read_text(encoding="utf-8")
+    table = guide.split("| layout |")[1].split("\n\n")[0]
+    assert {line.split("|")[1].strip() for line in table.splitlines()[2:]} == {"segcrit", *LAYOUTS}
+
+
 def test_values_of_downloaded_labels(tmp_path: Path) -> None:
     _cityscapes(tmp_path / "cityscapes")
     _loveda(tmp_path / "loveda")

@@ -60,6 +60,16 @@ def test_names_that_belong_together(first: list[str], second: list[str], ids: li
     )
 
 
+def test_the_table_of_the_guide() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/odd-folders.md").read_text(encoding="utf-8")
+    table = guide.split("| one file |")[1].split("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:4]] for line in table.splitlines()[2:]]
+    assert len(rows) >= 10
+    for first, second, key in rows:
+        names = [[pattern.replace("N", str(number)) for number in range(1, 7)] for pattern in (first, second, key)]
+        assert pair_names(names[0], names[1]).common == ([] if key == "none" else names[2]), first
+
+
 def test_what_is_passed_over_is_told() -> None:
     pairing = pair_names(TILES, [*_with(TILES, "_mask"), "tile0_2019_mask_1"])
     assert pairing.others == ("tile0_2019_mask_1",)
