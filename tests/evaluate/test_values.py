@@ -122,3 +122,31 @@ def test_a_text_file_of_class_names(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [entry["name"] for entry in report["classes"]] == ["sky", "sea", "land"]
     assert cli.main([*words, "--classes", "no-such-names.txt", "--overwrite"]) == 2
     assert "no-such-names.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("odd", ["all", "half", "none"])
+def test_multilabel_maps_of_255(tmp_path: Path, odd: str) -> None:
+    for index in range(4):
+        truth = np.random.default_rng(index).integers(0, 2, (2, 8, 9)).astype(np.uint8)
+        bright = odd == "all" or (odd == "half" and index % 2 == 1)
+        for folder, array in (("truth", truth * np.uint8(255 if bright else 1)), ("guess", truth)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            np.save(tmp_path / folder / f"{index}.npy", array)
+    found = _codes(tmp_path, task="multilabel")
+    code = {"all": "masks-0-255", "half": "mixed-coding", "none": ""}[odd]
+    assert [name for name, severity in found.items() if severity == "error"] == ([code] if code else [])
+
+
+def test_grey_probabilities_as_colour_and_labels_among_them(tmp_path: Path) -> None:
+    content = _binary(4)
+    folders(tmp_path, content)
+    for name, (_, guess) in content.items():
+        save_png(tmp_path / "guess" / f"{name}.png", np.stack([guess * np.uint8(200) + 20] * 3, axis=-1))
+    job = Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), Options("2", "binary", values="probabilities"))
+    report = Outcome(count_files(job, tmp_path / "colour", progress=False, workers=1)[0]).first
+    np.testing.assert_array_equal(report.confusion, slow_confusion(content, 2))
+    for index, (name, (_, guess)) in enumerate(content.items()):
+        save_png(tmp_path / "guess" / f"{name}.png", guess * np.uint8(200 if index else 1))
+    assert _codes(tmp_path, task="binary", values="probabilities")["prediction-labels"] == "warning"
+    folders(tmp_path, content)  # all of them are labels
+    assert _codes(tmp_path, task="binary", values="probabilities")["prediction-labels"] == "error"

@@ -19,6 +19,7 @@ from segcrit.data.problems import Problem, named
 from segcrit.data.scanning import MaskValues
 
 __all__ = [
+    "ELEMENTS",
     "IN_FILE",
     "Wording",
     "check_values",
@@ -63,6 +64,14 @@ IN_FILE: Final = Wording(
     '"ignore_index": {high} there.',
     'If it means void, write "ignore_index": {value} into classes.json; if it is a class, list it there as a "value".',
     'If 255 is the foreground, write "value": 255 into that class in classes.json.',
+)
+
+
+ELEMENTS: Final = Wording(
+    "multilabel maps",
+    "If they mean the same, save 0 and 1 in every channel; if {high} means ignored, pass --ignore-index {high}.",
+    "If it means void, pass --ignore-index {value}; if not, save 0 and 1 in every channel.",
+    "If 255 is the foreground, save 0 and 1 in every channel.",
 )
 
 

@@ -24,6 +24,7 @@ from segcrit.evaluating.mapping import is_identity
 from segcrit.evaluation.settings import Settings
 
 __all__ = [
+    "ONES",
     "SHARES",
     "Strange",
     "as_shares",
@@ -48,6 +49,8 @@ _TINY: Final = 1.1754944e-38
 # In the mode of floats that may be probabilities. Resampling leaves some a little below 0 or above 1, and half precision
 # keeps about three digits of a sum.
 SHARES: Final = " from 0 to 1"
+# In the mode of integers read as probabilities whose largest is 1 of 255: they may well be labels.
+ONES: Final = " of 0 and 1"
 _BEYOND: Final = 1e-4
 _ROUNDING: Final = 0.01
 _ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
@@ -184,12 +187,16 @@ def prediction_of(
     if is_array or values == "probabilities":
         loaded = load_array(path)
         kind = loaded.values or values
-        array = channels_to_front(without_ones(loaded.array, dimensions + 1), settings.channels, place, path)
+        array = loaded.array
+        if not is_array and array.ndim == 3 and array.shape[-1] == 3 and (array == array[..., :1]).all():
+            array = array[..., 0]  # a grey image that was saved as colour
+        array = channels_to_front(without_ones(array, dimensions + 1), settings.channels, place, path)
         array = turned_like(array, place, turned)
         if array.dtype.kind not in "biuf":
             whole_numbers(array, path)  # refuses it
         mode = str(array.dtype)
         if array.dtype.kind in "ui" and kind == "probabilities" and array.dtype.itemsize <= 2:
+            mode += ONES * bool(array.max(initial=0) == 1)
             array = as_shares(array)
         soft = kind == "probabilities" or (kind != "labels" and not _are_labels(array, size, settings))
         if array.dtype.kind == "f" and soft:

@@ -14,7 +14,7 @@ from segcrit.data.layout import most_common
 from segcrit.data.problems import Problem, named, several
 from segcrit.data.reading import mask_shape, shown_size
 from segcrit.errors import DataError
-from segcrit.evaluating.arrays import SHARES
+from segcrit.evaluating.arrays import ONES, SHARES
 from segcrit.evaluating.matching import Matched, Pair
 from segcrit.evaluating.misnumbered import other_numbering
 from segcrit.evaluating.store import Tally, Trouble
@@ -108,7 +108,7 @@ def audit_tally(tally: Tally) -> list[Problem]:
     """All problems that counting found, errors first."""
     errors = problems_of(tally.troubles, tally)
     others = [*_modes(tally), *_geometry(tally)]
-    errors += _probabilities(tally)
+    errors += [*_probabilities(tally), *_labels_as_probabilities(tally)]
     if tally.ids:
         others += _truth(tally)
         for model, table in zip(tally.models, tally.tables, strict=True):
@@ -194,12 +194,29 @@ def _probabilities(tally: Tally) -> list[Problem]:
     return problems
 
 
+def _labels_as_probabilities(tally: Tally) -> list[Problem]:
+    """Models whose grey images hold 0 and 1, which are labels and no shares of 255, beside others or alone."""
+    problems = []
+    for role, modes in tally.modes.items():
+        ones, number = sum(n for mode, n in modes.items() if mode.endswith(ONES)), sum(modes.values())
+        if not ones:
+            continue
+        got = f"{ones} of {number} predictions of {role!r} hold 0 and 1 only"
+        advice = "If they are labels, leave out --values probabilities, and bring all files into one coding."
+        if 2 * ones >= number:
+            expected = "probabilities as shares of the largest value, 255 or 65535"
+            problems.append(Problem.error("prediction-labels", expected, got, advice))
+        else:
+            problems.append(Problem.warning("prediction-labels", got, advice))
+    return problems
+
+
 def _modes(tally: Tally) -> list[Problem]:
     problems = []
     for role, stored in tally.modes.items():
         modes = Counter[str]()
         for mode, number in stored.items():
-            modes[mode.removesuffix(SHARES)] += number
+            modes[mode.removesuffix(SHARES).removesuffix(ONES)] += number
         what = f"predictions of {role!r}" if role else "label maps"
         what = what[0].upper() + what[1:]
         if len(modes) > 1:
@@ -267,7 +284,7 @@ def _truth(tally: Tally) -> list[Problem]:
             )
         )
     absent = [name for name, pixels in zip(settings.class_names, counts.sum(axis=0), strict=True) if not pixels]
-    values = [] if settings.task == "multilabel" else audit_coding(tally, counts)
+    values = audit_coding(tally, counts)
     problems += values
     if absent and not any(problem.severity == "error" for problem in values):
         problems.append(

@@ -181,7 +181,8 @@ def _named(names: Sequence[str]) -> ClassTable:
     entries = [Entry(index, name, None) for index, name in enumerate(names)]
     if len(entries) == 1:
         # The one channel of a multilabel task, which make_table knows nothing of.
-        return ClassTable((ClassInfo(0, names[0], (230, 159, 0)),), VOID, identity_coding(1, VOID))
+        coding = replace(identity_coding(1, VOID), assumed=(VOID,))
+        return ClassTable((ClassInfo(0, names[0], (230, 159, 0)),), VOID, coding)
     stored = [(index,) for index in range(len(entries))]
     ignored = (VOID,) if len(entries) <= VOID else ()
     table = make_table(entries, stored, ignored, "error", None, (), Path("--classes"))

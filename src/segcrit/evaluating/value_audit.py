@@ -6,14 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from segcrit.data.coding import LabelCoding
+from segcrit.data.formats import probe
 from segcrit.data.problems import Problem
 from segcrit.data.scanning import MaskValues, Scanner
-from segcrit.data.values import check_values, with_option
+from segcrit.data.values import ELEMENTS, check_values, with_option
+from segcrit.errors import DataError
 from segcrit.evaluating.labels import codings_of
 from segcrit.evaluating.matching import Pair
 from segcrit.evaluating.store import Tally
@@ -37,16 +40,25 @@ def classes_of(tally: Tally, table: CountTable, *, truth: bool) -> Integers:
 
 def audit_coding(tally: Tally, counts: Integers) -> list[Problem]:
     """What the values in the label maps tell about their coding, from the counts of the classes and of the rest."""
-    coding = replace(codings_of(tally.about)[0], unknown="error", assumed=tuple(tally.sources.get("assumed", ())))
+    coding = replace(codings_of(tally.about)[0], assumed=tuple(tally.sources.get("assumed", ())))
+    if coding.unknown == "ignore":
+        return []  # told by audit_values, which sees the values themselves
+    task = tally.settings.task
+    judged = np.max([table.class_counts(task)[3] for table in tally.tables], axis=0)
+    wording = with_option("--map", "label maps")
+    if task == "multilabel":  # 0 and 1 in each channel
+        coding = replace(coding, classes={0: 0, 1: 1})
+        counts = np.stack([(judged - counts).sum(axis=1), counts.sum(axis=1)], axis=1)
+        judged = judged.sum(axis=1)
+        wording = ELEMENTS
     stored = {label: value for value, label in sorted(coding.classes.items(), reverse=True)}
-    judged = np.max([table.class_counts(tally.settings.task)[3] for table in tally.tables], axis=0)
     found = {}
     for name, row, left in zip(tally.ids, counts, tally.pixels - judged, strict=True):
         own = {stored[label]: int(row[label]) for label in np.flatnonzero(row).tolist() if label in stored}
         if left and coding.ignored:
             own[(coding.assumed or coding.ignored)[0]] = int(left)
         found[name] = MaskValues(own, False, "", None, len(own))
-    return check_values(found, coding, with_option("--map", "label maps"))
+    return check_values(found, replace(coding, unknown="error"), wording)
 
 
 def audit_values(
@@ -61,7 +73,7 @@ def audit_values(
         if coding.unknown == "error" and (not role or not coding.assumed):
             continue
         paths = {pair.id: pair.target if not role else pair.predictions[place - 1] for pair in pairs}
-        paths = {name: path for name, path in paths.items() if path.suffix.lower() not in (".npy", ".npz")}
+        paths = {name: path for name, path in paths.items() if _holds_labels(path)}
         scan = Scanner(next(iter(paths.values())).parent).mask_values(list(paths.values())) if paths else None
         if scan is None:
             continue
@@ -70,8 +82,22 @@ def audit_values(
         )
         found = {name: scan.found[path] for name, path in paths.items() if path in scan.found}
         told = {"mixed-coding", "values-moved"} if role else {"values-moved"}  # the rest is told from the counts
-        problems += [problem for problem in check_values(found, coding, wording) if problem.code in told]
+        everything = not role and coding.unknown == "ignore"
+        problems += [entry for entry in check_values(found, coding, wording) if everything or entry.code in told]
     return problems
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether a file, by its name or header, is an image or an array of whole numbers without channels."""
+    if path.suffix.lower() == ".npz":
+        return False
+    if path.suffix.lower() != ".npy":
+        return True
+    try:
+        header = probe(path)
+    except DataError:
+        return False  # the reason is told when the file is counted
+    return np.dtype(header.dtype).kind in "bui" and len(header.shape) == 2
 
 
 def expected_values(role: str, tally: Tally) -> str:
