@@ -35,6 +35,13 @@ class Constraint(ABC):
 
     def check(self, name: str, value: Any) -> Any:
         """Return the value in its canonical form or raise ParameterError."""
+        if isinstance(value, torch.Tensor) and value.is_meta:
+            raise ParameterError(
+                f"{name} with numbers",
+                "a tensor on the device 'meta', which has none",
+                f"Give {name} as a list, or make the tensor with device='cpu'.",
+                code="meta-tensor",
+            )
         if not self.allows(value):
             raise ParameterError(
                 f"{name} to be {self.describe()}",
@@ -212,8 +219,6 @@ class PerClass(Constraint):
         return math.isfinite(value) and self.low <= value <= self.high
 
     def _within(self, value: torch.Tensor) -> bool:
-        if value.device.type == "meta":
-            return True
         value = value.detach()
         return bool((torch.isfinite(value) & (value >= self.low) & (value <= self.high)).all())
 
@@ -227,7 +232,8 @@ class PerClass(Constraint):
             return float(value) if value.ndim == 0 else value.detach()
         if _is_number(value):
             return float(value)
-        return torch.tensor(value, dtype=torch.float64)
+        # Not on the device that a "with torch.device(...)" names: "meta" would keep no numbers.
+        return torch.tensor(value, dtype=torch.float64, device="cpu")
 
     def describe(self) -> str:
         """See Constraint."""

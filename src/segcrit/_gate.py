@@ -7,8 +7,8 @@ finite) are looked at by the engine while it reads them, unless ``check`` is off
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +20,10 @@ from segcrit._dtypes import LOGITS_DTYPES, is_integer
 from segcrit._masking import TargetKind, without_ignored_class
 from segcrit._names import nearest
 from segcrit._notice import warn
+from segcrit._tensors import as_plain, explain_missing_axis, signed
 from segcrit.errors import DeviceError, DtypeError, ParameterError, ShapeError
 
-__all__ = ["Batch", "as_batch", "check_task", "check_tensor", "one_of", "warn_if_probabilities"]
+__all__ = ["Batch", "as_batch", "check_task", "one_of", "warn_if_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -99,25 +100,12 @@ def _shape(tensor: Tensor) -> str:
     return f"shape {tuple(tensor.shape)}"
 
 
-def check_tensor(name: str, value: Any) -> None:
-    """Raise DtypeError for what is no tensor."""
-    if isinstance(value, Tensor):
-        return
-    advice = "Convert with torch.as_tensor(...)."
-    if isinstance(value, Mapping):
-        # What torchvision's and other model collections' networks return.
-        keys = ", ".join(f"[{key!r}]" for key in list(value)[:4])
-        advice = f"Pass the entry that holds them: {keys}." if keys else "Pass the entry that holds them."
-    raise DtypeError(f"{name} as a torch.Tensor", describe_value(value), advice)
-
-
 def _check_dense(name: str, tensor: Tensor) -> None:
     if tensor.layout is not torch.strided:
         raise DtypeError(f"{name} as a dense tensor", str(tensor.layout), f"Convert with {name}.to_dense().")
 
 
 def _check_logits(logits: Any, task: Task, num_classes: int | None) -> None:
-    check_tensor("logits", logits)
     if logits.dtype not in LOGITS_DTYPES:
         raise DtypeError(
             "logits of dtype float16, bfloat16, float32 or float64",
@@ -227,7 +215,6 @@ def _target_form(logits: Tensor, target: Tensor, task: Task, spatial: tuple[int,
 
 
 def _check_target(logits: Tensor, target: Any) -> None:
-    check_tensor("target", target)
     _check_dense("target", target)
     if target.is_complex():
         raise DtypeError("a target of integers, bool or floats", str(target.dtype), "Take its real part.")
@@ -247,7 +234,6 @@ def _check_target(logits: Tensor, target: Any) -> None:
 
 def _check_weight(logits: Tensor, pixel_weight: Tensor, spatial: tuple[int, ...]) -> Tensor:
     labels = (logits.shape[0], *spatial)
-    check_tensor("pixel_weight", pixel_weight)
     _check_dense("pixel_weight", pixel_weight)
     if pixel_weight.is_complex():
         raise DtypeError("a real pixel_weight", str(pixel_weight.dtype), "Take its absolute value.")
@@ -269,7 +255,9 @@ def _check_weight(logits: Tensor, pixel_weight: Tensor, spatial: tuple[int, ...]
         raise ShapeError(
             f"a pixel_weight of shape {labels} for logits of {_shape(logits)}",
             _shape(pixel_weight),
-            "Give one weight for each pixel; weights for classes go into class_weight.",
+            "Add the batch axis: pass pixel_weight.unsqueeze(0)."
+            if (1, *pixel_weight.shape) == labels
+            else "Give one weight for each pixel; weights for classes go into class_weight.",
         )
     return pixel_weight
 
@@ -300,19 +288,44 @@ def as_batch(
     Raises:
         ShapeError, DtypeError, DeviceError: with what was expected, what came and what to do.
     """
-    _check_logits(logits, task, num_classes)
-    _check_target(logits, target)
-    size = tuple(logits.shape[2:])
-    wanted = tuple(target.shape[target.ndim - len(size) :]) if target.ndim > len(size) else size
-    upsample = upsample and wanted != size and 0 not in (*size, *wanted)
-    size = wanted if upsample else size
-    target, kind = _target_form(logits, target, task, size)
+    logits, target = as_plain("logits", logits), signed(as_plain("target", target))
+    pixel_weight = None if pixel_weight is None else as_plain("pixel_weight", pixel_weight)
+    try:
+        _check_logits(logits, task, num_classes)
+        _check_target(logits, target)
+        target, kind, size, upsample = _form(logits, target, task, upsample)
+    except ShapeError as error:
+        fits = partial(_fits, task=task, num_classes=num_classes)
+        raise explain_missing_axis(error, ("logits", logits), ("target", target), fits) from None
     target = without_ignored_class(
         target, kind=kind, sigmoid=task != "multiclass", num_classes=logits.shape[1], ignore_index=ignore_index
     )
     if pixel_weight is not None:
         pixel_weight = _check_weight(logits, pixel_weight, size)
     return Batch(logits, target, kind, pixel_weight, task, ignore_index, size, upsample, bool(align_corners))
+
+
+def _form(
+    logits: Tensor, target: Tensor, task: Task, upsample: bool
+) -> tuple[Tensor, TargetKind, tuple[int, ...], bool]:
+    """The target, its form and spatial size, and whether the logits have another one."""
+    size = tuple(logits.shape[2:])
+    wanted = tuple(target.shape[target.ndim - len(size) :]) if target.ndim > len(size) else size
+    upsample = upsample and wanted != size and 0 not in (*size, *wanted)
+    size = wanted if upsample else size
+    return *_target_form(logits, target, task, size), size, upsample
+
+
+def _fits(logits: tuple[int, ...], target: tuple[int, ...], task: Task, num_classes: int | None) -> bool:
+    """Whether a target of this shape fits logits of that one, of the same spatial size."""
+    images, channels, *size = logits
+    labels, column, dense = (images, *size), (images, 1, *size), (images, channels, *size)
+    if task == "multilabel":
+        shapes: tuple[tuple[int, ...], ...] = (dense,)
+    else:
+        shapes = (labels, column) if task == "binary" else (labels, column, dense)
+    possible = channels == 1 if task == "binary" else channels > (task == "multiclass")
+    return possible and num_classes in (None, channels) and target in shapes
 
 
 _warned_probabilities = False

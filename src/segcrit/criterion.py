@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segcrit import _gate
+from segcrit._buffers import ClassBuffers
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit._constraints import describe_value
 from segcrit._dtypes import compute_dtype
 from segcrit._evaluate import Measured, measure, term_values
 from segcrit._gate import Batch
 from segcrit._keywords import checked_keywords
+from segcrit._levels import check_level_weights, default_level_weights, split_levels
 from segcrit._notice import warn
+from segcrit._tensors import as_plain
 from segcrit.distributed import check_process_group, resolve_group, world_size
 from segcrit.engines import check_name
-from segcrit.errors import ExpressionError, ParameterError, ShapeError
+from segcrit.errors import ExpressionError, ParameterError
 from segcrit.expression import parse
 from segcrit.plan import Group, Plan, confusion_group, make_plan
 from segcrit.sums import Sums, joined, reduced_over_ranks
@@ -41,7 +44,7 @@ class _Level:
     sums: tuple[dict[str, Tensor], ...]
 
 
-class Criterion(nn.Module):
+class Criterion(ClassBuffers):
     """A weighted sum of losses, written as text, computed in as few passes over the pixels as possible.
 
     Args:
@@ -75,8 +78,10 @@ class Criterion(nn.Module):
 
     Shapes:
         logits (N, C, *S) with 0 to 3 spatial dimensions, float16, bfloat16, float32 or float64, always before softmax or
-        sigmoid; or a list of such, from fine to coarse. Target: labels (N, *S) or (N, 1, *S) of any integer dtype, bool or
-        integral floats; or (N, C, *S): integers and bool are one-hot, floats are soft. pixel_weight (N, *S), finite, ≥ 0.
+        sigmoid; or the K outputs of deep supervision, from fine to coarse: a list, or stacked as (N, K, C, *S). Shapes that
+        also fit as one output are read as one. Subclasses of Tensor are taken as the tensors that they are. Target: labels
+        (N, *S) or (N, 1, *S) of any integer dtype, bool or integral floats; or (N, C, *S): integers and bool are one-hot,
+        floats are soft; or a list with a target for each output. pixel_weight (N, *S), finite, ≥ 0.
 
     Returns:
         A 0-d tensor, float32, or float64 for float64 logits. Where no pixel is valid it is 0 with a zero gradient.
@@ -124,10 +129,10 @@ class Criterion(nn.Module):
         self.statistics = bool(statistics)
         self.validate = _gate.one_of("validate", validate, ("auto", "always", "never"))
         self.backend = check_name(backend)
-        self.level_weights = _check_level_weights(level_weights)
+        self.level_weights = check_level_weights(level_weights)
         self._shared = {"class_weight": class_weight, "pos_weight": pos_weight}
         self._plan = make_plan(parse(expression), self.task, self._shared)
-        weights = [f"{name}={value.tolist()}" for name, value in _given(self._plan, self._shared).items()]
+        weights = [f"{name}={value}" for name, value in _given(self._plan, self._shared).items()]
         self._signature = "|".join([str(self._plan.expression), self.task, str(self.ignore_index), *weights])
         self._calls = 0
         self._register_tensors()
@@ -140,24 +145,11 @@ class Criterion(nn.Module):
         for term in self._plan.terms:
             for name, value in term.values.items():
                 if isinstance(value, Tensor):
-                    self.register_buffer(_buffer(term.index, name), value.clone(), persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Criterion:
-        # Weights are float64 numbers, which Apple's MPS does not have: there they become float32, as the arithmetic is.
-        def move(tensor: Tensor) -> Tensor:
-            try:
-                return fn(tensor)
-            except TypeError:
-                if tensor.dtype != torch.float64:
-                    raise
-                return fn(tensor.float())
-
-        moved: Criterion = super()._apply(move, recurse)  # type: ignore[no-untyped-call]
-        return moved
+                    self.keep(_buffer(term.index, name), value)
 
     def _lookup(self, index: int, name: str) -> Any:
         value = self._plan.terms[index].values.get(name)
-        return getattr(self, _buffer(index, name)) if isinstance(value, Tensor) else value
+        return self.kept(_buffer(index, name)) if isinstance(value, Tensor) else value
 
     @property
     def expression(self) -> str:
@@ -167,17 +159,17 @@ class Criterion(nn.Module):
     def forward(
         self,
         logits: Tensor | Sequence[Tensor],
-        target: Tensor,
-        pixel_weight: Tensor | None = None,
+        target: Tensor | Sequence[Tensor],
+        pixel_weight: Tensor | Sequence[Tensor] | None = None,
         *,
         sums: Sums | None = None,
     ) -> Tensor:
         """The loss.
 
         Args:
-            logits: (N, C, *S), or a list of them for deep supervision.
-            target: labels or one-hot or soft target, see the class.
-            pixel_weight: (N, *S) or None.
+            logits: (N, C, *S), or several of them for deep supervision.
+            target: labels or one-hot or soft target, see the class; or a list with one for each output.
+            pixel_weight: (N, *S) or None; or a list.
             sums: sums over all micro-batches or tiles (made by ``sums``, added up). The value is then the loss of all of
                 them together, and the gradient is this part's share of it: added over the parts it is exact.
         """
@@ -197,10 +189,15 @@ class Criterion(nn.Module):
         if isinstance(logits, (list, tuple)):
             # Levels of weight 0 stay in the graph with a zero gradient, so that DDP finds every parameter used.
             for level in logits:
-                result = result + level.reshape(-1)[:0].sum().to(result.dtype)
+                result = result + as_plain("logits", level).reshape(-1)[:0].sum().to(result.dtype)
         return result
 
-    def sums(self, logits: Tensor | Sequence[Tensor], target: Tensor, pixel_weight: Tensor | None = None) -> Sums:
+    def sums(
+        self,
+        logits: Tensor | Sequence[Tensor],
+        target: Tensor | Sequence[Tensor],
+        pixel_weight: Tensor | Sequence[Tensor] | None = None,
+    ) -> Sums:
         """The sums of a batch alone: add those of several with ``+`` and give the total to ``criterion(..., sums=total)``.
 
         Returns:
@@ -299,24 +296,23 @@ class Criterion(nn.Module):
         return self.statistics and self._plain() == len(self._plan.groups)
 
     def _measure_levels(self, logits: Any, target: Any, pixel_weight: Any, *, statistics: bool) -> list[_Level]:
-        if not isinstance(logits, (list, tuple)):
+        split = split_levels(
+            logits, target, pixel_weight, self.task, self.num_classes, upsample=self.upsample is not None
+        )
+        if split is None:
             return [self._measure_level(1.0, self._batch(logits, target, pixel_weight), statistics)]
-        if len(logits) == 0:
-            raise ShapeError("at least one output in a list of logits", "an empty list", "Give the network's outputs.")
-        weights = self.level_weights or default_level_weights(len(logits))
-        if len(weights) != len(logits):
+        weights = self.level_weights or default_level_weights(len(split))
+        if len(weights) != len(split):
             raise ParameterError(
-                f"one weight for each of the {len(logits)} outputs",
+                f"one weight for each of the {len(split)} outputs",
                 f"level_weights with {len(weights)} numbers",
                 "Give as many level_weights as the network has outputs, or leave them out.",
             )
-        for level in logits:
-            _gate.check_tensor("each output in a list of logits", level)
         levels = []
-        for position, (level, weight) in enumerate(zip(logits, weights, strict=True)):
+        for position, (level, weight) in enumerate(zip(split, weights, strict=True)):
             if weight == 0.0 and position > 0:
                 continue
-            batch = self._batch(level, target, pixel_weight, is_level=True)
+            batch = self._batch(*level, is_level=True)
             levels.append(self._measure_level(weight, batch, statistics and position == 0))
         return levels
 
@@ -444,13 +440,14 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def _given(plan: Plan, shared: Mapping[str, Any]) -> dict[str, Tensor]:
+def _given(plan: Plan, shared: Mapping[str, Any]) -> dict[str, Any]:
     """Weights that were given beside the expression, where a term uses them: the sums depend on them."""
     found = {}
     for name, value in shared.items():
         for term in plan.terms:
             if value is not None and name not in plan.expression.terms[term.index].parameters and name in term.values:
-                found[name] = torch.as_tensor(term.values[name])
+                used = term.values[name]
+                found[name] = used.tolist() if isinstance(used, Tensor) else used
     return found
 
 
@@ -482,34 +479,6 @@ def _check_num_classes(num_classes: Any) -> int | None:
             "Leave it out to accept whatever the logits have.",
         )
     return int(num_classes)
-
-
-def _check_level_weights(weights: Any) -> tuple[float, ...] | None:
-    if weights is None:
-        return None
-    numbers = list(weights) if isinstance(weights, Sequence) and not isinstance(weights, str) else []
-    valid = all(isinstance(item, (int, float)) and 0 <= item < float("inf") for item in numbers)
-    if not numbers or not valid or sum(numbers) == 0:
-        raise ParameterError(
-            "level_weights to be a sequence of finite numbers of at least 0, not all 0",
-            f"level_weights={describe_value(weights)}",
-            "Give one number for each output of the network, finest first.",
-        )
-    return tuple(float(item) for item in numbers)
-
-
-def default_level_weights(levels: int) -> tuple[float, ...]:
-    """nnU-Net's weights for deep supervision: 1, 1/2, 1/4, ..., the last 0, normalised to sum 1.
-
-    Example:
-        >>> default_level_weights(3)
-        (0.6666666666666666, 0.3333333333333333, 0.0)
-    """
-    weights = [0.5**level for level in range(levels)]
-    if levels > 1:
-        weights[-1] = 0.0
-    total = sum(weights)
-    return tuple(weight / total for weight in weights)
 
 
 def _warn_about(plan: Plan) -> None:

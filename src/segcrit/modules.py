@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from segcrit import functional
+from segcrit._buffers import ClassBuffers
 from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit._gate import check_ignore_index, check_task, check_upsample, one_of
 from segcrit._keywords import checked_keywords
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 
-class FunctionalLoss(nn.Module):
+class FunctionalLoss(ClassBuffers):
     """A function of ``segcrit.functional`` with its parameters.
 
     Parameters that hold a number for each class become non-persistent buffers: they move with the module and stay out of
@@ -51,7 +52,7 @@ class FunctionalLoss(nn.Module):
             if constraint is not None and word != "reduction":
                 value = constraint.check(value)
             if isinstance(value, Tensor):
-                self.register_buffer(word, value.clone(), persistent=False)
+                self.keep(word, value)
             else:
                 setattr(self, word, value)
             if constraint is not None and value is not constraint.default and value != constraint.default:
@@ -59,7 +60,7 @@ class FunctionalLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor, pixel_weight: Tensor | None = None) -> Tensor:
         """The loss; see the class for its meaning and ``segcrit.Criterion`` for the shapes."""
-        keywords = {name: getattr(self, name) for name in self._names}
+        keywords = {word: self.kept(word) if word in self._given else getattr(self, word) for word in self._names}
         return type(self).function(logits, target, pixel_weight=pixel_weight, **keywords)
 
     def extra_repr(self) -> str:

@@ -144,7 +144,7 @@ _SHARED: Mapping[str, str] = {"class_weight": "ce", "pos_weight": "bce"}
 
 def _check_combination(loss: Loss, task: Task, values: Mapping[str, Any]) -> None:
     alpha = values.get("alpha") if loss.name == "focal" and task != "multiclass" else None
-    if alpha is not None and not bool((torch.as_tensor(alpha) <= 1.0).all()):
+    if alpha is not None and float(alpha.max() if isinstance(alpha, Tensor) else alpha) > 1.0:
         raise ParameterError(
             f"alpha between 0 and 1 for focal with task={task!r}",
             f"alpha={describe_value(alpha)}",
@@ -257,7 +257,7 @@ class _Recorder(ClassSums):
 
 def fields_of(formula: RegionFormula, keywords: Mapping[str, Any], name: str) -> set[str]:
     """The sums that a region formula reads, found by running it on small numbers; checks its result's shape."""
-    table = torch.full((len(FIELDS), 2, 3), 2.0, dtype=torch.float64)
+    table = torch.full((len(FIELDS), 2, 3), 2.0, dtype=torch.float64, device="cpu")
     table[0], table[5], table[6] = 1.0, 4.0, 2.0
     recorder = _Recorder(table)
     result = formula.function(recorder, **keywords)

@@ -459,7 +459,7 @@ def test_error_pickles():
 
 
 def test_an_output_in_a_dictionary_is_named():
-    with pytest.raises(TypeError, match=r"Pass the entry that holds them: \['out'\], \['aux'\]"):
+    with pytest.raises(TypeError, match=r"Pass the entry that holds the logits: output\['out'\]"):
         segcrit.Criterion("ce")({"out": torch.zeros(1, 3, 2), "aux": None}, torch.zeros(1, 2).long())
 
 

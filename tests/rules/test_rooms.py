@@ -11,11 +11,11 @@ PUBLIC = ""  # segcrit/__init__.py, the names that users import; the command lin
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("_csv", "_extras", "_widths", "_files", "_json", "_constants", "_dtypes", "_names", "_notice", "_numbers"),
-    ("_constraints", "_masking", "_registry", "_keywords"),
+    ("_constraints", "_masking", "_registry", "_keywords", "_tensors", "_buffers"),
     ("formulas",),
     ("expression",),
     ("engines",),
-    ("_gate", "_reduce", "distributed", "plan"),
+    ("_gate", "_levels", "_reduce", "distributed", "plan"),
     ("sums",),
     ("_evaluate",),
     ("criterion",),

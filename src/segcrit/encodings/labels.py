@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from segcrit._masking import is_label
+from segcrit._tensors import as_plain, not_a_tensor, signed
 from segcrit.errors import DtypeError, LabelError, ParameterError
 
 __all__ = ["Labels", "as_label_tensor", "check_classes", "unknown_labels_error"]
@@ -46,8 +47,7 @@ def as_label_tensor(labels: Labels, name: str = "labels") -> Tensor:
         >>> as_label_tensor(torch.tensor([True, False]))
         tensor([1, 0], dtype=torch.uint8)
     """
-    tensor = labels if isinstance(labels, Tensor) else _from_array(labels, name)
-    tensor = tensor.detach()
+    tensor = as_plain(name, labels).detach() if isinstance(labels, Tensor) else _from_array(labels, name)
     if tensor.dtype == torch.bool:
         return tensor.view(torch.uint8)
     if tensor.is_complex():
@@ -63,18 +63,12 @@ def as_label_tensor(labels: Labels, name: str = "labels") -> Tensor:
                 "Pass class indices; for probabilities or logits take argmax over the class dimension first.",
             )
         return whole
-    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
-        return tensor.to(torch.int32 if tensor.dtype == torch.uint16 else torch.int64)
-    return tensor
+    return signed(tensor)
 
 
 def _from_array(labels: Any, name: str) -> Tensor:
     if not (hasattr(labels, "__array__") or hasattr(labels, "__array_interface__")):
-        raise DtypeError(
-            f"{name} as a torch tensor or a NumPy array",
-            f"an object of type {type(labels).__name__}",
-            "Convert it with torch.as_tensor(...) or numpy.asarray(...).",
-        )
+        raise not_a_tensor(name, labels)
     array = np.asarray(labels)
     if array.dtype.kind not in "biuf":
         raise DtypeError(f"{name} of an integer type", f"an array of {array.dtype}", "Pass class indices.")

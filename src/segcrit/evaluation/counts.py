@@ -198,9 +198,8 @@ def _whole_numbers(values: Tensor) -> tuple[Tensor, int, int]:
                 "Give integer labels; soft targets have no label to count, take their .argmax(1).",
             )
         values = whole
-    elif values.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
-        # bool and the wide unsigned types, for which torch has few operations.
-        values = values.to(torch.uint8 if values.dtype == torch.bool else torch.int64)
+    elif values.dtype == torch.bool:
+        values = values.to(torch.uint8)
     if values.numel() == 0:
         return values, 0, 1
     low, high = (int(end) for end in torch.aminmax(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from segcrit._masking import is_label
 from segcrit._notice import warn
+from segcrit._tensors import as_plain, explain_missing_axis, signed
 from segcrit.errors import DeviceError, DtypeError, LabelError, ShapeError
 from segcrit.evaluation.settings import Settings
 
@@ -66,21 +68,33 @@ def read_batch(prediction: Any, target: Any, settings: Settings) -> Batch:
             f"{guess.device} and {truth.device}",
             "Move one of them with .to(device).",
         )
-    if guess.dtype.is_floating_point:
-        return _with_logits(guess, truth, settings)
-    return _with_labels(guess, truth, settings)
+    read = _with_logits if guess.dtype.is_floating_point else _with_labels
+    try:
+        return read(guess, truth, settings)
+    except ShapeError as error:
+        fits = partial(_fits, settings=settings, are_logits=guess.dtype.is_floating_point)
+        raise explain_missing_axis(error, ("prediction", guess), ("target", truth), fits) from None
+
+
+def _fits(prediction: tuple[int, ...], target: tuple[int, ...], settings: Settings, are_logits: bool) -> bool:
+    """Whether shapes fit, in the forms that a missing axis may have been meant for."""
+    if settings.task == "multilabel":
+        return prediction == target and len(target) > 2 and target[1] == settings.channels
+    if not are_logits:
+        return prediction == target
+    images, channels, *size = prediction
+    return channels == settings.channels and target in ((images, *size), (images, 1, *size))
 
 
 def _as_tensor(values: Any, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        tensor = values.detach()
-    elif isinstance(values, np.ndarray):
+    if isinstance(values, np.ndarray):
         if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
             raise DtypeError(f"a numeric {name}", f"dtype {values.dtype}", "Give labels or logits.")
         # torch shares only writable arrays of native byte order with positive strides.
         tensor = torch.from_numpy(np.require(values, values.dtype.newbyteorder("="), ["C", "W"]))
     else:
-        raise DtypeError(f"a tensor or array as {name}", type(values).__name__, "Convert it with torch.as_tensor.")
+        tensor = as_plain(name, values).detach()
+    tensor = signed(tensor)
     if tensor.is_complex() or tensor.is_sparse or tensor.is_quantized:
         raise DtypeError(f"a dense real {name}", f"{tensor.dtype}, {tensor.layout}", "Convert it first.")
     if tensor.ndim == 0:
