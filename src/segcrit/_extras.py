@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import ModuleType, TracebackType
 
-from segcrit.errors import MissingExtraError
+from segcrit.errors import MissingExtraError, ParameterError
 
-__all__ = ["culprit", "repair", "require"]
+__all__ = ["culprit", "import_own", "repair", "require"]
 
 # Packages that hold compiled code for one release of torch. Each 2.N of torch has its torchvision 0.(N + 15).
 _COMPANIONS = ("torchvision", "torchaudio")
@@ -49,6 +50,28 @@ def require(module: str, *, extra: str | None = None, package: str | None = None
             f"Repair it with: {repair(broken)}"
             + (f" (or remove it: pip uninstall {broken}; segcrit does not use it)." if broken in _COMPANIONS else ""),
         ) from error
+
+
+def import_own(name: str) -> ModuleType:
+    """Import a module that the user names on the command line or in a call, from the current folder too.
+
+    Raises:
+        ParameterError: there is none, or it fails while it is imported.
+    """
+    # A console script does not look for modules in the current folder, where the user's file lies.
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # it is the user's code, which may raise anything
+        raise ParameterError(
+            f"a module {name!r} to import",
+            f"{type(error).__name__}: {_first_line(error)}",
+            f"Put {name}.py into {here}, correct it, or install the package.",
+        ) from error
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
 
 
 def culprit(error: BaseException, asked: str) -> str:

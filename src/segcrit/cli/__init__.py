@@ -163,6 +163,8 @@ def _dispatch(words: list[str]) -> int:
     arguments, extra = parser.parse_known_args(words)
     if extra:
         _subparser(parser, first).refuse_unknown(extra)
+    if getattr(arguments, "out", None) == "":
+        fail("argument --out: expected a name, got an empty text.", f"See 'segcrit {first} --help'.")
     return int(_module(first).run(arguments))
 
 

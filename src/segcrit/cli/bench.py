@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from segcrit._extras import import_own
 from segcrit._names import nearest
 from segcrit.cli._bench_text import print_fit, print_machine, print_panel
 from segcrit.errors import ParameterError
@@ -101,7 +101,7 @@ def _measure(arguments: argparse.Namespace, progress: Progress) -> int:
     if arguments.plot is not None:
         check_picture(arguments.plot)
     for module in arguments.modules:
-        _import(module)
+        import_own(module)
     problems = _problems(arguments)
     without = (COMPILED,) if arguments.no_compile else ()
     plans = [plan_panel(problem, _kinds(arguments), without=without) for problem in problems]
@@ -141,18 +141,6 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ParameterError("--seconds greater than 0", f"{arguments.seconds:g}", "Try 1.")
     if arguments.threads is not None and arguments.threads < 1:
         raise ParameterError("--threads of at least 1", str(arguments.threads), "Leave it out to use torch's own.")
-
-
-def _import(module: str) -> None:
-    sys.path.insert(0, "")  # a module beside the user, as `python -m` finds it
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ParameterError(
-            "a module that can be imported", f"--import {module}: {error}", "Check its name."
-        ) from error
-    finally:
-        sys.path.pop(0)
 
 
 def _problems(arguments: argparse.Namespace) -> list[Problem]:

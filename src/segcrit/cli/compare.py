@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segcrit._extras import import_own
 from segcrit.cli import _console
 from segcrit.cli._allocator import keep_freed_memory
 from segcrit.cli._parser import add_file_memory
-from segcrit.errors import ParameterError
 
 if TYPE_CHECKING:
     from segcrit.comparison.prepare import Request
@@ -188,7 +187,7 @@ def run(arguments: argparse.Namespace) -> int:
     from segcrit.expression import parse
 
     for name in arguments.modules:
-        _import(name)
+        import_own(name)
     for text in (*(arguments.losses or ()), *arguments.add):
         parse(text)  # a typing error is told before the training library is loaded
     require("lightning.pytorch", extra="compare")
@@ -255,19 +254,6 @@ def _request(arguments: argparse.Namespace) -> Request:
         save_predictions=arguments.save_predictions,
         command=shlex.join(["segcrit", *sys.argv[1:]]),
     )
-
-
-def _import(name: str) -> None:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        importlib.import_module(name)
-    except ImportError as error:
-        raise ParameterError(
-            f"a module {name!r} to import", f"{type(error).__name__}: {error}", f"Put {name}.py into {here}."
-        ) from error
-    finally:
-        sys.path.remove(here)
 
 
 def _print_results(results: Results, folder: Path) -> None:

@@ -194,7 +194,7 @@ class Context:
         }
         try:
             return lightning.Trainer(**arguments | options)
-        except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
             raise ParameterError(
                 "an accelerator, devices, strategy and precision that this machine has",
                 f"{error}".splitlines()[0].rstrip(".!"),
@@ -207,7 +207,12 @@ class Context:
         if isinstance(devices, str) and devices.isdecimal():
             return int(devices)
         if isinstance(devices, str) and "," in devices:
-            return [int(part) for part in devices.split(",") if part]
+            parts = [part.strip() for part in devices.split(",") if part.strip()]
+            if not parts or not all(part.isdecimal() for part in parts):
+                raise ParameterError(
+                    "devices as a number, or as a list such as 0,2", repr(devices), "Correct --devices."
+                )
+            return [int(part) for part in parts]
         return devices
 
     def world_size(self) -> int:

@@ -258,8 +258,10 @@ def _schedule(
     settings: Settings, optimizer: torch.optim.Optimizer, rate: float, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if settings.schedule == "one-cycle" and steps > 1:
-        # One step more, because the scheduler is advanced once after the last step.
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1)
+        # One step more, because the scheduler is advanced once after the last step. Fewer than ten have no warm-up; at ten
+        # its length is zero, and the scheduler would divide by it.
+        warm_up = 0.1 if steps + 1 != 10 else 0.0999
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=warm_up)
     if settings.schedule == "polynomial":
         return torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=steps + 1, power=0.9)
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

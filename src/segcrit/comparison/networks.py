@@ -16,7 +16,6 @@ import importlib
 import inspect
 import re
 import reprlib
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from urllib.parse import unquote
 import torch
 from torch import nn
 
-from segcrit._extras import require
+from segcrit._extras import import_own, require
 from segcrit._names import nearest
 from segcrit.errors import MissingExtraError, ParameterError, SegcritError
 
@@ -337,19 +336,7 @@ def _own(function: Callable[..., Any], name: str, purpose: Purpose, options: dic
 
 
 def _find_function(spec: str, module_name: str, attribute: str) -> Callable[..., Any]:
-    # A console script does not look for modules in the current folder, where the user's file lies.
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ParameterError(
-            f"a module {module_name!r} for the network {spec!r}",
-            f"{type(error).__name__}: {error}",
-            f"Put {module_name}.py into {here} or install the package. {_ADVICE}",
-        ) from error
-    finally:
-        sys.path.remove(here)
+    module = import_own(module_name)
     found = _attribute(module, attribute, spec)
     if not callable(found):
         raise ParameterError(f"a function {attribute!r} in {module_name}", f"a {type(found).__name__}", _ADVICE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,12 +71,15 @@ class PredictionWriter:
 def file_stem(id: str) -> str:
     """A file name for an image's name; folders in it are kept, what no file system takes is not.
 
+    A name that is changed gets a checksum of the old one: names that differ only in such characters stay apart.
+
     Example:
-        >>> file_stem("scene 1/tile:03")
-        'scene 1/tile_03'
+        >>> file_stem("scene 1/tile03"), file_stem("scene 1/tile:03")
+        ('scene 1/tile03', 'scene 1/tile_03-381fd35a')
     """
     parts = [re.sub(r'[<>:"|?*\\\x00-\x1f]', "_", part) for part in id.split("/")]
-    return "/".join(part for part in parts if part not in ("", ".", "..")) or "image"
+    name = "/".join(part for part in parts if part not in ("", ".", "..")) or "image"
+    return name if name == id else f"{name}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
 
 
 def write_label_png(path: Path, labels: npt.NDArray[Any], colors: Sequence[str], ignored: int | None = None) -> None:

@@ -190,6 +190,8 @@ def run(request: Request, progress: bool | None = None) -> tuple[Results, Path]:
             try:
                 results = Session(prepared, begin).run()
             except KeyboardInterrupt:
+                if not prepared.context.directory.run_file.exists():
+                    raise  # before anything was written: there is nothing to go on with
                 raise Interrupted(prepared.context.directory.path) from None
     finally:
         reporter.close()

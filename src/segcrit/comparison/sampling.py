@@ -75,7 +75,8 @@ class CropDataset(Dataset[dict[str, torch.Tensor]]):
             parts += (place_crop(weight, start, self.crop, 0),)
         parts = augment(parts, self.augmentation, len(self.crop), generator)
         names = ("image", "label", "weight")[: len(parts)]
-        return {name: torch.from_numpy(np.ascontiguousarray(part)) for name, part in zip(names, parts, strict=True)}
+        # A copy: where an axis has length one, NumPy takes a negative stride for contiguous, and torch does not.
+        return {name: torch.from_numpy(part.copy()) for name, part in zip(names, parts, strict=True)}
 
 
 def crop_place(label: Array, crop: Sequence[int], ignore_index: int, generator: np.random.Generator) -> tuple[int, ...]:

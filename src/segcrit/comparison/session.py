@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from segcrit import _files
 from segcrit.comparison.assembly import assemble, loss_results
 from segcrit.comparison.context import Context, is_first_process
 from segcrit.comparison.examples import make_examples
@@ -25,7 +26,7 @@ from segcrit.comparison.run_directory import LossPlan
 from segcrit.comparison.summary import with_common_rest
 from segcrit.comparison.training import predict_again, train
 from segcrit.comparison.tuning import FACTORS, find_learning_rate
-from segcrit.errors import DataError
+from segcrit.errors import DataError, SegcritError, TrainingError
 
 __all__ = ["CostEstimate", "LossCost", "Session", "estimate_cost"]
 
@@ -52,11 +53,17 @@ class Session:
 
     def run(self) -> Results:
         """Train what is missing; write results and report."""
-        context, first = self.context, is_first_process()
         jobs = self._pending()
         self._look_ahead(jobs)
+        if not is_first_process():
+            return self._run(jobs)
+        self._require_labels()
+        with _files.locked(self.context.directory.path / ".run.lock", "training into it"):
+            return self._run(jobs)
+
+    def _run(self, jobs: Sequence[tuple[LossPlan, int]]) -> Results:
+        context, first = self.context, is_first_process()
         if first:
-            self._require_labels()
             announce_folder(context.directory)
             context.directory.write(self.state)
             context.store_initial_weights()
@@ -193,6 +200,14 @@ def _measure(context: Context, plan: LossPlan, **options: int) -> Measured | Non
     except Exception as error:
         if is_out_of_memory(error):
             raise out_of_memory(context, plan, error, tried=True) from error
+        if isinstance(error, (RuntimeError, ValueError)) and not isinstance(error, SegcritError):
+            sizes = "×".join(map(str, context.settings.crop)) or "the loader's size"
+            raise TrainingError(
+                f"a step of the network {context.network.spec!r} on images of {sizes}",
+                f"{type(error).__name__}: {' '.join(str(error).split())}",
+                "Choose a larger --crop, --window or --batch-size, or correct the network.",
+                code="network-failed",
+            ) from error
         raise
 
 

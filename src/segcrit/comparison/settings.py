@@ -149,6 +149,11 @@ class Compute:
     strategy: str = "auto"
     num_workers: int | None = None
 
+    def __post_init__(self) -> None:
+        _whole("num_nodes", self.num_nodes, 1, 10**6)
+        if self.num_workers is not None:
+            _whole("num_workers", self.num_workers, 0, 10**4)
+
 
 def require_same(stored: dict[str, Any], given: dict[str, Any], folder: object) -> None:
     """Refuse to continue a run with other settings than it was started with.

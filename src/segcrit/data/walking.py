@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
+import zipfile
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -91,7 +93,7 @@ def find_images(root: Path, role: str = "image", *, arrays: bool = False) -> Fou
         inside = place.relative_to(root)
         for name in names:
             path = place / name
-            if not (is_array(path) if arrays else file_format(path) is not None):
+            if not (is_array(path) if arrays else file_format(path) is not None) or (arrays and _is_counts(path)):
                 if name.lower() not in _BYSTANDERS:
                     found.skipped.append((inside / name).as_posix())
                 continue
@@ -105,6 +107,17 @@ def find_images(root: Path, role: str = "image", *, arrays: bool = False) -> Fou
             if inside.parts:
                 found.folders.add(inside.as_posix())
     return found
+
+
+def _is_counts(path: Path) -> bool:
+    """Whether a file holds what an earlier evaluation counted, whose --out lies among the label maps."""
+    if re.fullmatch(r"counts|shard-\d+-of-\d+", path.stem) is None or path.suffix != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(path) as content:
+            return {"head.npy", "ids.npy"} <= set(content.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def is_array(path: Path) -> bool:

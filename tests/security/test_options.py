@@ -1,0 +1,77 @@
+"""Options that cannot be meant are one sentence and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segcrit.cli import main
+from segcrit.comparison.module import _schedule
+from segcrit.comparison.predictions import file_stem
+from segcrit.comparison.settings import Settings
+from tests.evaluate.making import save_png
+
+OPTIONS = (
+    ["--num-workers", "-1"],
+    ["--num-nodes", "0"],
+    ["--accelerator", "tpu"],
+    ["--devices", "0,x"],
+    ["--strategy", "nope"],
+    ["--precision", "nope"],
+    ["--seeds", "1" + "0" * 20],
+    ["--seeds", "1," + "9" * 20],
+    ["--steps", "9" * 30],
+    ["--epochs", "9" * 12],
+    ["--batch-size", "9" * 12],
+    ["--learning-rate", "nan"],
+    ["--out", ""],
+    ["--model", ":x"],
+    ["--model", "..:x"],
+    ["--import", ".."],
+    ["--losses", "(" * 3000],
+)
+
+
+@pytest.mark.parametrize("words", OPTIONS, ids=lambda words: " ".join(words)[:30])
+def test_options_of_compare(words: list[str], finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["compare", str(finished / "data"), "--losses", "ce", "--crop", "16", "--quiet", "--dry-run", *words])
+    assert code == 2, capsys.readouterr().err
+
+
+def test_a_step_that_the_network_cannot_do(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", str(finished / "data"), "--losses", "ce", "--crop", "1", "--batch-size", "1", "--steps", "2"]
+    assert main([*words, "--quiet", "--dry-run"]) == 2
+    assert "--crop" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", range(1, 24))
+def test_schedules_of_every_length(steps: int) -> None:
+    import torch
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = _schedule(Settings(steps=steps), optimizer, 0.1, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert all(0 < rate <= 0.1 + 1e-9 for rate in rates)
+
+
+def test_names_that_differ_in_forbidden_characters_stay_apart() -> None:
+    names = ["a:b", "a?b", "a<b", "a>b", "a|b", "a*b", "a_b", "x/a:b", "x/../a:b", "../a", "a", "a//b", "a/b", ""]
+    stems = [file_stem(name) for name in names]
+    assert len(set(stems)) == len(names)
+    assert all(".." not in stem.split("/") and not set(stem) & set(':?<>|*"') for stem in stems)
+    assert file_stem("a_b") == "a_b"
+
+
+def test_counts_among_the_label_maps_are_no_label_map(tmp_path: Path) -> None:
+    for folder in ("truth", "guess"):
+        save_png(tmp_path / folder / "a.png", np.eye(4, dtype=np.uint8))
+    out = tmp_path / "truth" / "out"
+    words = ["evaluate", str(tmp_path / "guess"), str(tmp_path / "truth"), "--classes", "2", "--out", str(out)]
+    assert main([*words, "--no-report"]) == 0
+    assert main([*words, "--no-report", "--overwrite"]) == 0
