@@ -44,7 +44,7 @@ def wrapped(text: str, width: int) -> list[str]:
         >>> wrapped("a long text", 6), wrapped("低い植生と道路", 8)
         (['a long', 'text'], ['低い植生', 'と道路'])
     """
-    if text.isascii():
+    if columns_of(text) == len(text):
         return textwrap.wrap(text, width)
     lines: list[str] = []
     line = ""

@@ -67,7 +67,7 @@ def check(text: str) -> _Checker:
     assert not checker.outside
     assert "Undefined" not in text
     # Two sentences with nothing between them, or a mark that stands alone.
-    assert not re.search(r"[a-z)%][.:;!?][A-Z][a-z]|\.\.(?!\.)| [.,;] |\.:", checker.text)
+    assert not re.search(r"[a-z)%][.:;!?][A-Z][a-z]|(?<!\.)\.\.(?!\.)| [.,;] |\.:", checker.text)
     assert not re.search(r"\bnan\b|\bNone\b", re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL))
     return checker
 
@@ -348,3 +348,16 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: Any) -> None:
     assert main(["evaluate", *words]) == 0
     assert "<h1>My title</h1>" in (tmp_path / "out" / "report.html").read_text()
     assert capsys.readouterr().out.rstrip().endswith("report.html")
+
+
+def test_volumes_have_voxels_and_sharp_slices(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for folder in ("guess", "truth"):
+        (tmp_path / folder).mkdir()
+        for name in "ab":
+            np.save(tmp_path / folder / f"{name}.npy", random.integers(0, 3, (6, 7, 8)).astype(np.uint8))
+    page = render(outcome_of(tmp_path, [str(tmp_path / "guess")], str(tmp_path / "truth")))
+    text = check(page).text
+    assert "2 volumes · 672 voxels" in text
+    assert not re.search(r"\b(pixels?|images)\b", text.split("What the figures mean")[0])
+    assert '<section class="panel small">' in page

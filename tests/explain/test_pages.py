@@ -6,7 +6,9 @@ import base64
 import re
 import struct
 from html.parser import HTMLParser
+from importlib import resources
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ import torch
 from segcrit import Criterion
 from segcrit.explain import curves, explain_image, explain_numbers
 from segcrit.explain.colour import cell_colour, is_dark
-from segcrit.explain.draw import curves_figure, map_picture, numbers_figure
+from segcrit.explain.draw import _with_subscripts, curves_figure, map_picture, numbers_figure
+from segcrit.explain.fonts import fonts_for, lacking
 from segcrit.explain.image_page import image_page
 from segcrit.explain.page import curves_page, numbers_page
 
@@ -190,3 +193,35 @@ def test_colours() -> None:
     assert cell_colour("label", -100, 1.0) == "#eeeeee"
     assert is_dark("#0b4a85")
     assert not is_dark("#ffffff")
+
+
+def test_characters_that_the_usual_font_lacks() -> None:
+    from matplotlib import font_manager
+
+    def characters(name: str) -> set[int]:
+        return set(font_manager.get_font(font_manager.findfont(name)).get_charmap())
+
+    other = next(chr(code) for code in sorted(characters("STIXGeneral") - characters("DejaVu Sans")) if code > 0x2FF)
+    assert lacking(["plain", "é", other]) == ""
+    with fonts_for([other]):
+        assert len(mpl.rcParams["font.family"]) > 1
+    nowhere = next(
+        chr(code)
+        for code in range(0x13000, 0x13400)
+        if all(code not in font_manager.get_font(e.fname).get_charmap() for e in font_manager.fontManager.ttflist
+               if not e.name.startswith("Last Resort"))
+    )  # fmt: skip
+    told = lacking(["class " + nowhere])
+    assert f"U+{ord(nowhere):04X}" in told
+    explanation = explain_numbers("dice", logits="2 0 / 0 1", labels="0 1", class_names=[nowhere, "sky"])
+    assert numbers_figure(explanation).startswith(b"\x89PNG")  # warnings are errors: none about glyphs
+
+
+def test_formulas_in_pictures_have_subscripts() -> None:
+    assert _with_subscripts("p_c = exp(z_c)") == r"p$_{\mathrm{c}}$ = exp(z$_{\mathrm{c}}$)"
+    assert _with_subscripts("class_weight=[1, 2] costs $1") == "class_weight=[1, 2] costs $1"
+
+
+def test_the_ends_of_a_scale_keep_apart() -> None:
+    style = (resources.files("segcrit.explain") / "templates" / "base.html.j2").read_text(encoding="utf-8")
+    assert re.search(r"\.ramp-ends \{[^}]*gap: 1rem", style)

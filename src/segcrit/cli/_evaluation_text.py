@@ -31,26 +31,29 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
 def print_outcome(outcome: Outcome) -> None:
     """The figures, what is known about differences, and the classes."""
+    from segcrit.data.wording import worded
     from segcrit.evaluating.standings import verdict
     from segcrit.evaluation.figures import figures_of
     from segcrit.evaluation.html import percent_text
 
     report = outcome.first
-    print_problems(outcome.problems)
-    images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
+    print_problems([problem.worded(outcome.tally.spatial_dims) for problem in outcome.problems])
+    dims = outcome.tally.spatial_dims
+    images = worded("1 image" if report.num_images == 1 else f"{report.num_images:,} images", dims)
     task = (
         "" if report.task == "multiclass" else f"{report.task} at a threshold of {outcome.tally.settings.threshold:g}, "
     )
     _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, {task}policy {report.policy}")
     if outcome.ignored_share > 0:
-        _console.text(f"{report.num_pixels:,} pixels count; {percent_text(outcome.ignored_share)} of all are ignored.")
+        counted = worded(f"{report.num_pixels:,} pixels", dims)
+        _console.text(f"{counted} count; {percent_text(outcome.ignored_share)} of all are ignored.")
     for note in outcome.tally.notes:
-        _console.text(note)
+        _console.text(worded(note, dims))
     heads = _model_heads(list(outcome.reports))
     _console.table(["figure", *heads, *_comparison_heads(outcome)], _summary_rows(outcome))
     for sentence in verdict(outcome):
-        _console.text(sentence)
-    units = f"{outcome.units:,} {'images' if outcome.groups is None else 'groups of images'}"
+        _console.text(worded(sentence, dims))
+    units = f"{outcome.units:,} {worded('images' if outcome.groups is None else 'groups of images', dims)}"
     if len(outcome.reports) == 1 and outcome.units > 1:
         _console.text(f"[low, high]: 95 % bootstrap interval over {units}.")
     figures = figures_of(report.per_image)
@@ -63,7 +66,7 @@ def print_outcome(outcome: Outcome) -> None:
         rows = [[f"{pair.b} − {pair.a}", *_change_cells(pair)] for pair in pairs]
         _console.table(["pair", "change", "95 % interval", "p"], rows)
     if outcome.caution:
-        _console.text(outcome.caution)
+        _console.text(worded(outcome.caution, dims))
     if report.boundary is not None:
         _console.text(str(report.boundary.scale))
     rows = [

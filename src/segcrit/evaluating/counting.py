@@ -120,9 +120,12 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
         if strange is not None:
             troubles.append(_trouble(strange, pair, pair.target, ""))
     doubts = () if troubles or header is None else tuple(_doubts(header, pair, plan))
+    dims = target.ndim - (settings.task == "multilabel")
     sizes = None if header is None else header.spacing
     voxel = float("nan") if sizes is None else float(np.prod(sizes))
-    return Row(pair.id, int(target.size), tuple(models), tuple(modes), tuple(troubles), doubts, voxel)
+    return Row(
+        pair.id, int(target.size), tuple(models), tuple(modes), tuple(troubles), doubts, voxel, spatial_dims=dims
+    )
 
 
 def _doubts(truth: Header, pair: Pair, plan: Plan) -> Iterator[Trouble]:

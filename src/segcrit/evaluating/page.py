@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from segcrit import _extras, _files
+from segcrit.data.wording import worded
 from segcrit.evaluating.boundaries import boundary_rows, boundary_terms
 from segcrit.evaluating.charts import bars_of, class_changes, histogram, reliability, threshold_curves
 from segcrit.evaluating.measured import object_rows
@@ -112,6 +113,8 @@ def _p_value(value: float) -> str:
 def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
     report = outcome.first
     models = list(outcome.reports)
+    dims = outcome.tally.spatial_dims
+    image, pixel = worded("image", dims), worded("pixel", dims)
     gallery = Gallery(outcome.tally, images)
     chosen, absent = _chosen(outcome, gallery)
     return {
@@ -121,11 +124,14 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
         "report": report,
         "models": models,
         "single": len(models) == 1,
-        "elements": "elements" if report.task == "multilabel" else "pixels",
+        "elements": "elements" if report.task == "multilabel" else f"{pixel}s",
+        "image_word": image,
+        "pixel_word": pixel,
         "summary": _summary(outcome),
-        "verdict": verdict(outcome),
+        "verdict": [worded(sentence, dims) for sentence in verdict(outcome)],
+        "caution": worded(outcome.caution, dims),
         "resampling": next((i for found in outcome.intervals.values() for i in found.values()), None),
-        "unit": "images" if outcome.groups is None else "groups of images",
+        "unit": f"{image}s" if outcome.groups is None else f"groups of {image}s",
         "pairs": [pair.reversed() for pair in outcome.comparisons.get(outcome.headline, [])],
         "classes": _classes(outcome),
         "matrices": _matrices(outcome),
@@ -141,11 +147,13 @@ def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
         "calibration": reliability({name: own.calibration for name, own in outcome.reports.items()}),
         "curves": _curves(outcome),
         "groups": _groups(outcome),
-        "problems": outcome.problems,
-        "notes": [*outcome.tally.notes, *report.notes],
+        "problems": [problem.worded(dims) for problem in outcome.problems],
+        "notes": [worded(note, dims) for note in (*outcome.tally.notes, *report.notes)],
         "policy": get_policy(report.policy),
         "definitions": [
-            (figure.label, figure.description) for name, figure in figures_of(report.per_image).items() if name
+            (worded(figure.label, dims), worded(figure.description, dims))
+            for name, figure in figures_of(report.per_image).items()
+            if name
         ],
         "ignored": outcome.ignored_share,
     }
@@ -163,7 +171,7 @@ def _summary(outcome: Outcome) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "label": label_of(outcome, name),
-                "description": figures[name].description,
+                "description": worded(figures[name].description, outcome.tally.spatial_dims),
                 "better": figures[name].better,
                 "values": values,
                 "texts": {model: _figure(v) if digits == 3 else f"{v:.{digits}f}" for model, v in values.items()},
@@ -216,7 +224,10 @@ def _classes(outcome: Outcome) -> list[dict[str, Any]]:
 def _matrices(outcome: Outcome) -> list[dict[str, Any]]:
     if outcome.first.task == "multilabel":
         return []
-    return [{"model": model, **matrix_of(report)} for model, report in outcome.reports.items()]
+    matrices = [{"model": model, **matrix_of(report)} for model, report in outcome.reports.items()]
+    for cell in (cell for matrix in matrices for cell in matrix["cells"]):
+        cell["title"] = worded(cell["title"], outcome.tally.spatial_dims)
+    return matrices
 
 
 def _changes(outcome: Outcome) -> dict[str, Any] | None:
@@ -259,7 +270,7 @@ def _images(outcome: Outcome) -> dict[str, Any] | None:
     highest = max(1, *(int(histogram(own).max()) for own in known.values()))
     label = "IoU of the foreground" if outcome.first.task == "binary" else "mean IoU of the classes in the image"
     return {
-        "label": label,
+        "label": worded(label, outcome.tally.spatial_dims),
         # One scale for all models: bars of the same height are the same number of images.
         "highest": highest,
         "histograms": {model: bars_of(histogram(own), highest) for model, own in known.items()},

@@ -62,7 +62,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Panel:
-    """One image."""
+    """One image; the pixels of a ``small`` one, such as a slice of a volume, are shown as squares and not blurred."""
 
     id: str
     note: str
@@ -70,6 +70,7 @@ class Panel:
     truth: str
     models: tuple[Shown, ...]
     seen: frozenset[int]
+    small: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ class Gallery:
         classes = frozenset(int(label) for label in seen if 0 <= label < len(self._colors))
         photo_uri = None if photo is None else _uri(photo, "JPEG", quality=86)
         truth_uri = self._label_uri(truth, ignored, base)
-        return Panel(pair.id, " · ".join(notes), photo_uri, truth_uri, tuple(shown), classes)
+        small = 2 * max(truth.shape) <= _LONGEST
+        return Panel(pair.id, " · ".join(notes), photo_uri, truth_uri, tuple(shown), classes, small)
 
     def _maps(self, pair: Pair) -> _Maps | Absent:
         size = size_of(pair.target)

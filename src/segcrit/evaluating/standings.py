@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from segcrit.data.wording import worded
 from segcrit.evaluating.results import Outcome
 from segcrit.evaluation.figures import figures_of
 from segcrit.evaluation.statistics import PairedComparison
@@ -23,7 +24,8 @@ _MOST_NAMED: Final = 5
 def label_of(outcome: Outcome, name: str) -> str:
     """How people call a figure."""
     report = outcome.first
-    return figure_label(report, name) if name in ("miou", "mean_dice") else figures_of(report.per_image)[name].label
+    label = figure_label(report, name) if name in ("miou", "mean_dice") else figures_of(report.per_image)[name].label
+    return worded(label, outcome.tally.spatial_dims)
 
 
 def ranking(outcome: Outcome, name: str) -> list[str]:

@@ -83,6 +83,7 @@ class Row:
         doubts: what is odd about files that were counted.
         voxel: volume of a voxel in the unit of the file (mm³), NaN where the file does not tell.
         stamp: of the files before they were read; see :func:`segcrit.evaluating.stamps.stamp_of`.
+        spatial_dims: 3 for a volume.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Row:
     doubts: tuple[Trouble, ...] = ()
     voxel: float = float("nan")
     stamp: str = ""
+    spatial_dims: int = 2
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Tally:
         notes: what was decided, in sentences.
         voxels: (images,), volume of a voxel of each image in the unit of its file; NaN where it is not known.
         stamps: of the files of each image; "" where it is not known.
+        spatial_dims: 3 where all images are volumes, else 2.
     """
 
     about: dict[str, Any]
@@ -130,6 +133,7 @@ class Tally:
     notes: tuple[str, ...] = ()
     voxels: Floats = field(default_factory=lambda: np.zeros(0))
     stamps: tuple[str, ...] = ()
+    spatial_dims: int = 2
 
     def __post_init__(self) -> None:
         # Counts of an older version lack them.
@@ -180,6 +184,7 @@ class Tally:
             modes,
             voxels=np.array([row.voxel for row in counted], dtype=np.float64),
             stamps=tuple(row.stamp for row in counted),
+            spatial_dims=min((row.spatial_dims for row in counted), default=2),
             **others,
         )
 
@@ -196,6 +201,7 @@ class Tally:
             "sources": self.sources,
             "shards": [list(pair) for pair in self.shards],
             "notes": list(self.notes),
+            "spatial_dims": self.spatial_dims,
         }
         arrays: dict[str, npt.NDArray[Any]] = {
             "head": _as_bytes(json.dumps(head)),
@@ -280,6 +286,7 @@ def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], file: Path
         sources=head["sources"],
         shards=tuple((int(part), int(parts)) for part, parts in head["shards"]),
         notes=tuple(head["notes"]),
+        spatial_dims=int(head.get("spatial_dims", 2)),
     )
 
 
@@ -343,6 +350,7 @@ def join(tallies: Sequence[Tally]) -> Tally:
         stamps=tuple(stamps[place] for place in order.tolist()),
         pixels=pixels[order],
         voxels=np.concatenate([tally.voxels for tally in tallies])[order],
+        spatial_dims=min((tally.spatial_dims for tally in tallies if tally.ids), default=2),
         tables=tuple(_selected(table, order) for table in tables),
         measures=tuple({kind: table.select(order) for kind, table in found.items()} for found in measures),
         troubles=_once(entry for tally in tallies for entry in tally.troubles),

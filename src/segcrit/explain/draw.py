@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import textwrap
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from segcrit import _extras
+from segcrit._widths import columns_of, wrapped
 from segcrit.explain.colour import PARTS, cell_colour, is_dark, scale_of
 from segcrit.explain.curves import Panel
+from segcrit.explain.fonts import fonts_for, lacking
 from segcrit.explain.steps import (
     Array,
     Block,
@@ -36,6 +38,9 @@ BLUE, ORANGE = "#2f7cbb", "#d5742a"
 MAX_PIXELS = 60000  # the renderer's limit on a side of an image is 2**16
 # Okabe and Ito's palette without its yellow, which vanishes on white.
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999999")
+
+# An index of one letter after a symbol, and no part of a name such as class_weight.
+_INDEX = re.compile(r"(?<=[A-Za-zΣℓ\u0303])(?<![A-Za-z]{2})_([a-z])(?![A-Za-z0-9_])")
 
 Command = Callable[[Any], None]
 
@@ -62,14 +67,18 @@ class _Sheet:
 
     top: float = MARGIN
     commands: list[Command] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
 
     def text(
         self, x: float, y: float, words: str, size: float = 9, colour: str = INK, weight: str = "normal", **options: Any
     ) -> None:
         options.setdefault("va", "top")
+        self.words.append(words)
+        shown = _with_subscripts(words)
+        math = shown != words
         self.commands.append(
             lambda axes: axes.text(
-                x, y, words, fontsize=size, color=colour, fontweight=weight, parse_math=False, **options
+                x, y, shown, fontsize=size, color=colour, fontweight=weight, parse_math=math, **options
             )
         )
 
@@ -97,20 +106,36 @@ class _Sheet:
     ) -> None:
         # A character is about 0.55 of its size wide in the default font.
         per_line = int((WIDTH - 2 * MARGIN - indent) * 72 / (size * 0.56))
-        for line in textwrap.wrap(words, per_line) or [""]:
+        for line in wrapped(words, per_line) or [""]:
             self.text(MARGIN + indent, self.top, line, size, colour, weight)
             self.top += size / 72 * 1.45
 
     def render(self, dpi: float) -> bytes:
+        told = lacking(self.words)
+        if told:
+            self.paragraph(told, 8.5, "#a52a1d")
         height = self.top + MARGIN
-        figure = _figure(WIDTH, height)
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_xlim(0, WIDTH)
-        axes.set_ylim(height, 0)
-        axes.axis("off")
-        for command in self.commands:
-            command(axes)
-        return _saved(figure, "png", min(dpi, MAX_PIXELS / max(height, WIDTH)))
+        with fonts_for(self.words):
+            figure = _figure(WIDTH, height)
+            axes = figure.add_axes((0, 0, 1, 1))
+            axes.set_xlim(0, WIDTH)
+            axes.set_ylim(height, 0)
+            axes.axis("off")
+            for command in self.commands:
+                command(axes)
+            return _saved(figure, "png", min(dpi, MAX_PIXELS / max(height, WIDTH)))
+
+
+def _with_subscripts(words: str) -> str:
+    """Formulas with their indices below the line, as mathtext writes them: ``p_c`` is p with a small c.
+
+    Example:
+        >>> _with_subscripts("Σ_k p_k, class_weight"), _with_subscripts("50 $ a class")
+        ('Σ$_{\\mathrm{k}}$ p$_{\\mathrm{k}}$, class_weight', '50 $ a class')
+    """
+    if not _INDEX.search(words):
+        return words
+    return _INDEX.sub(lambda found: rf"$_{{\mathrm{{{found[1]}}}}}$", words.replace("$", r"\$"))
 
 
 def numbers_figure(explanation: Explanation, *, title: str | None = None, dpi: float = 130) -> bytes:
@@ -211,7 +236,7 @@ def _draw_pixels(sheet: _Sheet, table: PixelTable, layout: Layout) -> None:
 def _draw_table(
     sheet: _Sheet, headers: list[str], rows: list[list[str]], skipped: frozenset[int] = frozenset()
 ) -> None:
-    widths = [0.085 * max(len(row[index]) for row in [headers, *rows]) + 0.2 for index in range(len(headers))]
+    widths = [0.085 * max(columns_of(row[index]) for row in [headers, *rows]) + 0.2 for index in range(len(headers))]
     for place, row in enumerate([headers, *rows]):
         x = MARGIN + 0.22
         for index, cell in enumerate(row):
@@ -283,25 +308,39 @@ def _draw_stairs(sheet: _Sheet, table: RankTable) -> None:
 
 def panel_picture(panel: Panel) -> bytes:
     """One panel of curves as an SVG drawing, sized to be read on a phone."""
-    figure = _figure(5.2, 4.0)
-    figure.set_layout_engine("constrained")
-    _plot(figure.add_subplot(), panel)
     # Without a salt, matplotlib puts random names into the file, and the same input would give another page.
     matplotlib = _extras.require("matplotlib", extra="compare")
-    with matplotlib.rc_context({"svg.hashsalt": "segcrit"}):
+    with fonts_for(_words_of(panel)), matplotlib.rc_context({"svg.hashsalt": "segcrit"}):
+        figure = _figure(5.2, 4.0)
+        figure.set_layout_engine("constrained")
+        _plot(figure.add_subplot(), panel)
+        if told := lacking(_words_of(panel)):
+            figure.suptitle("\n".join(wrapped(told, 70)), fontsize=7)
         return _saved(figure, "svg", 100)
+
+
+def _words_of(*panels: Panel) -> list[str]:
+    return [
+        words
+        for panel in panels
+        for words in (panel.title, panel.x_label, panel.y_label, *(curve.name for curve in panel.curves))
+    ]
 
 
 def curves_figure(panels: Sequence[Panel], *, dpi: float = 130) -> bytes:
     """All panels as one PNG figure, two a row."""
     rows = (len(panels) + 1) // 2
-    figure = _figure(11.0, 4.4 * rows)
-    figure.set_layout_engine("constrained", hspace=0.06, wspace=0.05)
-    for place, panel in enumerate(panels):
-        axes = figure.add_subplot(rows, 2, place + 1)
-        _plot(axes, panel)
-        axes.set_title(panel.title, fontsize=10)
-    return _saved(figure, "png", dpi)
+    words = _words_of(*panels)
+    with fonts_for(words):
+        figure = _figure(11.0, 4.4 * rows)
+        figure.set_layout_engine("constrained", hspace=0.06, wspace=0.05)
+        for place, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, 2, place + 1)
+            _plot(axes, panel)
+            axes.set_title(panel.title, fontsize=10)
+        if told := lacking(words):
+            figure.suptitle("\n".join(wrapped(told, 130)), fontsize=8)
+        return _saved(figure, "png", dpi)
 
 
 def _plot(axes: Any, panel: Panel) -> None:

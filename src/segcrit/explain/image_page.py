@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from segcrit.data.wording import worded
 from segcrit.explain.colour import CLASS_COLOURS
 from segcrit.explain.draw import map_picture, panel_picture, picture, ramp
 from segcrit.explain.maps import ImageMaps, concentration_panel
@@ -57,8 +59,18 @@ def image_page(maps: ImageMaps, *, colours: Sequence[tuple[int, int, int]] | Non
         _scaled(f"p({name})", _nearest(maps.probability[index][place], factor), PROBABILITY_COLOURS, top=1.0)
         for index, name in enumerate(maps.class_names)
     ]
+    dims = maps.valid.ndim
+    for entry in main:
+        entry["title"] = worded(entry["title"], dims)
+    panel = concentration_panel(maps)
+    panel = replace(
+        panel, **{name: worded(getattr(panel, name), dims) for name in ("title", "caption", "x_label", "y_label")}
+    )
     return render(
         "image.html.j2",
+        image=worded("image", dims),
+        pixel=worded("pixel", dims),
+        pixels=worded("pixels", dims),
         title=f"{maps.expression} on {maps.name}",
         maps=maps,
         source=source,
@@ -72,8 +84,8 @@ def image_page(maps: ImageMaps, *, colours: Sequence[tuple[int, int, int]] | Non
         ],
         ignored=not maps.valid.all(),
         shares=maps.class_shares(),
-        chart=picture_source(panel_picture(concentration_panel(maps)), "svg+xml"),
-        panel=concentration_panel(maps),
+        chart=picture_source(panel_picture(panel), "svg+xml"),
+        panel=panel,
         axes=("row", "column", "slice")[: maps.valid.ndim] if maps.valid.ndim > 1 else ("pixel",),
     )
 

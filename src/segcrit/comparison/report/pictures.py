@@ -48,6 +48,18 @@ def _shrink(picture: Image.Image, *, labels: bool) -> Image.Image:
     return picture.resize(size, method)  # type: ignore[arg-type]
 
 
+def _enlarged(picture: Image.Image) -> Image.Image:
+    """A small picture, such as a slice of a volume, with its pixels as squares: a browser would blur them."""
+    factor = _LONGEST // max(picture.size)
+    if factor < 2:
+        return picture
+    return picture.resize((picture.width * factor, picture.height * factor), _nearest())
+
+
+def _nearest() -> Any:
+    return _extras.require("PIL.Image", extra="compare").Resampling.NEAREST
+
+
 def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
     stream = io.BytesIO()
     picture.save(stream, kind, **options)
@@ -56,7 +68,7 @@ def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
 
 def photo_uri(path: Path) -> str:
     """The image itself: a JPEG of about the size that is shown."""
-    picture = _shrink(_open(path).convert("RGB"), labels=False)
+    picture = _enlarged(_shrink(_open(path).convert("RGB"), labels=False))
     return _uri(picture, "JPEG", quality=86)
 
 
