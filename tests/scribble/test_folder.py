@@ -18,9 +18,11 @@ import segcrit.scribble.folder as folder_module
 from segcrit.cli import main
 from segcrit.cli import scribble as command
 from segcrit.data import load_folder
+from segcrit.data.problems import FolderError
 from segcrit.errors import DataError, ParameterError, SegcritError
 from segcrit.scribble import WeakLabelOptions
 from segcrit.scribble.folder import write_weak_labels
+from tests.data.making import blocks, write_folder
 
 COLORS = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
 
@@ -412,3 +414,11 @@ def test_real_masks(real_data: Path, tmp_path: Path) -> None:
     for file in masks.iterdir():
         full, weak = _pixels(file), _pixels(tmp_path / "out" / file.name)
         assert ((weak == full) | (weak == 255)).all()
+
+
+def test_two_codings_in_one_folder_are_refused(tmp_path: Path) -> None:
+    masks = {f"m{index}": blocks([0, 255 if index % 2 else 1], (24, 32)) for index in range(4)}
+    write_folder(tmp_path, masks, classes={"classes": ["a", "b"]})
+    with pytest.raises(FolderError) as caught:
+        write_weak_labels(tmp_path / "masks", tmp_path / "scribbles")
+    assert caught.value.problems[0].code == "mixed-coding"

@@ -25,6 +25,7 @@ from segcrit.data.pairing import pair_names
 from segcrit.data.problems import FolderError, named
 from segcrit.data.reading import read_stored_mask
 from segcrit.data.scanning import Scanner, progress_bar
+from segcrit.data.values import IN_FILE, check_values
 from segcrit.data.walking import walk
 from segcrit.errors import DataError, ParameterError
 from segcrit.scribble.files import output_name, save_like
@@ -130,7 +131,7 @@ def write_weak_labels(
     photos = _images_of(folder, images)
     files, notes = _mask_files(folder, photos, pair)
     _check_target(folder, target, overwrite)
-    table = _classes(folder, files, classes_file, progress)
+    table, doubts = _classes(folder, files, classes_file, progress)
     value = _ignore_value(table, ignore_value)
     job = _Job(folder, table, options, seed, value)
     with _staging(target) as staging:
@@ -150,7 +151,7 @@ def write_weak_labels(
         }
         atomic_write_text(staging / RECORD, json.dumps(record, indent=2) + "\n")
         _publish(staging, target)
-    notes += (*table.notes, *job.notes())
+    notes += (*table.notes, *doubts, *job.notes())
     return WeakLabels(target, len(files), coverage, value, job.pixels, target / preview, notes)
 
 
@@ -283,19 +284,26 @@ def _check_target(masks: Path, out: Path, overwrite: bool) -> None:
         )
 
 
-def _classes(folder: Path, files: list[Path], classes_file: str | Path | None, progress: bool | None) -> ClassTable:
+def _classes(
+    folder: Path, files: list[Path], classes_file: str | Path | None, progress: bool | None
+) -> tuple[ClassTable, list[str]]:
+    """The classes, and what is doubtful about the values of the masks."""
+    given = [folder / "classes.json", folder.parent / "classes.json"]
     if classes_file is not None:
-        file = Path(classes_file).expanduser()
-        if not file.is_file():
-            raise DataError("a classes.json", f"no file {file}", "Check the path.")
-        return build_table(read_classes_file(file), file)
-    for file in (folder / "classes.json", folder.parent / "classes.json"):
-        if file.is_file():
-            return build_table(read_classes_file(file), file)
+        given = [Path(classes_file).expanduser()]
+        if not given[0].is_file():
+            raise DataError("a classes.json", f"no file {given[0]}", "Check the path.")
+    table = next((build_table(read_classes_file(file), file) for file in given if file.is_file()), None)
+    if table is not None and not table.coding.assumed and table.coding.unknown == "error":
+        return table, []
     scan = Scanner(folder, progress=progress, remember=False).mask_values(files)
     for error in scan.errors.values():
         raise error
-    return infer_table(scan.found, folder)
+    table = table or infer_table(scan.found, folder)
+    problems = check_values({path.name: mask for path, mask in scan.found.items()}, table.coding, IN_FILE)
+    if any(problem.severity == "error" for problem in problems):
+        raise FolderError(problems)
+    return table, [problem.noted for problem in problems]
 
 
 def _ignore_value(table: ClassTable, wanted: int | None) -> int:
