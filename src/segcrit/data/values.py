@@ -81,7 +81,7 @@ def with_option(option: str, what: str) -> Wording:
     return Wording(
         what,
         f"If they mean the same, pass {option} '{{rules}}'; if {{high}} means ignored, pass --ignore-index {{high}}.",
-        f"If it means void, {void}; if it is a class, pass {option} 'VALUE:CLASS,...'.",
+        f"If it means void, {void}; if it is a class, say which with {option} 'VALUE:CLASS'.",
         f"If 255 is the foreground, pass {option} '0:0,255:1'.",
     )
 
