@@ -84,3 +84,24 @@ def test_regions_are_read_by_their_numbers(tmp_path: Path) -> None:
 def test_wrong_descriptions(tmp_path: Path, content: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_folder(_folder(tmp_path, **content))
+
+
+def test_test_images_that_have_labels_are_the_test_split(tmp_path: Path) -> None:
+    root = _folder(tmp_path)
+    for index in (7, 8, 9):
+        for channel in range(2):
+            (root / "imagesTs").mkdir(exist_ok=True)
+            tifffile.imwrite(root / "imagesTs" / f"case_{index:03d}_{channel:04d}.tif", np.ones((12, 16), np.float32))
+        if index < 9:
+            write_png(root / "labelsTs" / f"case_{index:03d}.png", blocks([0, 1, 2, 3]))
+    data = load_folder(root)
+    assert data.splits["test"] == ("case_007", "case_008")
+    assert len(data.splits["train"]) + len(data.splits["val"]) == 6
+    for name in ("case_007", "case_008"):
+        (root / "labelsTs" / f"{name}.png").unlink()
+    assert not set(load_folder(root).ids) & {"case_007", "case_008"}  # an empty labelsTs is none
+    write_png(root / "labelsTs" / "case_001.png", blocks([0, 1, 2, 3]))
+    (root / "imagesTs" / "case_001_0000.tif").write_bytes((root / "imagesTr" / "case_001_0000.tif").read_bytes())
+    (root / "imagesTs" / "case_001_0001.tif").write_bytes((root / "imagesTr" / "case_001_0001.tif").read_bytes())
+    with pytest.raises(DataError, match="case_001 in both"):
+        load_folder(root)

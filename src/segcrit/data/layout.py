@@ -182,7 +182,7 @@ def _tell_leftovers(pairing: Pairing, layout: Layout, listed: Sequence[str] | No
     """Files without a partner: a problem, unless no split needs them or no file of their folder has one."""
     common = set(pairing.common)
     with_partner = {_top(key) for key in common}
-    index = name_index([*pairing.first, *pairing.second])
+    index = name_index([*pairing.first, *pairing.second]) if listed else {}
     wanted = {resolve(name, index) for name in listed or ()}
     for own, other, code, kind, partner in (
         (pairing.first, pairing.second, "image-without-mask", "image", "mask"),
@@ -198,7 +198,8 @@ def _tell_leftovers(pairing: Pairing, layout: Layout, listed: Sequence[str] | No
         needed = rest if listed is None or not common else [key for key in rest if key in wanted]
         if rest and not needed:
             layout.notes.append(
-                f"{several(rest, kind)} without a {partner} are in no split file and are left out: {named(rest, 3)}."
+                f"{several(rest, kind)} without {'an' if partner == 'image' else 'a'} {partner} that no list of a split "
+                f"names: left out ({named(rest, 3)})."
             )
         elif needed:
             article = "an" if partner == "image" else "a"
@@ -208,7 +209,8 @@ def _tell_leftovers(pairing: Pairing, layout: Layout, listed: Sequence[str] | No
                     code,
                     f"{article} {partner} for every {kind}, of the same name",
                     f"{several(needed, kind)} without {article} {partner}: {named([own[key] for key in needed])}",
-                    f"Bring the missing files, or move these out of the folder.{tried}",
+                    "Bring the missing files, move these out of the folder, or list the images to use in splits/."
+                    f"{tried}",
                     needed,
                 )
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from segcrit.data.classes import ClassesFile
 from segcrit.data.layout import Layout, images_in, pair_up
 from segcrit.data.model import Case
 from segcrit.data.problems import FolderError, Problem, named
+from segcrit.data.walking import find_images
 from segcrit.encodings.class_list import Entry
 from segcrit.errors import DataError
 
@@ -59,7 +60,7 @@ def read_nnunet(root: Path, pattern: str | None = None) -> NnUnetFolder:
     else:
         count = len(channels) if isinstance(channels, Mapping) else 0
         _found_cases(root / "imagesTr", root / "labelsTr", count, layout, pattern)
-        if (root / "labelsTs").is_dir() and (root / "imagesTs").is_dir():
+        if all((root / name).is_dir() and find_images(root / name).files for name in ("imagesTs", "labelsTs")):
             _test_cases(root, count, layout, pattern)
     told = (
         "labelsTs holds the test images, the training cases are split into train and val."
@@ -128,7 +129,8 @@ def _listed_cases(root: Path, listed: Mapping[str, Any], layout: Layout) -> None
 def _test_cases(root: Path, channels: int, layout: Layout, pattern: str | None) -> None:
     """The cases of imagesTs and labelsTs, which nnU-Net itself never trains on."""
     own = Layout({})
-    _found_cases(root / "imagesTs", root / "labelsTs", channels, own, pattern)
+    # Images without labels cannot be judged, as all of imagesTs where there is no labelsTs.
+    _found_cases(root / "imagesTs", root / "labelsTs", channels, own, pattern, listed=())
     both = sorted(set(own.cases) & set(layout.cases))
     if both:
         raise DataError(
@@ -143,7 +145,14 @@ def _test_cases(root: Path, channels: int, layout: Layout, pattern: str | None) 
     layout.splits["test"] = tuple(own.cases)
 
 
-def _found_cases(images: Path, labels: Path, channels: int, layout: Layout, pattern: str | None) -> None:
+def _found_cases(
+    images: Path,
+    labels: Path,
+    channels: int,
+    layout: Layout,
+    pattern: str | None,
+    listed: Sequence[str] | None = None,
+) -> None:
     for folder in (images, labels):
         if not folder.is_dir():
             raise FolderError(
@@ -178,7 +187,7 @@ def _found_cases(images: Path, labels: Path, channels: int, layout: Layout, patt
         )
     firsts = {name: parts[min(parts)] for name, parts in by_case.items()}
     names = {path: name for name, path in firsts.items()}
-    paired, masks = pair_up(firsts, images_in(labels, layout, "masks"), layout, pattern)
+    paired, masks = pair_up(firsts, images_in(labels, layout, "masks"), layout, pattern, listed)
     for name in sorted(set(paired) & set(masks)):
         parts = by_case[names[paired[name]]]
         layout.cases[name] = Case(tuple(parts[channel] for channel in sorted(parts)), masks[name])

@@ -24,8 +24,9 @@ _IMAGES = (
     "images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "images_png", "img_dir", "image_dir", "photos",
 )  # fmt: skip
 _MASKS = (
-    "masks", "mask", "masks_machine", "masks_png", "segmentationclass", "segmentationclassaug", "gtfine", "labels",
-    "label", "annotations", "annotation", "ann_dir", "label_dir", "stuffthingmaps", "groundtruth", "ground_truth", "gt",
+    "masks", "mask", "masks_machine", "masks_png", "segmentationclass", "segmentationclasspng",
+    "segmentationclassaug", "gtfine", "labels", "label", "annotations", "annotation", "ann_dir", "label_dir",
+    "stuffthingmaps", "groundtruth", "ground_truth", "gt",
 )  # fmt: skip
 # Carvana: train, train_masks. CamVid as SegNet lays it out: train, trainannot.
 _BESIDE = ("{}_masks", "{}_mask", "{}_labels", "{}_label", "{}_gt", "{}annot", "{}_annot")
