@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ class StoredMask:
         palette: ``uint8 (P, 3)``, the colour of each value in a palette file, otherwise None.
         mode: how the file stores it, for reports: ``"palette"``, ``"grey"``, ``"colour"``, ``"uint16"``, ...
         thresholded: pixels of a mask stored with loss that a threshold brought back to 0 or 255; None for other masks.
+        nodata: the value that the file itself declares as missing, where it holds it; None otherwise, and for 0.
     """
 
     array: npt.NDArray[Any]
@@ -39,6 +40,7 @@ class StoredMask:
     palette: npt.NDArray[np.uint8] | None
     mode: str
     thresholded: int | None = None
+    nodata: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,6 +109,8 @@ class LabelCoding:
         Raises:
             DataError: a value or colour is unknown; the message names it and how many pixels hold it.
         """
+        if mask.nodata is not None:
+            return self.with_nodata(mask.nodata).decode(replace(mask, nodata=None), path)
         if mask.is_color:
             return self._decode_color(mask.array, path)
         colors = self.palette_colors(mask)
@@ -136,6 +140,12 @@ class LabelCoding:
         colors = np.tile(np.array(self.palette.colors[0], dtype=np.uint8), (int(used[-1]) + 1, 1))
         colors[used] = mask.palette[used]
         return colors
+
+    def with_nodata(self, value: int | None) -> LabelCoding:
+        """The coding of a file that declares this value as missing: ignored, unless it is said to be a class."""
+        if value is None or value in self.table or self.ignore_index is None:
+            return self
+        return replace(self, ignored=(*self.ignored, value))
 
     def decode_values(self, stored: npt.NDArray[Any], path: Path | None = None) -> npt.NDArray[Any]:
         """Labels for an integer array of stored values, of the same shape.

@@ -52,7 +52,9 @@ def decoded_counts(values: MaskValues, coding: LabelCoding, path: Path | None = 
         array = np.array(keys, dtype=np.int64).reshape(-1, 1)
     counts: dict[int, int] = {}
     try:
-        labels = coding.decode(StoredMask(array, values.is_color, values.palette, values.mode), path)
+        labels = coding.decode(
+            StoredMask(array, values.is_color, values.palette, values.mode, nodata=values.nodata), path
+        )
     except DataError as error:
         unknown = {key: pixels for key, pixels in values.counts.items() if key not in coding.table}
         raise (error if values.is_color else coding.unknown_error(unknown, path)) from None

@@ -12,6 +12,7 @@ from segcrit.data.known_classes import known_classes
 from segcrit.data.layout import Layout, check_root, find_files, read_valid_areas, train_label_files, with_train_labels
 from segcrit.data.model import SPLITS, SegmentationData, Split
 from segcrit.data.nnunet import is_nnunet, read_nnunet
+from segcrit.data.nodata import nodata_sentences
 from segcrit.data.problems import FolderError, named
 from segcrit.data.scanning import MaskValues, Scanner
 from segcrit.data.series import divided_series
@@ -102,6 +103,8 @@ def load_folder(
 
     table, found = _classes(root, file_classes, layout, scanner, survey)
     notes += table.notes
+    headers = [survey.headers[case.mask] for case in layout.cases.values() if case.mask in survey.headers]
+    notes += nodata_sentences(headers, table.coding, "masks", 'write "ignore_index": {value} into classes.json')
     doubts = [*survey.doubts, *check_values(found, table.coding, IN_FILE)]
     if any(problem.severity == "error" for problem in doubts):
         raise FolderError(doubts)

@@ -11,6 +11,7 @@ from segcrit.data.classes import VOID, ClassTable, make_table
 from segcrit.data.coding import LabelCoding, value_ranges
 from segcrit.data.problems import FolderError, Problem
 from segcrit.data.scanning import MaskValues
+from segcrit.data.stored_labels import NO_DATA
 from segcrit.data.values import IN_FILE, classes_json, grey_counts, mixed_coding, real_values
 from segcrit.encodings.class_list import Entry
 
@@ -36,14 +37,17 @@ def infer_table(found: Mapping[Path, MaskValues], folder: Path) -> ClassTable:
     problem = mixed.problem(IN_FILE) if mixed is not None else _instances(found) or _not_classes(values, files)
     if problem is not None:
         raise FolderError([problem])
-    numbers = sorted(values)
+    declared = {mask.nodata for mask in found.values() if mask.nodata is not None}
+    if NO_DATA in declared and VOID not in values:
+        declared.add(VOID)  # a label for pixels whose declared value is none
+    numbers = sorted(set(values) - declared)
     notes = []
     ignored = tuple(value for value in numbers if value < 0)
     if numbers == [0, VOID]:
         notes.append("Masks hold 0 and 255 only: read as two classes, 0 background and 255 foreground.")
         entries = [Entry(0, "background", (0, 0, 0)), Entry(1, "foreground", (230, 159, 0))]
-        return make_table(entries, [(0,), (VOID,)], (), "error", None, notes, folder)
-    if VOID in values:
+        return make_table(entries, [(0,), (VOID,)], tuple(sorted(declared)), "error", None, notes, folder)
+    if VOID in numbers:
         ignored += (VOID,)
     numbers = [value for value in numbers if value not in ignored]
     share = sum(values[value] for value in ignored) / sum(values.values())
@@ -66,7 +70,8 @@ def infer_table(found: Mapping[Path, MaskValues], folder: Path) -> ClassTable:
         entries = [Entry(label, f"class {value}", None) for label, value in enumerate(numbers)]
     colors = _palette_of(found, numbers)
     entries = [Entry(entry.index, entry.name, colors.get(value)) for entry, value in zip(entries, numbers, strict=True)]
-    table = make_table(entries, [(value,) for value in numbers], ignored, "error", None, notes, folder)
+    left_out = (*ignored, *sorted(declared))
+    table = make_table(entries, [(value,) for value in numbers], left_out, "error", None, notes, folder)
     # The palette of one file is good enough to draw with, not to overrule the numbers of all the others.
     coding = LabelCoding(table.coding.classes, table.coding.ignored, table.ignore_index, assumed=ignored)
     return ClassTable(table.classes, table.ignore_index, coding, table.notes)

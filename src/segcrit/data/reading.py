@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.formats import Header, Stored, load, oriented, probe
+from segcrit.data.stored_labels import folded, require_plain, short_axis, stored_labels, two_levels, without_alpha
 from segcrit.encodings import Palette
 from segcrit.errors import DataError
 
@@ -31,8 +32,6 @@ __all__ = [
 
 FloatArray = npt.NDArray[np.float32]
 
-# Channels of a grey JPEG differ by no more than the rounding of its colour space.
-_MOST_TINT = 4
 # An axis this short, beside two long ones, holds channels and not slices.
 _MOST_CHANNELS = 4
 
@@ -75,7 +74,7 @@ def read_image(path: str | Path, *, spatial_shape: Sequence[int] | None = None) 
         if upright(header, size, file):
             array = oriented(array, header.orientation)
         header = Header(array.shape, header.axes, header.dtype, header.mode)
-    array = _without_alpha(array, header)
+    array = without_alpha(array, header)
     axis = image_layout(array.shape, header.axes, size, file)
     if size is not None and axis is None:
         array = array.reshape(size)  # drops axes of length one
@@ -118,13 +117,6 @@ def _palette_colors(stored: Stored, path: Path) -> tuple[npt.NDArray[Any], Heade
     array = stored.palette[stored.array]
     old = stored.header
     return array, Header(array.shape, old.axes + "S", "uint8", "colour", old.lossy, old.orientation)
-
-
-def _without_alpha(array: npt.NDArray[Any], header: Header) -> npt.NDArray[Any]:
-    if header.mode not in ("grey+alpha", "colour+alpha"):
-        return array
-    axis = header.axes.index("S")
-    return np.take(array, np.arange(array.shape[axis] - 1), axis=axis)
 
 
 def image_layout(shape: tuple[int, ...], axes: str, size: tuple[int, ...] | None, path: Path) -> int | None:
@@ -228,6 +220,9 @@ def mask_shape(header: Header, spatial_dims: int | None = None) -> tuple[int, ..
         (30, 20)
     """
     shape = header.shape
+    if header.axes == "???" and spatial_dims == 2 and 1 not in shape:
+        axis = short_axis(shape)  # channels, see read_stored_mask
+        return shape[:axis] + shape[axis + 1 :]
     if "S" in header.axes:
         axis = header.axes.index("S")
         shape = shape[:axis] + shape[axis + 1 :]
@@ -241,79 +236,51 @@ def read_stored_mask(path: str | Path, spatial_dims: int | None = None) -> Store
     """A mask as its file holds it: integers, or colours.
 
     Args:
-        path: png, bmp, tif, npy, nii or nii.gz. JPEG changes values: only masks of 0 and 255 are read, with a threshold.
-        spatial_dims: 3 keeps axes of length one of a volume; otherwise they are dropped.
+        path: of any format of :mod:`segcrit.data.formats`. JPEG changes values: only masks of 0 and 255 are read, with a
+            threshold.
+        spatial_dims: 3 keeps axes of length one of a volume, and takes three axes for a volume; otherwise axes of length
+            one are dropped, and equal or one-hot channels of an array file become labels.
 
     Raises:
-        DataError: the file is missing or damaged, compressed with loss, or holds fractions or NaN.
+        DataError: the file is missing or damaged, compressed with loss, holds fractions or NaN, or could be read in two
+            ways.
     """
     file = Path(path)
     stored = load(file)
-    array, header = stored.array, stored.header
-    array = _without_alpha(array, header)
+    header = stored.header
+    require_plain(header, file)
+    array = without_alpha(stored.array, header, file)
     if header.lossy:
-        return _two_levels(array, header, file)
-    if array.dtype.kind == "f":
-        array = _integral(array, file)
-    elif array.dtype.kind not in "bui":
-        raise DataError(f"whole numbers in {file}", f"values of type {array.dtype}", "Save labels as integers.")
-    if array.dtype.kind == "b":
-        array = array.astype(np.uint8)
+        return two_levels(array, header, file)
+    array, nodata = stored_labels(array, header, file, stored.valid)
     if "S" in header.axes:
         colors = np.moveaxis(array, header.axes.index("S"), -1)
         if colors.shape[-1] == 1 or header.mode == "grey+alpha":
-            return StoredMask(colors[..., 0], False, None, "grey")
+            return StoredMask(colors[..., 0], False, None, "grey", nodata=nodata)
         if colors.shape[-1] == 3 and colors.dtype == np.uint8:
-            return StoredMask(np.ascontiguousarray(colors), True, None, header.mode)
+            return StoredMask(np.ascontiguousarray(colors), True, None, header.mode, nodata=nodata)
+        labels = folded(colors, -1)
+        if labels is not None:
+            return StoredMask(labels, False, None, "equal channels", nodata=nodata)
         raise DataError(
             f"a mask with one value or one RGB colour a pixel in {file}",
             f"{colors.shape[-1]} channels of type {colors.dtype}",
             "Save one class number a pixel.",
         )
-    return StoredMask(array.reshape(mask_shape(header, spatial_dims)), False, stored.palette, header.mode)
-
-
-def _two_levels(array: npt.NDArray[Any], header: Header, path: Path) -> StoredMask:
-    """A mask of two classes that was stored with loss, as 0 and 255; nothing can bring back more classes than that.
-
-    Raises:
-        DataError: its values are not those of two classes.
-    """
-    grey = np.moveaxis(array, header.axes.index("S"), -1) if "S" in header.axes else array[..., None]
-    spread = int(np.ptp(grey, axis=-1).max(initial=0)) if grey.dtype == np.uint8 else 256
-    plane = grey[..., 0]
-    counts = np.bincount(plane.reshape(-1), minlength=256)[:256] if spread <= _MOST_TINT else np.zeros(256, np.int64)
-    between = int(counts[1:255].sum())
-    # Blur gives many values with few pixels each, most of them right beside 0 and 255.
-    shares = (between / 10, counts[1:255].max() / 3, counts[5:251].max())
-    # One class alone is stored without loss. Without white, or with a share, a value is another class and no blur.
-    is_binary = between == 0 or bool(counts[0] and counts[255])
-    if not counts.any() or not is_binary or max(shares) > plane.size / 100:
-        lossy = "JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "lossy compression"
-        raise DataError(
-            f"a mask in a format that keeps every value in {path}",
-            f"{lossy}, which blurs labels at every border, and values that are not those of two classes, 0 and 255",
-            "Export the masks again as PNG; a blurred mask of two classes can be saved with a threshold (mask > 127).",
-            code="lossy",
-        )
-    return StoredMask((plane > 127) * np.uint8(255), False, None, "grey with loss", between)
-
-
-def _integral(array: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int64]:
-    if not np.isfinite(array).all():
-        raise DataError(
-            f"whole numbers in {path}",
-            "NaN or infinite values",
-            "Write a number for pixels without a label, such as 255.",
-        )
-    if (array != np.rint(array)).any() or np.abs(array).max(initial=0) > 2**31:
-        example = float(array[array != np.rint(array)][0]) if (array != np.rint(array)).any() else float(array.max())
-        raise DataError(
-            f"whole numbers in {path}",
-            f"the value {example:g}",
-            "Save class numbers; a mask that was interpolated must be made again by nearest neighbour.",
-        )
-    return array.astype(np.int64)
+    if header.axes == "???" and spatial_dims != 3:
+        axis = short_axis(array.shape)
+        labels = folded(array, axis)
+        if labels is not None:
+            return StoredMask(labels, False, None, f"{array.shape[axis]} channels", nodata=nodata)
+        if spatial_dims == 2 and 1 not in array.shape:
+            raise DataError(
+                f"one class number a pixel in {file}",
+                f"{array.shape[axis]} channels that are neither equal nor one-hot",
+                "Save class numbers (H, W), or one-hot channels.",
+            )
+    return StoredMask(
+        array.reshape(mask_shape(header, spatial_dims)), False, stored.palette, header.mode, nodata=nodata
+    )
 
 
 def read_mask(

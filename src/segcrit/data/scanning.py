@@ -40,7 +40,7 @@ class MaskValues:
         mode: how the file stores them.
         palette: ``uint8 (P, 3)``, the colour of each value of a palette mask, or None.
         distinct: number of different values; ``counts`` holds at most 4096 of them, the most frequent.
-        thresholded: as in :class:`~segcrit.data.coding.StoredMask`.
+        thresholded, nodata: as in :class:`~segcrit.data.coding.StoredMask`.
     """
 
     counts: dict[int, int]
@@ -49,6 +49,7 @@ class MaskValues:
     palette: npt.NDArray[np.uint8] | None
     distinct: int
     thresholded: int | None = None
+    nodata: int | None = None
 
     @property
     def pixels(self) -> int:
@@ -179,6 +180,7 @@ def _count_values(path: Path) -> dict[str, Any]:
         "palette": palette,
         "distinct": len(counts),
         "thresholded": mask.thresholded,
+        "nodata": mask.nodata,
     }
 
 
@@ -190,5 +192,6 @@ def _mask_values(value: dict[str, Any]) -> MaskValues:
         value["mode"],
         None if palette is None else np.frombuffer(zlib.decompress(base64.b64decode(palette)), np.uint8).reshape(-1, 3),
         value["distinct"],
-        value.get("thresholded"),
+        value["thresholded"],
+        value["nodata"],
     )

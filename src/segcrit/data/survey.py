@@ -13,8 +13,9 @@ from segcrit.data.formats import Header
 from segcrit.data.layout import most_common
 from segcrit.data.model import Case
 from segcrit.data.problems import Problem, named, several
-from segcrit.data.reading import header_channels, mask_shape, shown_size
+from segcrit.data.reading import header_channels, image_layout, mask_shape, read_stored_mask, shown_size
 from segcrit.data.scanning import Scanner
+from segcrit.data.stored_labels import require_plain, short_axis
 from segcrit.errors import DataError
 
 __all__ = ["Survey", "survey_files"]
@@ -57,15 +58,47 @@ def survey_files(cases: Mapping[str, Case], scanner: Scanner) -> Survey:
     if scan.errors:
         survey.problems.append(damaged(scan.errors))
     survey.is_lossy = any(path in scan.found and scan.found[path].lossy for path in masks)
-    shapes = [mask_shape(scan.found[path]) for path in masks if path in scan.found]
-    survey.spatial_dims = 3 if any(len(shape) == 3 for shape in shapes) else 2
+    doubtful = {name: error for name, case in cases.items() if (error := _doubt(case.mask, survey)) is not None}
+    if doubtful:
+        survey.problems.append(_gathered("doubtful-values", doubtful))
+    survey.spatial_dims = 3 if any(_is_volume(case, survey) for case in cases.values()) else 2
     _compare_sizes(cases, survey)
-    declared = sorted(
-        {header.nodata for header in scan.found.values() if header.nodata is not None and math.isfinite(header.nodata)}
-    )
-    survey.nodata = tuple(declared)
+    # Of images alone: what masks declare as missing is their own matter.
+    headers = [scan.found[path] for path in images if path in scan.found]
+    declared = {header.nodata for header in headers if header.nodata is not None and math.isfinite(header.nodata)}
+    survey.nodata = tuple(sorted(declared))
     _note_modes(images, masks, survey)
     return survey
+
+
+def _doubt(mask: Path, survey: Survey) -> DataError | None:
+    if mask in survey.headers:
+        try:
+            require_plain(survey.headers[mask], mask)
+        except DataError as error:
+            return error
+    return None
+
+
+def _is_volume(case: Case, survey: Survey) -> bool:
+    """Whether a mask is a volume; one of three axes may also be a map with channels beside a flat image."""
+    header = survey.headers.get(case.mask)
+    if header is None or len(mask_shape(header)) != 3:
+        return False
+    image = survey.headers.get(case.images[0])
+    if header.axes != "???" or image is None:
+        return True
+    axis = image_layout(image.shape, image.axes, None, case.images[0])
+    size = image.shape if axis is None else image.shape[:axis] + image.shape[axis + 1 :]
+    short = short_axis(header.shape)
+    if size != header.shape[:short] + header.shape[short + 1 :]:
+        return True
+    if "?" not in image.axes:
+        return False
+    try:  # two arrays of the same kind: the values of the mask tell
+        return read_stored_mask(case.mask).array.ndim == 3
+    except DataError:
+        return True
 
 
 def damaged(errors: Mapping[Path, DataError]) -> Problem:

@@ -31,7 +31,10 @@ def add_training_labels(data: SegmentationData, folder: Path, scanner: Scanner) 
         raise FolderError([damaged(scan.errors)])
     values = {value for found in scan.found.values() if not found.is_color for value in found.counts}
     coding, ignore_index = data.coding, data.ignore_index
-    unlabelled = sorted(value for value in values if value < 0 or (value == 255 and value not in coding.table))
+    declared = {found.nodata for found in scan.found.values()}
+    unlabelled = sorted(
+        value for value in values if value < 0 or ((value == 255 or value in declared) and value not in coding.table)
+    )
     if unlabelled:
         if ignore_index is None:
             ignore_index = free_void(data.num_classes)

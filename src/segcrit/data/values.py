@@ -87,9 +87,12 @@ def with_option(option: str, what: str) -> Wording:
 
 
 def grey_counts(mask: MaskValues) -> dict[int, int]:
-    """Pixels of each value; a colour of three equal channels is that value, other colours are left out."""
+    """Pixels of each value; a colour of three equal channels is that value.
+
+    Other colours, and the value that the file declares as missing, are left out.
+    """
     if not mask.is_color:
-        return mask.counts
+        return {value: pixels for value, pixels in mask.counts.items() if value != mask.nodata}
     return {key & 255: pixels for key, pixels in mask.counts.items() if key == (key & 255) * 0x010101}
 
 

@@ -15,9 +15,11 @@ from segcrit._files import open_regular
 from segcrit.data.axes import order_of
 from segcrit.data.budget import require_memory
 from segcrit.data.coding import LabelCoding, StoredMask
-from segcrit.data.formats import load, probe
+from segcrit.data.formats import Header, load, probe
 from segcrit.data.npy import npy_header, read_layout
 from segcrit.data.reading import read_stored_mask, shown_size
+from segcrit.data.stored import equals_nodata
+from segcrit.data.stored_labels import are_whole, require_plain, whole_labels
 from segcrit.errors import DataError, SegcritError
 from segcrit.evaluating.axes import channels_to_front, turned_like, without_ones
 from segcrit.evaluating.mapping import is_identity
@@ -68,10 +70,17 @@ class Strange(DataError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """An array of a file; ``values`` is "labels", "logits", "probabilities", or "" where the file does not say."""
+    """An array of a file.
+
+    Attributes:
+        array: as stored.
+        values: "labels", "logits", "probabilities", or "" where the file does not say.
+        header: of the file, or None of an npz.
+    """
 
     array: Array
     values: str = ""
+    header: Header | None = None
 
 
 def load_array(path: Path) -> Loaded:
@@ -81,7 +90,9 @@ def load_array(path: Path) -> Loaded:
         DataError: the file is damaged, or an npz holds several arrays and none with a name that tells.
     """
     if path.suffix.lower() != ".npz":
-        return Loaded(load(path).array)
+        stored = load(path)
+        require_plain(stored.header, path)
+        return Loaded(stored.array, "", stored.header)
     with _open_npz(path) as (content, name, kind):
         return Loaded(_member(content, name, path), kind)
 
@@ -198,7 +209,7 @@ def prediction_of(
         if array.dtype.kind in "ui" and kind == "probabilities" and array.dtype.itemsize <= 2:
             mode += ONES * bool(array.max(initial=0) == 1)
             array = as_shares(array)
-        soft = kind == "probabilities" or (kind != "labels" and not _are_labels(array, size, settings))
+        soft = kind == "probabilities" or (kind != "labels" and not _are_labels(array, size, settings, loaded.header))
         if array.dtype.kind == "f" and soft:
             logits = to_logits(array, dimensions, settings, kind, path)
             return logits, mode_of_floats(logits, mode, kind, settings)
@@ -226,7 +237,7 @@ def decode(mask: StoredMask, coding: LabelCoding, path: Path) -> Array:
         DataError: a colour is unknown.
         Strange: a value is unknown.
     """
-    if not mask.is_color and is_identity(coding) and coding.palette_colors(mask) is None:
+    if mask.nodata is None and not mask.is_color and is_identity(coding) and coding.palette_colors(mask) is None:
         return mask.array
     try:
         return coding.decode(mask, path)
@@ -234,6 +245,13 @@ def decode(mask: StoredMask, coding: LabelCoding, path: Path) -> Array:
         unknown: dict[int, int] = {}
         if not mask.is_color:
             unknown = {value: pixels for value, pixels in mask.value_counts().items() if value not in coding.table}
+        if mask.nodata in unknown:
+            raise DataError(
+                f"a class at every pixel of {path}",
+                f"{unknown[mask.nodata]} pixels without data, as the file itself declares",
+                "Predict a class there, or pass --policy cityscapes, which counts such pixels as missed.",
+                code="missing-values",
+            ) from None
         raise Strange(error.expected, error.got, error.advice, unknown) from None
 
 
@@ -310,14 +328,17 @@ def _channels_first(array: Array, channels: int, dimensions: int) -> Array:
     return array
 
 
-def _are_labels(array: Array, size: tuple[int, ...], settings: Settings) -> bool:
+def _are_labels(array: Array, size: tuple[int, ...], settings: Settings, header: Header | None) -> bool:
     """Whether floating numbers are labels: of the size of the truth, and whole. MONAI and ITK save labels so."""
     if array.shape != size and tuple(n for n in array.shape if n != 1) != tuple(n for n in size if n != 1):
         return False
+    if header is not None and header.nodata is not None:
+        array = array[~equals_nodata(array, header.nodata)]
+    step = 0.0 if header is None else header.step
     if settings.task != "multiclass":
         # Whole numbers may be logits that were made by hand; labels are 0 and 1.
-        return bool(((array == 0) | (array == 1)).all())
-    return bool(np.isfinite(array).all()) and bool((array == np.rint(array)).all())
+        return are_whole(array, step) and bool(np.isin(np.rint(array), (0, 1)).all())
+    return are_whole(array, step)
 
 
 def whole_numbers(array: Array, path: Path) -> Array:
@@ -327,9 +348,7 @@ def whole_numbers(array: Array, path: Path) -> Array:
         DataError: fractions, NaN, or no numbers.
     """
     if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or (array != np.rint(array)).any():
-            raise DataError(f"whole numbers in {path}", "fractions or NaN", "Save class numbers.")
-        return array.astype(np.int64)
+        return whole_labels(array, path)
     if array.dtype.kind not in "bui":
         raise DataError(f"whole numbers in {path}", f"values of type {array.dtype}", "Save class numbers.")
     return array.astype(np.uint8) if array.dtype.kind == "b" else array

@@ -13,8 +13,10 @@ from segcrit.data.class_info import ClassInfo
 from segcrit.data.class_names import TEXT_SUFFIXES
 from segcrit.data.classes import VOID, ClassTable, build_table, free_void, make_table, read_classes_file
 from segcrit.data.coding import LabelCoding, value_ranges
+from segcrit.data.formats import file_format
 from segcrit.data.inference import infer_table
 from segcrit.data.known_classes import known_classes
+from segcrit.data.nodata import declared_values, nodata_sentences
 from segcrit.data.problems import FolderError
 from segcrit.data.reading import read_stored_mask
 from segcrit.data.scanning import Scanner
@@ -34,6 +36,8 @@ __all__ = ["Labels", "codings_of", "describe", "read_labels"]
 
 # Predictions that are looked at to tell class numbers from stored values.
 _LOOKED_AT: Final = 32
+# Headers of label maps that are looked at for declared missing values.
+_MOST_HEADERS: Final = 2000
 _MASKS: Final = frozenset({".npy", ".npz"})
 # As many grey levels may be classes.
 _FEW_VALUES: Final = 12
@@ -104,13 +108,36 @@ def read_labels(
     predicted_void = void if get_policy(options.policy).ignored_prediction != "error" else None
     plain = identity_coding(count, predicted_void, palette)
     plain = replace(plain, assumed=() if options.ignore_index is not None else plain.ignored)
-    notes = list(table.notes)
+    notes = [*table.notes, *_declared(pairs, coding, options, origin)]
     codings = []
     for place, model in enumerate(models):
         chosen, note = _prediction_coding(options, coding, plain, pairs, place, model)
         codings.append(chosen)
         notes += note
     return Labels(table.classes, settings, coding, tuple(codings), tuple(notes))
+
+
+def _declared(pairs: Sequence[Pair], coding: LabelCoding, options: Options, origin: str) -> list[str]:
+    """What is done with the values that label maps declare as missing.
+
+    Raises:
+        ParameterError: such a value is a class only because of the number of classes.
+    """
+    rasters = [pair.target for pair in pairs if file_format(pair.target) == "tiff"]
+    headers = (
+        Scanner(rasters[0].parent).headers(rasters[:: max(1, len(rasters) // _MOST_HEADERS)]).found if rasters else {}
+    )
+    classes = set(coding.classes) - {0, coding.ignore_index}
+    counted = next((text for text in declared_values(headers.values()) if float(text) in classes), None)
+    by_number = origin == "--classes" and options.map is None and not Path(str(options.classes)).is_file()
+    if counted is not None and by_number:
+        raise ParameterError(
+            f"--ignore-index or --map beside label maps that declare {counted} as missing (nodata)",
+            f"--classes {options.classes}, which makes it a class",
+            f"If it means no data, pass --ignore-index {counted}; if it is a class, name its value with --map.",
+            code="nodata-is-class",
+        )
+    return nodata_sentences(headers.values(), coding, "label maps", "pass --ignore-index {value}")
 
 
 def _table(

@@ -98,6 +98,8 @@ def open_reader(
         values: what floating predictions hold.
         truth: whether it is a label map.
     """
+    if source.special:
+        return None
     kind, small = source.dtype.kind, source.dtype.itemsize <= 2
     if source.samples > 1 and (source.dtype != np.uint8 or (values == "probabilities" and not truth)):
         return None

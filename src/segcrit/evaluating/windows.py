@@ -18,6 +18,7 @@ from segcrit._files import open_regular
 from segcrit.data.coding import StoredMask
 from segcrit.data.formats import Header, file_format, probe
 from segcrit.data.npy import NpyLayout, read_box, read_layout, require_whole
+from segcrit.data.stored_labels import stored_labels
 from segcrit.data.tiffs import bright, colors_of, mask_band, open_tiff, tiff_header
 
 __all__ = ["Source", "open_source", "open_sources", "size_of", "window_shape", "windows"]
@@ -35,6 +36,7 @@ class Source(Protocol):
         channels: size of a leading axis of channels, or None.
         samples: values a pixel, in the last axis: 3 are a colour.
         palette: ``uint8 (P, 3)``, the colour of each value, or None; may be taken away.
+        special: whether labels in it can only be read as a whole; its colours can be read in parts.
     """
 
     size: tuple[int, int]
@@ -43,6 +45,7 @@ class Source(Protocol):
     channels: int | None
     samples: int
     palette: npt.NDArray[np.uint8] | None
+    special: bool
 
     def read(self, rows: slice, columns: slice) -> Array | StoredMask:
         """The part as an array of logits, or as the values of a mask."""
@@ -58,7 +61,7 @@ class _Npy:
         self.block = (1, self.size[1])
         self.dtype = layout.dtype
         self.channels = layout.shape[0] if len(layout.shape) == 3 else None
-        self.samples = 1
+        self.samples, self.special = 1, False
         self.palette: npt.NDArray[np.uint8] | None = None
 
     def read(self, rows: slice, columns: slice) -> Array | StoredMask:
@@ -72,8 +75,9 @@ class _Npy:
 class _Tiff:
     """A TIFF page of one or three samples a pixel, decoded tile by tile (strip by strip)."""
 
-    def __init__(self, page: Any, handle: Any, probed: Header) -> None:
-        self._page, self._handle = page, handle
+    def __init__(self, page: Any, handle: Any, header: Header, path: Path, special: bool) -> None:
+        self.special = special
+        self._page, self._handle, self._header, self._path = page, handle, header, path
         self.size = (int(page.imagelength), int(page.imagewidth))
         if page.is_tiled:
             self.block = (int(page.tilelength), int(page.tilewidth))
@@ -84,7 +88,6 @@ class _Tiff:
         self._across = math.ceil(self.size[1] / self.block[1])
         self.palette = colors_of(page)
         self.dtype = np.dtype(page.dtype)
-        self._mode, self._nodata = probed.mode, probed.nodata
 
     def read(self, rows: slice, columns: slice) -> Array | StoredMask:
         height, width = self.block
@@ -103,7 +106,10 @@ class _Tiff:
                 )
         if self.samples == 1:
             plain = result[..., 0]
-            return plain if plain.dtype.kind == "f" else StoredMask(plain, False, self.palette, self._mode)
+            if plain.dtype.kind == "f":
+                return plain
+            values, nodata = stored_labels(plain, self._header, self._path)
+            return StoredMask(values, False, self.palette, self._header.mode, nodata=nodata)
         return StoredMask(result, True, None, "colour")
 
     def _block(self, index: int) -> Array | None:
@@ -145,9 +151,12 @@ def open_source(path: Path) -> Iterator[Source | None]:
         header = tiff_header(tiff)
         page = tiff.series[0].keyframe
         plain = len(tiff.series[0].pages) == 1 and page.samplesperpixel in (1, 3) and page.planarconfig in (None, 1)
-        # What is doubtful, or needs a second image of the file, is left to those who read it as a whole.
-        plain = plain and int(page.imagedepth) == 1 and not header.doubt and mask_band(tiff) is None
-        yield _Tiff(page, tiff.filehandle, header) if plain else None
+        plain = plain and int(page.imagedepth) == 1
+        # Labels that are doubtful, blurred, or told by more than their own values are decided about as a whole.
+        special = (
+            header.doubt or header.lossy or mask_band(tiff) or (header.nodata is not None and page.dtype.kind == "f")
+        )
+        yield _Tiff(page, tiff.filehandle, header, path, bool(special)) if plain else None
 
 
 def open_sources(paths: Sequence[Path], stack: ExitStack) -> list[Source] | None:
