@@ -13,6 +13,7 @@ import numpy.typing as npt
 from segcrit.data.model import FloatArray, SegmentationData
 from segcrit.data.reading import mask_shape, match_channels, read_image
 from segcrit.data.scanning import Scan, Scanner
+from segcrit.data.stored import equals_nodata
 
 __all__ = ["LOWER", "UPPER", "ChannelFigures", "ImageFigures", "image_figures", "is_missing"]
 
@@ -73,7 +74,7 @@ def is_missing(image: FloatArray, nodata: Sequence[float]) -> npt.NDArray[np.boo
     """
     missing: npt.NDArray[np.bool_] = ~np.isfinite(image)
     for value in nodata:
-        missing |= image == np.float32(value)
+        missing |= equals_nodata(image, value)
     return missing
 
 

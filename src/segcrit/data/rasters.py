@@ -58,9 +58,8 @@ def _load(stream: BinaryIO) -> Stored:
         if image.mode in ("P", "PA"):
             palette = np.asarray(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
             array = np.asarray(image if image.mode == "P" else image.getchannel("P"))
-            if image.format == "GIF" and (palette == palette[:, :1]).all():
-                # Writers of GIF number the colours anew: where they are grey levels, these are the values.
-                return Stored(palette[:, 0][array], header)
+            if image.format == "GIF":
+                return Stored(palette[:, 0][array] if header.mode == "grey" else palette[array], header)
             return Stored(array, header, palette)
         if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "La", "RGBa"):
             image = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
@@ -70,8 +69,12 @@ def _load(stream: BinaryIO) -> Stored:
 
 def _header(image: Any, stream: BinaryIO) -> Header:
     bands = _BANDS.get(image.mode, len(image.getbands()))
-    shape = (image.height, image.width) if bands == 1 else (image.height, image.width, bands)
     mode = _MODES.get(image.mode, image.mode)
+    if image.format == "GIF" and mode == "palette":
+        # Writers of GIF number the colours anew: the colours are what was meant, or the grey levels.
+        palette = np.reshape(image.getpalette("RGB") or [], (-1, 3))
+        mode, bands = ("grey", 1) if (palette == palette[:, :1]).all() else ("colour", 3)
+    shape = (image.height, image.width) if bands == 1 else (image.height, image.width, bands)
     lossy = image.format in ("JPEG", "MPO") or (image.format == "WEBP" and b"VP8L" not in _start(stream, 64))
     orientation = 1
     # getexif() of a PNG without the chunk would decode the whole image to look for it at its end.

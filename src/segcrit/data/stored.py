@@ -137,5 +137,6 @@ def equals_nodata(array: npt.NDArray[Any], value: float) -> npt.NDArray[np.bool_
         if not value.is_integer() or not limits.min <= int(value) <= limits.max:
             return np.zeros(array.shape, dtype=np.bool_)
         value = int(value)
-    equal: npt.NDArray[np.bool_] = array == array.dtype.type(value)
+    with np.errstate(over="ignore"):  # a value beyond the type becomes infinite, which is as little there
+        equal: npt.NDArray[np.bool_] = array == array.dtype.type(value)
     return equal

@@ -83,7 +83,7 @@ def stored_labels(
     nodata = None
     if header.nodata is not None and hole is not None and hole.any() and header.nodata != 0:
         if array.dtype.kind == "f" and not abs(header.nodata) < -NO_DATA:  # NaN compares as false
-            array, nodata = np.where(hole, array.dtype.type(NO_DATA), array), NO_DATA
+            array, nodata = np.where(hole, np.float64(NO_DATA), array), NO_DATA
         elif float(header.nodata).is_integer():
             nodata = int(header.nodata)
     if array.dtype.kind == "f":
@@ -140,9 +140,10 @@ def are_whole(array: npt.NDArray[Any], step: float = 0.0) -> bool:
     """Whether floats are whole numbers, within :func:`label_tolerance` of their type."""
     if not np.isfinite(array).all():
         return False
-    tolerance = label_tolerance(array.dtype, step) * np.maximum(1.0, np.abs(array)) if not step else None
-    distance = np.abs(array - np.rint(array))
-    return bool((distance <= (label_tolerance(array.dtype, step) if tolerance is None else tolerance)).all())
+    tolerance: Any = label_tolerance(array.dtype, step)
+    if not step:  # the rounding of floats grows with them
+        tolerance = tolerance * np.maximum(1.0, np.abs(array))
+    return bool((np.abs(array - np.rint(array)) <= tolerance).all())
 
 
 def whole_labels(array: npt.NDArray[Any], path: Path, step: float = 0.0) -> npt.NDArray[np.int64]:
@@ -157,7 +158,7 @@ def whole_labels(array: npt.NDArray[Any], path: Path, step: float = 0.0) -> npt.
             "NaN or infinite values",
             "Write a number for pixels without a label, such as 255.",
         )
-    if not are_whole(array, step) or np.abs(array).max(initial=0) > -NO_DATA:
+    if not are_whole(array, step) or float(np.abs(array).max(initial=0)) > -NO_DATA:
         odd = array[np.abs(array - np.rint(array)) > label_tolerance(array.dtype, step)]
         example = float(odd[0]) if odd.size else float(array.max())
         raise DataError(
