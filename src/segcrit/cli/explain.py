@@ -222,12 +222,13 @@ def _image(arguments: argparse.Namespace) -> int:
     from segcrit._files import atomic_write_text
     from segcrit.cli._trained import load_trained, open_data
     from segcrit.criterion import Criterion
+    from segcrit.data.splits import name_index, resolve
     from segcrit.explain import explain_image
 
     trained = load_trained(arguments.checkpoint, arguments.model)
     data = open_data(arguments.data, trained.path, arguments.pair)
     trained.check_data(data)
-    sample = data.read(arguments.image)
+    sample = data.read(resolve(arguments.image, name_index(data.cases)) or arguments.image)
     criterion = Criterion(
         trained.loss if arguments.loss is None else arguments.loss,
         task=trained.task,

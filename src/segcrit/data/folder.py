@@ -91,8 +91,8 @@ def load_folder(
     notes = layout.notes
     label_folder: Path | None = None
     if train_labels is not None:
-        found, label_folder = train_label_files(root, train_labels, layout.cases, pair)
-        layout.cases = with_train_labels(layout.cases, found)
+        training, label_folder = train_label_files(root, train_labels, layout.cases, pair)
+        layout.cases = with_train_labels(layout.cases, training)
     if valid is not None:
         read_valid_areas(root, valid, layout, pair)
     survey = survey_files(layout.cases, scanner)

@@ -15,10 +15,12 @@ from typing import Any
 from segcrit import _files, _json
 from segcrit.data.classes import VOID, ClassesFile
 from segcrit.data.formats import stem
-from segcrit.encodings.class_list import Color, Entry, as_color
+from segcrit.encodings.class_list import Entry, as_color
 from segcrit.errors import DataError, ParameterError
 
 __all__ = ["known_classes"]
+
+Color = tuple[int, int, int]
 
 # Name, number in labelIds, colour; the place in the list is the number in labelTrainIds.
 _CITYSCAPES: tuple[tuple[str, int, Color], ...] = (
@@ -103,7 +105,7 @@ _BY_NAME: tuple[tuple[str, Callable[[], ClassesFile]], ...] = (
 
 def _labelmap(path: Path) -> ClassesFile:
     """CVAT: ``name:red,green,blue:parts:actions``, the number of a line is the number of its class."""
-    entries = []
+    entries: list[Entry] = []
     for line in _lines(path):
         name, sign, rest = line.partition(":")
         try:

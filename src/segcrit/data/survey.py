@@ -172,7 +172,7 @@ def _compare_sizes(cases: Mapping[str, Case], survey: Survey) -> None:
         survey.problems.append(
             Problem.error(
                 "sizes-differ",
-                "training labels, weights and valid areas of the size of the masks",
+                "training labels, valid areas and weights of the size of the masks",
                 f"{len(beside)} of another size: {named(examples, 2)}",
                 "Resize them by nearest neighbour.",
                 list(beside),

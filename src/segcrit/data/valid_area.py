@@ -39,7 +39,7 @@ def read_valid(path: Path, size: Sequence[int]) -> npt.NDArray[np.bool_]:
             "lossy compression, which leaves few values at 0",
             "Save it as PNG.",
         )
-    valid = array != 0
+    valid: npt.NDArray[np.bool_] = array != 0
     if "S" in header.axes:
         valid = counted(np.moveaxis(array, header.axes.index("S"), -1), alpha="+alpha" in header.mode)
     valid = valid.reshape(mask_shape(header, 3 if len(size) == 3 else None))
