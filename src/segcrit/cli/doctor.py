@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,7 @@ def _requirements() -> list[tuple[str, str]]:
 
 def _requirements_of_source() -> list[tuple[str, str]]:
     try:
-        import tomllib  # Python 3.11
+        tomllib = import_module("tomllib")  # Python 3.11
     except ModuleNotFoundError:
         return []
     try:
@@ -272,7 +272,7 @@ def _import_apart(names: Sequence[str]) -> dict[str, tuple[str, str | None]]:
         )  # fmt: skip
         output, end = done.stdout, f"the process that imported it ended with exit code {done.returncode}"
     except subprocess.TimeoutExpired as error:
-        raw = error.stdout or b""
+        raw: Any = error.stdout or b""
         output, end = raw if isinstance(raw, str) else raw.decode(errors="replace"), f"no end after {_IMPORT_SECONDS} s"
     states: dict[str, tuple[str, str | None]] = {}
     for line in output.splitlines():

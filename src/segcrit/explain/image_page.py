@@ -64,7 +64,11 @@ def image_page(maps: ImageMaps, *, colours: Sequence[tuple[int, int, int]] | Non
         entry["title"] = worded(entry["title"], dims)
     panel = concentration_panel(maps)
     panel = replace(
-        panel, **{name: worded(getattr(panel, name), dims) for name in ("title", "caption", "x_label", "y_label")}
+        panel,
+        title=worded(panel.title, dims),
+        caption=worded(panel.caption, dims),
+        x_label=worded(panel.x_label, dims),
+        y_label=worded(panel.y_label, dims),
     )
     return render(
         "image.html.j2",

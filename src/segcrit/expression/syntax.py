@@ -37,9 +37,9 @@ _WORDS: Mapping[str, Any] = {
     "none": None,
 }
 # What an input method or a word processor writes in place of the marks of an expression, one character for one.
-_PLAIN = {
-    **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)},  # full-width letters, digits, ＋ ， ＝ （ ）
-    **str.maketrans({"\u3000": " ", "\u2212": "-", "“": '"', "”": '"', "‘": "'", "’": "'"}),
+_PLAIN: Mapping[int, str] = {
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full-width letters, digits, ＋ ， ＝ （ ）
+    **{ord(mark): plain for mark, plain in zip("\u3000\u2212“”‘’", " -\"\"''", strict=True)},
 }
 _MAX_DEPTH = 8
 # Settings of a whole call, which are no parameters of a term.
