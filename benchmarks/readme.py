@@ -102,10 +102,10 @@ def render(result: Result, path: str) -> str:
         (
             f"{machine['processor']}, {threads_in_words(result)}, {machine['vector_instructions']}, torch "
             f"{result.versions['torch']}, {result.date[:10]}: [{Path(path).name}]({path}). segcrit sets itself {asked} "
-            "goals for speed and memory, each a comparison with PyTorch, with other libraries or with a copy of the logits; in "
-            f"this run {met} were reached and {asked - met} were missed. All rows and all goals, the missed ones too: "
-            "[docs/performance.md](docs/performance.md), filled in by `make docs`. `segcrit bench --shape N,C,H,W` measures "
-            "your machine and your shape."
+            "goals for speed and memory, each a comparison with PyTorch, with other libraries or with a copy of the "
+            f"logits; in this run {met} were reached and {asked - met} were missed. All rows and all goals, the missed ones "
+            "too: [docs/performance.md](docs/performance.md), filled in by `make docs`. `segcrit bench --shape N,C,H,W` "
+            "measures your machine and your shape."
         ),
     ]
     return "\n".join(lines)
