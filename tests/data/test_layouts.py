@@ -222,6 +222,15 @@ def test_folders_inside_are_read(tmp_path: Path) -> None:
     assert any("more/deep" in note for note in data.notes)
 
 
+def test_folders_of_other_pictures_beside_the_files_are_left_out(tmp_path: Path) -> None:
+    for index in range(6):
+        _pair(tmp_path / "images" / f"{index}.png", tmp_path / "masks" / f"{index}.png", [0, 1])
+        _pair(tmp_path / "images" / "thumbs" / f"{index}.png", tmp_path / "masks" / "shown" / f"{index}.png", [3, 4])
+    data = load_folder(tmp_path)
+    assert sorted(data.cases) == [str(index) for index in range(6)]
+    assert any("thumbs/" in note and "left out" in note for note in data.notes)
+
+
 @pytest.mark.parametrize("listed", [True, False])
 def test_images_without_masks_beside_lists_of_the_others(tmp_path: Path, listed: bool) -> None:
     for index in range(8):

@@ -189,7 +189,8 @@ def _tell_leftovers(pairing: Pairing, layout: Layout, listed: Sequence[str] | No
         (pairing.second, pairing.first, "mask-without-image", "mask", "image"),
     ):
         alone = sorted(set(own) - common)
-        is_whole = common and not (set(other) - common)
+        # Beside files that are paired without folders, folders hold something else: thumbnails, older versions.
+        is_whole = "" in with_partner or (common and not (set(other) - common))
         whole = [key for key in alone if "/" in key and _top(key) not in with_partner] if is_whole else []
         if whole:
             folders = sorted({f"{_top(key)}/" for key in whole})
