@@ -14,6 +14,13 @@ import segcrit
 from segcrit.errors import ExpressionError
 from segcrit.expression import Expression, Term, parse
 
+
+@pytest.fixture
+def engine() -> str:
+    """Text is read without an engine: once is enough."""
+    return "none"
+
+
 ACCEPTED = {
     "ce": [(1.0, "ce", {})],
     "  ce+dice ": [(1.0, "ce", {}), (1.0, "dice", {})],
