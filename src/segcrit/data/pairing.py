@@ -211,7 +211,7 @@ def _paired(way: _Way, tried: Sequence[_Way], what: tuple[str, str]) -> Pairing:
             kinds = [
                 key
                 for key, name in side.items()
-                if key not in other and not _ends(name, ending) and _sibling(key, other, ending)
+                if key not in other and not name.casefold().endswith(ending.casefold()) and _sibling(key, other, ending)
             ]
             others += [side.pop(key) for key in sorted(kinds)]
     if others:
@@ -219,10 +219,6 @@ def _paired(way: _Way, tried: Sequence[_Way], what: tuple[str, str]) -> Pairing:
         preferred = any(_PREFERRED in ending.lower() for ending in way.endings)
         preferred = preferred and any("labelids" in name.lower() for name in others)
     return Pairing(first, second, how, tuple(others), preferred, counted)
-
-
-def _ends(name: str, ending: str) -> bool:
-    return name.casefold().endswith(ending.casefold())
 
 
 def _sibling(name: str, ids: Mapping[str, str], ending: str) -> bool:
