@@ -153,7 +153,13 @@ def _decode(kind: Any, value: object, place: str) -> object:
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return _decode(next(item for item in arguments if item is not type(None)), value, place)
+        kinds = [item for item in arguments if item is not type(None)]
+        for kind in kinds[:-1]:
+            try:
+                return _decode(kind, value, place)
+            except DataError:
+                continue
+        return _decode(kinds[-1], value, place)
     if origin is typing.Literal:
         if not isinstance(value, (str, int)) or value not in arguments:
             raise _refuse(place, "one of " + ", ".join(map(repr, arguments)), value)

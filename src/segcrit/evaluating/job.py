@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from segcrit._json import damaged, decode, read_json
 from segcrit.data.problems import named
 from segcrit.errors import DataError
 from segcrit.evaluating.options import Options
@@ -57,17 +56,13 @@ class Job:
             "images": self.images,
         }
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Job:
-        """What :meth:`to_dict` gave."""
-        own = content["shard"]
-        return cls(
-            tuple(content["predictions"]),
-            content["target"],
-            Options.from_dict(content["options"]),
-            None if own is None else (int(own[0]), int(own[1])),
-            content["images"],
-        )
+
+@dataclass(frozen=True)
+class JobFile:
+    """A job that is not finished, and the digest of everything that decides about its counts."""
+
+    digest: str
+    job: Job
 
 
 def read_job(folder: Path, shard: tuple[int, int] | None = None) -> Job:
@@ -88,37 +83,35 @@ def read_job(folder: Path, shard: tuple[int, int] | None = None) -> Job:
     if len(found) > 1:
         names = [place.parent.name.lstrip(".") for place in found]
         raise DataError(f"one unfinished evaluation in {folder}", named(names), "Repeat the command with --shard.")
-    return Job.from_dict(read_job_file(found[0])["job"])
+    return read_job_file(found[0]).job
 
 
-def read_job_file(file: Path) -> dict[str, Any]:
+def read_job_file(file: Path) -> JobFile:
     """The digest and the job of an unfinished evaluation.
 
     Raises:
         DataError: the file is damaged.
     """
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        own = content["job"]["shard"]
-        whole = isinstance(content["digest"], str) and (own is None or len(own) == 2)
-        whole = whole and {"predictions", "target", "options", "images"} <= set(content["job"])
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise DataError(
-            "the file of an unfinished evaluation",
-            f"{file}, which is damaged",
-            f"Remove the folder {file.parent} to begin anew.",
-        )
+    advice = f"Remove the folder {file.parent} to begin anew."
+    what = "the file of an unfinished evaluation"
+    return _checked(decode(JobFile, read_json(file, what, advice), str(file), advice=advice), file, advice)
+
+
+def _checked(content: JobFile, file: Path, advice: str) -> JobFile:
+    shard = content.job.shard
+    if shard is not None and not 1 <= shard[0] <= shard[1]:
+        raise damaged(f"a shard I/N with I from 1 to N in {file}", f"{shard[0]}/{shard[1]}", advice)
     return content
 
 
 def _finished_job(file: Path, shard: tuple[int, int] | None) -> Job:
-    job = read_tally(file).sources.get("job")
-    if job is None or (job["shard"] is None) != (shard is None):
+    stored = read_tally(file).sources.get("job")
+    advice = "Evaluate that part anew."
+    job = None if stored is None else decode(Job, stored, str(file), advice=advice)
+    if job is None or (job.shard is None) != (shard is None):
         raise DataError(
             "counts of an evaluation",
             f"{file}, which segcrit merge wrote",
             "Run segcrit merge again; nothing is left to count.",
         )
-    return Job.from_dict(job)
+    return _checked(JobFile("", job), file, advice).job

@@ -281,7 +281,7 @@ class Parts:
     @property
     def own(self) -> bool:
         """Whether they are of this job, and not of one that is to replace it."""
-        return self.exist and read_job_file(self._folder / JOB_FILE)["digest"] == self.digest
+        return self.exist and read_job_file(self._folder / JOB_FILE).digest == self.digest
 
     @property
     def exist(self) -> bool:
@@ -302,7 +302,7 @@ class Parts:
                     "one that was interrupted",
                     "Pass --resume to go on with it, --overwrite to begin anew, or another --out.",
                 )
-            if read_job_file(file)["digest"] != self.digest:
+            if read_job_file(file).digest != self.digest:
                 raise _others(self._folder)
             for path in sorted(self._folder.glob("part-*.npz")):
                 self._number = max(self._number, int(path.stem.rpartition("-")[2]))
