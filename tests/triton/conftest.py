@@ -5,4 +5,9 @@ from __future__ import annotations
 
 from segcrit.engines.triton_engine import is_interpreted
 
+from .interpreting import hasten
+
+if is_interpreted():
+    hasten()
+
 collect_ignore = [] if is_interpreted() else ["test_kernels.py", "test_kernel_inputs.py"]

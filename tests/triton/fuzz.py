@@ -20,6 +20,7 @@ import torch
 from tests.native.checking import disagreement
 from tests.native.drawing import Case, draw
 from tests.native.edges import away_from_edges
+from tests.triton.interpreting import hasten
 
 # The interpreter takes some hundred microseconds for an operation on a tile: elements of the logits at the target's size,
 # and pixels that may read one sample.
@@ -73,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not available:
         print(reason, file=sys.stderr)
         return 2
+    if not options.cuda:
+        hasten()
     if options.block:
         launch.MOST_PLACES = options.block
     started, wrong, left_out = time.monotonic(), 0, 0
