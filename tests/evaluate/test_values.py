@@ -149,4 +149,4 @@ def test_grey_probabilities_as_colour_and_labels_among_them(tmp_path: Path) -> N
         save_png(tmp_path / "guess" / f"{name}.png", guess * np.uint8(200 if index else 1))
     assert _codes(tmp_path, task="binary", values="probabilities")["prediction-labels"] == "warning"
     folders(tmp_path, content)  # all of them are labels
-    assert _codes(tmp_path, task="binary", values="probabilities")["prediction-labels"] == "error"
+    assert _codes(tmp_path, task="binary", values="probabilities")["prediction-labels"] == "warning"

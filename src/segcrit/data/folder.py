@@ -101,11 +101,11 @@ def load_folder(
         raise FolderError(problems)
     notes += survey.notes
 
-    table, found = _classes(root, file_classes, layout, scanner, survey)
+    table, values = _classes(root, file_classes, layout, scanner, survey)
     notes += table.notes
     headers = [survey.headers[case.mask] for case in layout.cases.values() if case.mask in survey.headers]
     notes += nodata_sentences(headers, table.coding, "masks", 'write "ignore_index": {value} into classes.json')
-    doubts = [*survey.doubts, *check_values(found, table.coding, IN_FILE)]
+    doubts = [*survey.doubts, *check_values(values, table.coding, IN_FILE)]
     if any(problem.severity == "error" for problem in doubts):
         raise FolderError(doubts)
     groups, sentence = read_groups(root, ids, group_by, layout.aliases)

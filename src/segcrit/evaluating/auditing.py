@@ -201,13 +201,9 @@ def _labels_as_probabilities(tally: Tally) -> list[Problem]:
         ones, number = sum(n for mode, n in modes.items() if mode.endswith(ONES)), sum(modes.values())
         if not ones:
             continue
-        got = f"{ones} of {number} predictions of {role!r} hold 0 and 1 only"
+        got = f"{ones} of {number} predictions of {role!r} hold 0 and 1 only, which are read as shares of the largest value"
         advice = "If they are labels, leave out --values probabilities, and bring all files into one coding."
-        if 2 * ones >= number:
-            expected = "probabilities as shares of the largest value, 255 or 65535"
-            problems.append(Problem.error("prediction-labels", expected, got, advice))
-        else:
-            problems.append(Problem.warning("prediction-labels", got, advice))
+        problems.append(Problem.warning("prediction-labels", got, advice))
     return problems
 
 

@@ -82,7 +82,7 @@ def read_labels(
     void = _void(options, table)
     palette = _palette(table, void)
     # Without a word about 255 it is ignored: the audit tells how much that leaves out.
-    assumed = () if options.ignore_index is not None or void is None else (void,)
+    assumed: tuple[int, ...] = () if options.ignore_index is not None or void is None else (void,)
     if options.map is not None:
         rules = parse_map(options.map)
         coding = rules.coding(count, void, palette)
@@ -315,7 +315,7 @@ def _told_by_values(
         return plain, [f"Predictions of {model!r} hold class numbers ({value_ranges(numbers)})."]
     if seen <= numbers and all(target.table[value] == plain.table[value] for value in seen):
         return plain, []
-    rules = ",".join(f"{value}:{label}" for value, label in sorted((plain.classes | target.classes).items()))
+    rules = ",".join(f"{value}:{label}" for value, label in sorted({**plain.classes, **target.classes}.items()))
     advice = "Pass --map-predictions index, same, or a map such as '0:0,255:1'."
     if seen <= stored | numbers and not seen <= numbers:  # some files hold the one, some the other
         advice = f"If they mean the same, pass --map-predictions '{rules}'."

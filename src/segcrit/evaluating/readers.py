@@ -13,7 +13,7 @@ import numpy.typing as npt
 from segcrit.data.coding import LabelCoding, StoredMask
 from segcrit.data.valid_area import counted, require_valid_size
 from segcrit.errors import DataError, SegcritError
-from segcrit.evaluating.arrays import as_shares, decode, mode_of_floats, to_logits, whole_numbers
+from segcrit.evaluating.arrays import ONES, as_shares, decode, mode_of_floats, to_logits, whole_numbers
 from segcrit.evaluating.windows import Source, open_source
 from segcrit.evaluation.settings import Settings
 
@@ -52,8 +52,11 @@ class Reader:
         part = _stored(self._source, window, self._path)
         if isinstance(part, StoredMask):
             if self._scaled:
-                shares = as_shares(part.array)
-                return to_logits(shares, 2, self._settings, self._values, self._path), str(part.array.dtype)
+                shares, mode = (
+                    as_shares(part.array),
+                    str(part.array.dtype) + ONES * bool(part.array.max(initial=0) == 1),
+                )
+                return to_logits(shares, 2, self._settings, self._values, self._path), mode
             if self._table is not None:
                 return self._table[part.array], part.mode
             return decode(part, self._coding, self._path), part.mode
