@@ -222,6 +222,21 @@ def test_folders_inside_are_read(tmp_path: Path) -> None:
     assert any("more/deep" in note for note in data.notes)
 
 
+def test_the_field_of_view_of_drive_is_no_label(tmp_path: Path) -> None:
+    """images, 1st_manual and mask (the field of view); the test images may have no labels."""
+    for split, first in (("training", 21), ("test", 1)):
+        for number in range(first, first + 4):
+            write_png(tmp_path / split / "images" / f"{number:02}_{split}.png", photo(SIZE))
+            write_png(tmp_path / split / "mask" / f"{number:02}_{split}_mask.png", blocks([0, 255, 255, 255], SIZE))
+            if split == "training":
+                write_png(tmp_path / split / "1st_manual" / f"{number:02}_manual1.png", blocks([0, 255], SIZE))
+    data = load_folder(tmp_path)
+    assert sorted(data.ids) == ["21", "22", "23", "24"]
+    seen = load_folder(tmp_path, valid="mask").read("21").label
+    assert np.unique(seen[:, :2]).tolist() == [255]
+    assert np.unique(seen[:, 2:]).tolist() == [0, 1]
+
+
 def test_folders_of_other_pictures_beside_the_files_are_left_out(tmp_path: Path) -> None:
     for index in range(6):
         _pair(tmp_path / "images" / f"{index}.png", tmp_path / "masks" / f"{index}.png", [0, 1])

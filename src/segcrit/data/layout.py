@@ -343,20 +343,26 @@ def read_valid_areas(root: Path, wanted: str, layout: Layout, pattern: str | Non
         DataError: there is no such folder.
         FolderError: it holds no image.
     """
-    folder = folder_beside(root, wanted, "masks of valid pixels")
-    found = beside(layout.cases, images_in(folder, layout, "valid areas"), pattern)
+    folders = [folder / wanted for folder in dict.fromkeys((root, *layout.around)) if (folder / wanted).is_dir()]
+    folders = folders or [folder_beside(root, wanted, "masks of valid pixels")]
+    files = {
+        f"{number}/{name}" if len(folders) > 1 else name: path
+        for number, folder in enumerate(folders)
+        for name, path in images_in(folder, layout, "valid areas").items()
+    }
+    found = beside(layout.cases, files, pattern)
     without = sorted(set(layout.cases) - set(found))
     if without:
         layout.problems.append(
             Problem.error(
                 "no-valid-area",
-                f"a mask of valid pixels in {folder} for every image",
+                f"a mask of valid pixels in {named([str(folder) for folder in folders])} for every image",
                 f"{several(without, 'image')} without one: {named(without)}",
                 "Bring them, or leave out --valid.",
                 without,
             )
         )
-    layout.notes.append(f"Pixels that are 0 in {folder.name}/ do not count: they are ignored pixels.")
+    layout.notes.append(f"Pixels that are 0 in {folders[0].name}/ do not count: they are ignored pixels.")
     layout.cases = {name: replace(case, valid=found.get(name)) for name, case in layout.cases.items()}
 
 

@@ -19,12 +19,13 @@ from segcrit.data.walking import walk
 __all__ = ["Place", "find_places", "nothing_readable"]
 
 # Cityscapes: leftImg8bit, gtFine. VOC and CVAT: JPEGImages, SegmentationClass. ADE20K, COCO-Stuff, mmsegmentation:
-# images, annotations; img_dir, ann_dir. LoveDA: images_png, masks_png. Supervisely: img, masks_machine.
+# images, annotations; img_dir, ann_dir. LoveDA: images_png, masks_png. Supervisely: img, masks_machine. DRIVE: images,
+# 1st_manual; its folder mask holds the field of view.
 _IMAGES = (
     "images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "images_png", "img_dir", "image_dir", "photos",
 )  # fmt: skip
 _MASKS = (
-    "masks", "mask", "masks_machine", "masks_png", "segmentationclass", "segmentationclasspng",
+    "masks", "1st_manual", "mask", "masks_machine", "masks_png", "segmentationclass", "segmentationclasspng",
     "segmentationclassaug", "gtfine", "labels", "label", "annotations", "annotation", "ann_dir", "label_dir",
     "stuffthingmaps", "groundtruth", "ground_truth", "gt",
 )  # fmt: skip
@@ -83,7 +84,12 @@ def find_places(root: Path) -> list[Place]:
         level = deeper
     if not found:
         raise FolderError([_nowhere(root)])
-    return sorted(found, key=lambda place: place.prefix)
+    # One kind of masks in all places: where only some have the likelier one, the others hold something else.
+    ranks = {place: _MASKS.index(name) for place in found if (name := place.masks.name.lower()) in _MASKS}
+    likeliest = min(ranks.values(), default=0)
+    return sorted(
+        (place for place in found if ranks.get(place, likeliest) == likeliest), key=lambda place: place.prefix
+    )
 
 
 def _folders(folder: Path) -> dict[str, Path]:

@@ -164,6 +164,7 @@ def match(
     notes: list[str] = []
     ids: dict[str, str] = {}  # name of a label map -> id
     found: dict[str, dict[str, Path]] = {}
+    aliases: dict[str, str] = {}  # name of a prediction -> id
     preferred = False
     for model, path in models.items():
         own = list_files(path, "prediction")
@@ -176,11 +177,12 @@ def match(
             )
         ids = ids or {name: key for key, name in pairing.second.items()}
         found[model] = {ids.get(pairing.second.get(key, ""), key): own[name] for key, name in pairing.first.items()}
+        aliases |= {name: ids.get(pairing.second.get(key, ""), key) for key, name in pairing.first.items()}
         preferred |= pairing.preferred
         notes += [pairing.how] if pairing.how else []
     keyed = {key: truths[name] for name, key in ids.items()}
     if only is not None:
-        wanted = set(read_names(only, name_index(keyed, ids)))
+        wanted = set(read_names(only, name_index(keyed, aliases | ids)))
         keyed = {key: path for key, path in keyed.items() if key in wanted}
         found = {name: {key: path for key, path in own.items() if key in wanted} for name, own in found.items()}
     common = set(keyed).intersection(*found.values())
