@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from segcrit.data.formats import probe
 from segcrit.data.reading import read_mask
 from segcrit.errors import DataError
 from tests.data.making import blocks, write_png
@@ -213,3 +215,37 @@ def test_what_could_be_read_in_two_ways_is_refused(tmp_path: Path, carrier: str)
     write(tmp_path / f"a.{suffix}")
     with pytest.raises(DataError, match=r"a\."):
         read_mask(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize(("head", "carriers"), [("Read", SAME), ("Refused", REFUSED)])
+def test_the_page_lists_them(head: str, carriers: dict[str, tuple[str, Write]]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "odd-folders.md").read_text(encoding="utf-8")
+    table = page.split(f"| Ending | {head} |\n|---|---|\n")[1].split("\n\n")[0]
+    rows = [row.strip("| ").split(" | ") for row in table.splitlines()]
+    listed = [(name, suffix) for suffix, names in rows for name in names.split("; ")]
+    assert sorted(listed) == sorted((name, suffix) for name, (suffix, _) in carriers.items())
+
+
+def test_metaimage_and_nrrd(tmp_path: Path) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    labels = np.random.default_rng(0).integers(0, 3, (5, 6, 7)).astype(np.uint8)
+    image = itk.GetImageFromArray(labels.transpose(2, 1, 0))
+    image.SetSpacing((1.0, 2.0, 3.0))
+    image.SetOrigin((4.0, 5.0, 6.0))
+    itk.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    for suffix in ("mha", "mhd", "nrrd", "nhdr"):
+        itk.WriteImage(image, str(tmp_path / f"a.{suffix}"))
+        np.testing.assert_array_equal(read_mask(tmp_path / f"a.{suffix}"), labels)
+        assert probe(tmp_path / f"a.{suffix}").lies_like(probe(tmp_path / "a.nii.gz"))
+        assert probe(tmp_path / f"a.{suffix}").spacing == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("suffix", ["mha", "mhd", "nrrd", "nhdr"])
+def test_without_simpleitk_the_message_says_what_to_do(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    (tmp_path / f"a.{suffix}").write_bytes(b"NRRD0004")
+    with pytest.raises(DataError, match=rf"\.{suffix}.*itk.*nii") as caught:
+        read_mask(tmp_path / f"a.{suffix}")
+    assert caught.value.code == "missing-extra"

@@ -25,6 +25,7 @@ MASKING = "segcrit._masking"
 # Comparisons of values that a user declares, one number with another; no pixel is among them.
 DECLARED_VALUES = {
     "segcrit.data.classes": {"void not in used", "value in ignored"},
+    "segcrit.data.nodata": {"label != void"},
     "segcrit.encodings.palette": {"void == PNG_ENTRIES - 1"},
     "segcrit.evaluating.value_audit": {"settings.ignore_index in values"},
     "segcrit.evaluating.labels": {"void == label", "value != void", "value != label", "value in coding.ignored"},

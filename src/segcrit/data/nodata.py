@@ -29,25 +29,25 @@ def _text(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < _WRITTEN_OUT else f"{value:g}"
 
 
-def nodata_sentences(headers: Iterable[Header], coding: LabelCoding, what: str, void: str) -> list[str]:
+def nodata_sentences(headers: Iterable[Header], coding: LabelCoding, what: str, remedy: str) -> list[str]:
     """A sentence for each value that masks declare as missing.
 
     Args:
         headers: of the masks.
         coding: how they are read.
         what: the files, in the plural.
-        void: what to do where a declared value that is read as a class means missing, with ``{value}``.
+        remedy: what to do where a declared value that is read as a class means missing, with ``{value}``.
     """
-    sentences = []
+    sentences, void = [], coding.ignore_index
     for text, types in declared_values(headers).items():
         value, files = float(text), f"{sum(types.values())} {what} declare {text} as missing (nodata)"
         unable = [name for name in types if not _can_hold(name, value)]
         label = coding.classes.get(int(value)) if math.isfinite(value) and value.is_integer() else None
         if unable:
             sentences.append(f"{files}, which their type {unable[0]} cannot hold: nothing is left out by it.")
-        elif label is not None and label != coding.ignore_index:
-            sentences.append(f"{files}; it is read as class {label}. If it means no data, {void.format(value=text)}.")
-        elif coding.ignore_index is not None:
+        elif label is not None and label != void:
+            sentences.append(f"{files}; it is read as class {label}. If it means no data, {remedy.format(value=text)}.")
+        elif void is not None:
             sentences.append(f"{files}: such pixels are ignored.")
     return sentences
 

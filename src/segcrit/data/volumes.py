@@ -52,13 +52,16 @@ def _nifti_header(volume: Any) -> Header:
 
 def _itk(path: Path) -> Any:
     try:
-        return require("SimpleITK", extra="itk")
+        library: Any = require("SimpleITK", extra="itk")
     except MissingExtraError as error:
         raise DataError(
             f"the package SimpleITK, which reads {path.suffix} files",
             f"{path} and an environment without it",
             "Install it with: pip install 'segcrit[itk]'; or convert the files to .nii.gz.",
+            code="missing-extra",
         ) from error
+    library.ProcessObject.SetGlobalWarningDisplay(False)
+    return library
 
 
 def itk_header(path: Path) -> Header:

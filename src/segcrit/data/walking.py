@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segcrit._files import text_name_problem
 from segcrit.data.formats import file_format, stem
 from segcrit.errors import DataError
 
@@ -131,7 +132,9 @@ def require_text(name: str, root: Path) -> None:
     Raises:
         DataError: the name holds a line break, or bytes that are no UTF-8.
     """
-    if "\n" in name or "\r" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
+    if problem := text_name_problem(name):
         raise DataError(
-            f"names of files in {root} that are text on one line", repr(name), "Rename the file, in every folder alike."
+            f"names of files in {root} that are text on one line",
+            f"{name!r}: {problem}",
+            "Rename the file, in every folder alike.",
         )

@@ -15,7 +15,7 @@ from segcrit._files import open_regular
 from segcrit.data.axes import order_of
 from segcrit.data.budget import require_memory
 from segcrit.data.coding import LabelCoding, StoredMask
-from segcrit.data.formats import Header, load, probe
+from segcrit.data.formats import Header, file_format, load, probe
 from segcrit.data.npy import npy_header, read_layout
 from segcrit.data.reading import read_stored_mask, shown_size
 from segcrit.data.stored import equals_nodata
@@ -31,6 +31,7 @@ __all__ = [
     "Strange",
     "as_shares",
     "decode",
+    "holds_numbers",
     "load_array",
     "mode_of_floats",
     "prediction_of",
@@ -55,7 +56,6 @@ SHARES: Final = " from 0 to 1"
 ONES: Final = " of 0 and 1"
 _BEYOND: Final = 1e-4
 _ROUNDING: Final = 0.01
-_ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
 
 
 class Strange(DataError):
@@ -81,6 +81,11 @@ class Loaded:
     array: Array
     values: str = ""
     header: Header | None = None
+
+
+def holds_numbers(path: Path) -> bool:
+    """Whether a file may hold logits, probabilities or channels, by its name; the others are images of labels."""
+    return path.suffix.lower() == ".npz" or file_format(path) not in ("raster", None)
 
 
 def load_array(path: Path) -> Loaded:
@@ -194,7 +199,7 @@ def prediction_of(
     """
     place = size[1:] if settings.task == "multilabel" else size
     dimensions = len(place)
-    is_array = path.suffix.lower() in _ARRAYS
+    is_array = holds_numbers(path)
     if is_array or values == "probabilities":
         loaded = load_array(path)
         kind = loaded.values or values

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from segcrit.data.layout import most_common
 from segcrit.data.problems import Problem, named, several
 from segcrit.data.reading import mask_shape, shown_size
 from segcrit.errors import DataError
-from segcrit.evaluating.arrays import ONES, SHARES
+from segcrit.evaluating.arrays import ONES, SHARES, holds_numbers
 from segcrit.evaluating.matching import Matched, Pair
 from segcrit.evaluating.misnumbered import other_numbering
 from segcrit.evaluating.store import Tally, Trouble
@@ -23,8 +22,6 @@ from segcrit.evaluation.ratios import Integers
 from segcrit.evaluation.tables import CountTable
 
 __all__ = ["audit_names", "audit_tally", "look_at_headers"]
-
-_ARRAYS: Final = frozenset({".npy", ".npz", ".nii", ".gz", ".tif", ".tiff"})
 
 
 def audit_names(matched: Matched, *, allow_unmatched: bool) -> list[Problem]:
@@ -75,7 +72,7 @@ def look_at_headers(pairs: Sequence[Pair], models: Sequence[str]) -> list[Troubl
     """
     troubles = []
     for pair in pairs:
-        if pair.target.suffix.lower() in _ARRAYS:
+        if holds_numbers(pair.target):
             continue
         try:
             size = mask_shape(probe(pair.target))
@@ -83,7 +80,7 @@ def look_at_headers(pairs: Sequence[Pair], models: Sequence[str]) -> list[Troubl
             troubles.append(_of(error, "unreadable", "", pair, pair.target))
             continue
         for model, path in zip(models, pair.predictions, strict=True):
-            if path.suffix.lower() in _ARRAYS:
+            if holds_numbers(path):
                 continue
             try:
                 header = probe(path)

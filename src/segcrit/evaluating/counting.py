@@ -97,7 +97,7 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
             target = without_invalid(target, valid, settings.ignore_index)
     except SegcritError as error:
         return Row(pair.id, 0, (), (), (_trouble(error, pair, pair.target, ""),))
-    header = probe(pair.target) if file_format(pair.target) == "nifti" else None
+    header = probe(pair.target) if file_format(pair.target) in ("nifti", "itk") else None
     spacing = _spacing(header, target.ndim) if header is not None and settings.takes_spacing else None
     modes, models, troubles = [mode], [], []
     for place, (path, coding) in enumerate(zip(pair.predictions, plan.predictions, strict=True)):
@@ -131,7 +131,7 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
 def _doubts(truth: Header, pair: Pair, plan: Plan) -> Iterator[Trouble]:
     """Predictions that by their headers lie elsewhere in space than their label map, or have voxels of another size."""
     for role, path in zip(plan.models, pair.predictions, strict=True):
-        if file_format(path) != "nifti":
+        if file_format(path) not in ("nifti", "itk"):
             continue
         header = probe(path)
         if not truth.lies_like(header):
