@@ -80,7 +80,8 @@ def _coefficients(group: Group, batch: Batch, lookup: Lookup, sigmoid: bool) -> 
     """(J, 2, C): class weight times the loss's own coefficients, for positives and negatives."""
     classes = batch.logits.shape[1]
     device = batch.logits.device
-    dtype = compute_dtype(batch.logits.dtype)
+    # Not yet in the arithmetic's type: a weight of 1e-45 would lose its digits there.
+    dtype = table_dtype(device)
     if group.custom:
         return torch.ones(1, 2, classes, device=device, dtype=dtype)
     rows = []
@@ -325,9 +326,10 @@ def term_values(
         weight = class_weight_of(term, lookup, fixed, classes)
         value, counted = _pool(term, losses, fixed, weight)
         values[term.index] = torch.where(counted, value, value * 0)
-    # Labels that nobody looked at and that are out of range make V = Σ u NaN. It must reach the value and the gradient:
-    # a class whose T is NaN would otherwise pass for absent. Elsewhere the factor is exactly 1.
-    sound = 1.0 + 0.0 * fixed[5].sum()
+    # Labels that nobody looked at and that are out of range make V = Σ u NaN, logits that are NaN make P NaN. It must reach
+    # the value and the gradient: a class whose T is NaN, or that is absent, would otherwise hide it. Elsewhere the factor is
+    # exactly 1.
+    sound = 1.0 + 0.0 * fixed.sum()
     return {index: value * sound for index, value in values.items()}
 
 

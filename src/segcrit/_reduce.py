@@ -11,7 +11,15 @@ from torch import Tensor
 from segcrit.errors import ParameterError
 from segcrit.formulas.quotient import quotient
 
-__all__ = ["class_mean", "class_sum", "pick_classes", "pixel_denominator"]
+__all__ = ["class_mean", "class_sum", "number_or_nan", "pick_classes", "pixel_denominator"]
+
+
+def number_or_nan(value: Tensor) -> Tensor:
+    """The value, and NaN in value and gradient together where it is no finite number of its dtype.
+
+    The factor is exactly 1 where the value is finite; 0 · ∞ is NaN.
+    """
+    return value * (1.0 + 0.0 * value.detach())
 
 
 def pixel_denominator(target_sum: Tensor, weight_sum: Tensor, class_weight: Tensor | None, sigmoid: bool) -> Tensor:

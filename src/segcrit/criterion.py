@@ -20,6 +20,7 @@ from segcrit._gate import Batch
 from segcrit._keywords import checked_keywords
 from segcrit._levels import check_level_weights, default_level_weights, split_levels
 from segcrit._notice import warn
+from segcrit._reduce import number_or_nan
 from segcrit._tensors import as_plain
 from segcrit.distributed import check_process_group, resolve_group, world_size
 from segcrit.engines import check_name
@@ -184,8 +185,8 @@ class Criterion(ClassBuffers):
         first = levels[0]
         if self.statistics:
             self.last_confusion = first.measured[-1 if self._needs_confusion_group() else self._plain()].confusion
-        # A copy: who divides the loss in place does not mean last_terms.
-        result = total.to(compute_dtype(first.batch.logits.dtype), copy=True)
+        # A new tensor: a division of the loss in place does not reach last_terms.
+        result = number_or_nan(total.to(compute_dtype(first.batch.logits.dtype)))
         if isinstance(logits, (list, tuple)):
             # Levels of weight 0 stay in the graph with a zero gradient, so that DDP finds every parameter used.
             for level in logits:

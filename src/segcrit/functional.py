@@ -2,7 +2,8 @@
 
 All take logits (N, C, *S) and a target as described in ``Criterion``. ``reduction="none"`` returns unreduced values: u·w·ℓ
 of each pixel, (N, *S) (in sigmoid tasks of each element, (N, C, *S)), 0 where ignored, for pixel losses; the loss of each
-class, (C,) or (N, C) with ``per_image``, NaN where a class is skipped, for region and ranking losses.
+class, (C,) or (N, C) with ``per_image``, NaN where a class is skipped, for region and ranking losses; with
+``classes=`` only the entries of those classes, in their order.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit._dtypes import compute_dtype
 from segcrit._evaluate import measure, per_class, term_values
 from segcrit._keywords import checked_keywords, parameter_hint
+from segcrit._reduce import number_or_nan
 from segcrit._registry import lookup
 from segcrit.criterion import _warn_about
 from segcrit.engines import check_name
@@ -87,7 +89,7 @@ def evaluate(
         return measured.maps[0].to(dtype)
     if reduction == "none":
         return per_class(term, measured).to(dtype)
-    return term_values(plan, group, measured, measured.additive, lookup)[0].to(dtype)
+    return number_or_nan(term_values(plan, group, measured, measured.additive, lookup)[0].to(dtype))
 
 
 def _plan(name: str, task: Task, reduction: str, parameters: Mapping[str, Any]) -> Plan:
@@ -635,6 +637,8 @@ def lovasz_softmax(
     align_corners: bool = False,
 ) -> Tensor:
     """Lovász-softmax loss: the Lovász extension of the Jaccard loss at the errors |t − p|, mean over classes.
+
+    In sigmoid tasks (``task="binary"`` or ``"multilabel"``) it is the Lovász hinge of margins, see ``lovasz_hinge``.
 
     From histograms of the errors, within 1/bins of sorting (typically 1e-5); ``exact=True`` sorts. Berman et al. 2018.
 

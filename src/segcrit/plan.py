@@ -260,7 +260,15 @@ def fields_of(formula: RegionFormula, keywords: Mapping[str, Any], name: str) ->
     table = torch.full((len(FIELDS), 2, 3), 2.0, dtype=torch.float64, device="cpu")
     table[0], table[5], table[6] = 1.0, 4.0, 2.0
     recorder = _Recorder(table)
-    result = formula.function(recorder, **keywords)
+    try:
+        result = formula.function(recorder, **keywords)
+    except RuntimeError as error:
+        raise ParameterError(
+            f"the formula {name!r} to work on sums of any number of classes",
+            f"for 3 classes: {error}",
+            "Numbers for each class go into class_weight=; the formula itself works elementwise on the fields of s.",
+            code="formula",
+        ) from error
     wanted = (2,) if formula.pooled else (2, 3)
     if not isinstance(result, Tensor) or tuple(result.shape) != wanted:
         raise ParameterError(

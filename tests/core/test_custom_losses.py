@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -249,3 +250,14 @@ def test_a_formula_may_be_defined_again():
         return s.T * 0 + 2.0
 
     assert float(segcrit.Criterion("users_changing")(p.logits, p.target)) == 2
+
+
+def test_a_formula_for_one_number_of_classes_is_refused() -> None:
+    weights = torch.rand(5)
+
+    def weighted(s: Any) -> Any:
+        return weights * (1 - 2 * s.I / (s.P + s.T))
+
+    with pytest.raises(ParameterError) as caught:
+        segcrit.region_loss(weighted)
+    assert caught.value.code == "formula"

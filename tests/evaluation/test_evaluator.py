@@ -6,6 +6,7 @@ import copy
 import io
 import os
 import pickle
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -356,3 +357,23 @@ def test_labels_that_may_lack_the_batch_dimension_are_warned_about_once() -> Non
         lambda own: own.update(np.eye(3)[labels].transpose(0, 2, 1), labels),  # logits say which dimension is which
     ):
         clear(Evaluator(3))
+
+
+def test_a_report_is_made_while_another_thread_adds_images() -> None:
+    evaluator = Evaluator(3, measures=["objects"])
+    prediction = torch.arange(3).repeat(4, 1, 3)[:, None].reshape(4, 3, 3)
+    stop = threading.Event()
+
+    def feed() -> None:
+        while not stop.is_set():
+            evaluator.update(prediction, prediction, None)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        for _ in range(40):
+            assert evaluator.compute().num_images % 1 == 0
+            evaluator.state_dict()
+    finally:
+        stop.set()
+        thread.join()

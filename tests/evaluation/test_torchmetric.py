@@ -176,3 +176,11 @@ def test_processes_with_repeated_images_and_an_empty_one(tmp_path: Path) -> None
         for name, value in torch.load(tmp_path / f"{rank}.pt", weights_only=True).items():
             assert float(value) == pytest.approx(expected.figures[name], rel=1e-6), name
             assert not math.isnan(value)
+
+
+def test_running_is_refused() -> None:
+    from torchmetrics.wrappers import Running
+
+    metric = segcrit.as_torchmetric(segcrit.Evaluator(2))
+    with pytest.raises(ValueError, match="full_state_update"):
+        Running(metric, window=2)

@@ -241,6 +241,36 @@ def _fields(tile: _Tile, request: Request, probability: Tensor, dtype: torch.dty
 
 
 def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """One pass over the pixels; see ``_forward``.
+
+    What float32 cannot hold is computed once more in float64: logits of 1e38, whose differences overflow, weights of 1e38.
+    """
+    looks = _may_look(sweep)
+    result = _forward(sweep, request) if not looks or _are_moderate(sweep.coefficients) else None
+    if result is None or (looks and not all(bool(torch.isfinite(item).all()) for item in result[:4])):
+        compute = compute_dtype(sweep.logits.dtype)
+        pixel, tables, counts, moments, confusion, maps, normalizers = _forward(_in_float64(sweep), request)
+        # The maxima of another engine's logits differ by a rounding, which is 1e31 where they are 1e38: it computes again.
+        unknown = torch.full_like(normalizers, float("nan"), dtype=compute)
+        result = pixel, tables, counts, moments, confusion, maps.to(compute), unknown
+    elif looks and request.upsample and bool((result[6].abs() > 1e5).any()):
+        result = *result[:6], torch.full_like(result[6], float("nan"))
+    return result
+
+
+def _may_look(sweep: Sweep) -> bool:
+    """Whether numbers are there to look at, at no price, and more digits are left to try."""
+    logits = sweep.logits
+    plain = type(logits) in (Tensor, torch.nn.Parameter) and not torch._C._are_functorch_transforms_active()
+    return plain and logits.device.type == "cpu" and logits.dtype != torch.float64
+
+
+def _in_float64(sweep: Sweep) -> Sweep:
+    weight = None if sweep.pixel_weight is None else sweep.pixel_weight.double()
+    return Sweep(sweep.logits.double(), sweep.target, weight, sweep.coefficients, sweep.logit_bias)
+
+
+def _forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One pass over the pixels.
 
     Returns:
@@ -303,6 +333,29 @@ def _confusion(tile: _Tile, request: Request, classes: int) -> Tensor:
 
 
 def backward(
+    sweep: Sweep,
+    request: Request,
+    normalizers: Tensor,
+    pixel_gradient: Tensor,
+    table_gradient: Tensor,
+    moment_gradient: Tensor,
+    map_gradient: Tensor | None,
+) -> Tensor:
+    """One pass that writes the gradient; see ``_backward``. In float64 where a factor is no moderate number of float32."""
+    factors = (pixel_gradient, table_gradient, moment_gradient)
+    if _may_look(sweep) and not all(map(_are_moderate, (sweep.coefficients, *factors))):
+        wide = _backward(_in_float64(sweep), request, normalizers, *factors, map_gradient)
+        return wide.to(sweep.logits.dtype)
+    return _backward(sweep, request, normalizers, *factors, map_gradient)
+
+
+def _are_moderate(factors: Tensor) -> bool:
+    """Whether products with the weights and probabilities of a pixel stay numbers of float32; NaN is as good as another."""
+    size = factors.abs()
+    return not bool(((size > 1e30) | ((size < 1e-30) & (size != 0))).any())
+
+
+def _backward(
     sweep: Sweep,
     request: Request,
     normalizers: Tensor,

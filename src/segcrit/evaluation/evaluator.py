@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -256,7 +257,11 @@ class Evaluator:
         return self
 
     def compute(self) -> Report:
-        """Return the report on all images so far; call it as often as you like."""
+        """Return the report on all images so far; call it as often as you like, beside updates in other threads too."""
+        # A copy: another thread may add images meanwhile.
+        return copy.copy(self)._report()
+
+    def _report(self) -> Report:
         settings = self._settings
         table = self._table()
         tp, fp, fn, pixels = table.class_counts(settings.task)
@@ -282,6 +287,9 @@ class Evaluator:
 
     def state_dict(self) -> dict[str, Any]:
         """Return settings and counts as tensors and plain values, which ``torch.save`` stores safely."""
+        return copy.copy(self)._state()
+
+    def _state(self) -> dict[str, Any]:
         table = self._table()
         return {
             "version": _STATE_VERSION,

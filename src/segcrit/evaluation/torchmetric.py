@@ -20,7 +20,8 @@ class EvaluatorMetric(Metric):
     """A metric whose state is an evaluator; see :func:`segcrit.as_torchmetric`."""
 
     is_differentiable = False
-    full_state_update = False
+    # torchmetrics' Running keeps the states of its window, which an evaluator does not have: it takes no such metric.
+    full_state_update = True
 
     def __init__(self, evaluator: Evaluator, figures: str | tuple[str, ...]) -> None:
         super().__init__()

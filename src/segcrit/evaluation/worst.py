@@ -1,7 +1,9 @@
 """Means over the worst images: figures that are no sums over images, for a data set, its resamples and swaps.
 
 The mean of the lowest ``share`` of the values, at least of one, is the worst-case figure of Wang et al. 2023
-("Revisiting Evaluation Metrics for Semantic Segmentation", NeurIPS).
+("Revisiting Evaluation Metrics for Semantic Segmentation", NeurIPS). They differ where an image has no pixel of a class:
+with more than two classes the paper leaves such a class out of the image even where it is predicted; here a predicted class
+counts as 0, unless the policy leaves it out.
 """
 
 from __future__ import annotations
