@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segcrit import Criterion
-from segcrit.errors import LabelError, ParameterError, ShapeError
+from segcrit.errors import DataError, LabelError, ParameterError, ShapeError
 from segcrit.explain import explain_image
 from segcrit.explain.maps import concentration
 
@@ -129,3 +129,14 @@ def test_concentration() -> None:
     single = concentration("loss", values)
     assert dict(single.top)[0.01] == 1.0
     assert (np.diff(single.quantity) >= 0).all()
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(DataError) as caught:
+        explain_image(
+            lambda image: torch.full((1, 3, *image.shape[2:]), float("nan")),
+            torch.zeros(3, 8, 8),
+            torch.zeros(8, 8, dtype=torch.int64),
+            Criterion("ce + dice"),
+        )
+    assert caught.value.code == "not-finite"

@@ -14,7 +14,7 @@ from torch import Tensor
 from segcrit import _masking
 from segcrit._registry import Loss, lookup
 from segcrit.criterion import Criterion
-from segcrit.errors import ParameterError, ShapeError
+from segcrit.errors import DataError, ParameterError, ShapeError
 from segcrit.explain.curves import Curve, Panel
 from segcrit.explain.steps import Array, Mask
 from segcrit.expression import parse
@@ -154,6 +154,7 @@ def explain_image(
 
     Raises:
         ShapeError: logits, image and label do not fit.
+        DataError: the loss is not finite, because the network's logits are not.
         ParameterError: the task has no single label a pixel, or nothing in the image counts.
 
     Example:
@@ -181,6 +182,14 @@ def explain_image(
         )
     logits = logits.detach().float().requires_grad_()
     value = criterion(logits, target)
+    if not torch.isfinite(value):
+        strange = int((~torch.isfinite(logits)).any(dim=1).sum())
+        raise DataError(
+            "a network whose logits give a finite loss",
+            f"the loss {float(value.detach())}, with logits that are not finite at {strange} pixels",
+            "Give another checkpoint: the weights are damaged, or the training diverged.",
+            code="not-finite",
+        )
     (gradient,) = torch.autograd.grad(value, logits)
     valid, truth = _read(logits, target, criterion)
     if not valid.any():
