@@ -128,7 +128,8 @@ def equals_nodata(array: npt.NDArray[Any], value: float) -> npt.NDArray[np.bool_
     """
     value = float(value)
     if math.isnan(value):
-        return array != array  # NaN is the only value that differs from itself
+        missing: npt.NDArray[np.bool_] = array != array  # NaN is the only value that differs from itself
+        return missing
     if array.dtype.kind == "f" and _ROUNDED_FROM < abs(value) < math.inf:
         found: npt.NDArray[np.bool_] = np.abs(array / value - 1) <= _ROUNDING
         return found

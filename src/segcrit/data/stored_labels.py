@@ -166,7 +166,8 @@ def whole_labels(array: npt.NDArray[Any], path: Path, step: float = 0.0) -> npt.
             f"the value {example:g}",
             "Save class numbers; a mask that was interpolated must be made again by nearest neighbour.",
         )
-    return np.rint(array).astype(np.int64)
+    labels: npt.NDArray[np.int64] = np.rint(array).astype(np.int64)
+    return labels
 
 
 def without_alpha(array: npt.NDArray[Any], header: Header, mask: Path | None = None) -> npt.NDArray[Any]:
