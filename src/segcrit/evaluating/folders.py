@@ -63,7 +63,7 @@ def evaluate(
         progress: True shows a bar, False none, None one in a terminal.
         options: the other options of the command: ``task``, ``threshold``, ``ignore_index``, ``policy``, ``map``,
             ``map_predictions``, ``reduce_zero_label``, ``values``, ``upsample``, ``align_corners``, ``measures``,
-            ``tile``, ``allow_unmatched``, ``only``, ``groups``, ``group_by``.
+            ``tile``, ``allow_unmatched``, ``pair``, ``valid``, ``only``, ``groups``, ``group_by``.
 
     Returns:
         The outcome: ``reports`` (model -> :class:`segcrit.Report`), ``first``, ``intervals``, ``comparisons``, ...
