@@ -88,4 +88,5 @@ def turned_like(array: Array, size: Sequence[int], turned: bool | None) -> Array
     if fits(own, wanted) != "reversed" and not turned:
         return array
     first = array.ndim - len(wanted)
-    return array.transpose(*range(first), *reversed(range(first, array.ndim)))
+    turned_array: Array = array.transpose(*range(first), *reversed(range(first, array.ndim)))
+    return turned_array
