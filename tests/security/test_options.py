@@ -75,3 +75,16 @@ def test_counts_among_the_label_maps_are_no_label_map(tmp_path: Path) -> None:
     words = ["evaluate", str(tmp_path / "guess"), str(tmp_path / "truth"), "--classes", "2", "--out", str(out)]
     assert main([*words, "--no-report"]) == 0
     assert main([*words, "--no-report", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(("parent", "part"), [(b"python\0/bin/torchrun\0--nproc", (2, 4)), (b"python\0train.py", None)])
+def test_each_process_of_torchrun_evaluates_a_part(
+    parent: bytes, part: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segcrit.cli.evaluate import _launched_part
+
+    assert _launched_part() is None
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: parent)
+    assert _launched_part() == part

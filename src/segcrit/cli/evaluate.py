@@ -233,6 +233,25 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _launched_part() -> tuple[int, int] | None:
+    """The part of a process that torchrun itself started several of: each evaluates its own, and merge joins them.
+
+    A command that one process of a training starts inherits the variables, too, and evaluates everything: only the parent
+    process tells the two apart.
+    """
+    rank, processes = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    if not (rank.isdecimal() and processes.isdecimal() and 0 <= int(rank) < int(processes) and int(processes) > 1):
+        return None
+    try:
+        parent = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return None
+    if b"torchrun" not in parent and b"torch.distributed" not in parent:
+        return None
+    _console.note(f"part {int(rank) + 1} of {processes}, as torchrun started; then join them: segcrit merge OUT")
+    return int(rank) + 1, int(processes)
+
+
 def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
     from segcrit.evaluating.options import Options, parse_shard
     from segcrit.evaluating.output_folder import new_folder
@@ -242,7 +261,7 @@ def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
         raise ParameterError("--resume or --overwrite", "both", "Go on with what is there, or replace it.")
     if arguments.workers is not None and arguments.workers < 1:
         raise ParameterError("at least one worker", str(arguments.workers), "Write --workers 4.")
-    shard = None if arguments.shard is None else parse_shard(arguments.shard)
+    shard = _launched_part() if arguments.shard is None else parse_shard(arguments.shard)
     if not arguments.paths and arguments.resume and arguments.out is not None:
         return _resumed(arguments, read_job(Path(arguments.out), shard)), Path(arguments.out)
     if len(arguments.paths) < 2:
