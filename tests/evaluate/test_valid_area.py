@@ -65,6 +65,16 @@ def test_evaluation_by_windows(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(Outcome(tally).first.confusion, _confusion(content, {name: area}))
 
 
+def test_what_lies_outside_is_no_undeclared_value(tmp_path: Path) -> None:
+    """Background alone, half of it outside: nothing was ignored for its value."""
+    content = {name: (np.zeros_like(truth), np.zeros_like(guess)) for name, (truth, guess) in maps(3).items()}
+    predictions, target = folders(tmp_path, content)
+    _areas(tmp_path / "fov", content)
+    options = Options("2", valid=str(tmp_path / "fov"))
+    _, problems = count_files(Job((predictions,), target, options), tmp_path / "out", workers=1)
+    assert not {problem.code for problem in problems} & {"ignored-undeclared", "masks-0-255"}
+
+
 def test_what_is_missing_or_of_another_size_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = maps(3)
     predictions, target = folders(tmp_path, content)

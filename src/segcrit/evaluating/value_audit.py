@@ -55,7 +55,8 @@ def audit_coding(tally: Tally, counts: Integers) -> list[Problem]:
     found = {}
     for name, row, left in zip(tally.ids, counts, tally.pixels - judged, strict=True):
         own = {stored[label]: int(row[label]) for label in np.flatnonzero(row).tolist() if label in stored}
-        if left and coding.ignored:
+        # With a valid area, pixels that do not count need not hold an ignored value.
+        if left and coding.ignored and not tally.about.get("valid"):
             own[(coding.assumed or coding.ignored)[0]] = int(left)
         found[name] = MaskValues(own, False, "", None, len(own))
     return check_values(found, replace(coding, unknown="error"), wording)
