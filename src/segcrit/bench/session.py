@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -144,7 +145,8 @@ class _PanelRun:
     def _run(self) -> None:
         # Before anything else is imported or tried: the first bar is the sign that the command works.
         self._progress.stage(f"{self._title}: who can run here", len(self._rows))
-        torch.compiler.reset()  # what was compiled for another shape would be compiled again for any shape
+        with suppress(Exception):  # where the compiler's cache cannot be written; its rows tell the reason
+            torch.compiler.reset()  # what was compiled for another shape would be compiled again for any shape
         self._sort_out()
         if not self._fits_at_all():
             self._options.show_fit(self.panel())
