@@ -56,8 +56,12 @@ def save_like(
         colors: the colour of each of ``values``.
 
     Raises:
-        DataError: the format cannot hold ``ignore_value``.
+        DataError: the format cannot hold ``ignore_value``, or cannot be written.
     """
+    if file_format(source) == "itk":
+        raise DataError(
+            "masks in a format that can be written (png, tif, npy, nii)", str(source), "Convert them to .nii.gz."
+        )
     content = mask.array if values is None else values
     dtype = _dtype_with(content.dtype, ignore_value)
     array = np.where(kept, content, np.array(ignore_value, dtype=dtype)).astype(dtype)
