@@ -65,8 +65,8 @@ def import_own(name: str) -> ModuleType:
         return importlib.import_module(name)
     except Exception as error:  # it is the user's code, which may raise anything
         raise ParameterError(
-            f"a module {name!r} to import",
-            f"{type(error).__name__}: {_first_line(error)}",
+            "a module that can be imported",
+            f"{name!r}, with {type(error).__name__}: {_first_line(error)}",
             f"Put {name}.py into {here}, correct it, or install the package.",
         ) from error
     finally:
