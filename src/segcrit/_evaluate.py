@@ -81,7 +81,7 @@ def _coefficients(group: Group, batch: Batch, lookup: Lookup, sigmoid: bool) -> 
     classes = batch.logits.shape[1]
     device = batch.logits.device
     # Not yet in the arithmetic's type: a weight of 1e-45 would lose its digits there.
-    dtype = table_dtype(device)
+    dtype = table_dtype(device) if device.type == "cpu" else compute_dtype(batch.logits.dtype)
     if group.custom:
         return torch.ones(1, 2, classes, device=device, dtype=dtype)
     rows = []

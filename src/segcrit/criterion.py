@@ -185,8 +185,8 @@ class Criterion(ClassBuffers):
         first = levels[0]
         if self.statistics:
             self.last_confusion = first.measured[-1 if self._needs_confusion_group() else self._plain()].confusion
-        # A new tensor: a division of the loss in place does not reach last_terms.
-        result = number_or_nan(total.to(compute_dtype(first.batch.logits.dtype)))
+        # A copy: a division of the loss in place does not reach last_terms.
+        result = number_or_nan(total.to(compute_dtype(first.batch.logits.dtype), copy=True))
         if isinstance(logits, (list, tuple)):
             # Levels of weight 0 stay in the graph with a zero gradient, so that DDP finds every parameter used.
             for level in logits:
