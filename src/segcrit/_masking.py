@@ -105,8 +105,8 @@ def without_ignored_class(
     A pixel whose row is the one-hot of the ignored class (within the tolerance of a soft row) becomes a row of zeros; within
     the tolerance the other pixels have no share of that class. A soft row that gives the ignored class a part of its mass
     says neither that the pixel counts nor that it does not: the share becomes NaN, which the engines refuse where they look
-    at values, and which makes the loss NaN where they do not. In sigmoid tasks the same holds for each element of a soft
-    target and the value 0 or 1 that is ignored.
+    at values, and which makes the loss NaN where they do not. In sigmoid tasks each
+    element stands alone: the value that is the ignore label is left out, in every dtype.
 
     Args:
         target: of any form; an index target is returned as it is.
@@ -122,7 +122,7 @@ def without_ignored_class(
                  [0.0000, 0.7500, 0.0000],
                  [0.0000, 0.0000, 0.0000]]])
     """
-    if kind == "index" or not 0 <= ignore_index < (2 if sigmoid else num_classes):
+    if kind == "index" or sigmoid or not 0 <= ignore_index < num_classes:
         return target
     # Traces and transforms have no values to look at; on a GPU a look costs a synchronisation.
     looks = (
@@ -131,12 +131,6 @@ def without_ignored_class(
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
     )
-    if sigmoid:
-        if looks and bool(((target == 0) | (target == 1)).all()):
-            return target
-        ignored = (target - ignore_index).abs() <= _ROW_TOLERANCE
-        mixed = (target > _ROW_TOLERANCE) & (target < 1 - _ROW_TOLERANCE)
-        return torch.where(ignored, float(ignore_index), torch.where(mixed, float("nan"), target))
     share = target[:, ignore_index]
     if looks and not bool(share.any()):
         return target
@@ -214,8 +208,6 @@ def _read_elements(target: Tensor, ignore_index: int, view: View, dtype: torch.d
         valid = ~ignored
     bad = valid & ~((values >= 0) & (values <= 1))
     if check and bool(bad.any()):
-        if 0 <= ignore_index <= 1 and bool(target[bad].isnan().all()):
-            raise mixed_target_error(f"the ignored value {ignore_index}", "exactly that value")
         raise bad_label_error(target[bad], 2, soft=target.dtype.is_floating_point)
     if view.foreground_only:
         valid = valid & (values > 0)

@@ -17,8 +17,8 @@ __all__ = ["class_mean", "class_sum", "number_or_nan", "pick_classes", "pixel_de
 def number_or_nan(value: Tensor) -> Tensor:
     """The value, and NaN in value and gradient together where it is no finite number of its dtype.
 
-    The factor is exactly 1 where the value is finite; 0 · ∞ is NaN. On a GPU, where each such step has its price, an infinite
-    value stays infinite.
+    The factor is exactly 1 where the value is finite; 0 · ∞ is NaN. On a GPU, where each such step has its price, an
+    infinite value stays infinite.
     """
     return value * (1.0 + 0.0 * value.detach()) if value.device.type == "cpu" else value
 
