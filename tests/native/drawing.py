@@ -176,7 +176,11 @@ def _labels(d: _Draw, classes: int, shape: tuple[int, ...], ignored: int, rankin
         return labels[:, None] if form == "column" and classes != 1 else labels
     hot = torch.nn.functional.one_hot(labels, classes).movedim(-1, 1)
     if form == "soft" and not ranking:
-        hot = torch.softmax(3 * hot + d.normal(*hot.shape), 1)
+        scores = 3 * hot + d.normal(*hot.shape)
+        if 0 <= ignored < classes:
+            # A mixture with the ignored class is refused.
+            scores[:, ignored] = -torch.inf
+        hot = torch.softmax(scores, 1)
         hot = hot.to(d.pick(torch.float32, torch.float64, torch.bfloat16, torch.float16))
     else:
         hot = hot.to(d.pick(torch.int64, torch.bool, torch.uint8, torch.float32))
