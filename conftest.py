@@ -20,7 +20,7 @@ import torch
 SEED = 20190406
 
 # The examples of modules that need an optional package are collected where it is.
-collect_ignore_glob = [] if importlib.util.find_spec("triton") else ["src/segcrit/engines/triton_engine/kernels/*"]
+collect_ignore_glob = [] if importlib.util.find_spec("triton") else ["src/segcrit/engines/triton/kernels/*"]
 
 # Examples are drawn from a fixed seed and without a time limit, so that a slow machine fails no test.
 hypothesis.settings.register_profile("segcrit", derandomize=True, deadline=None, database=None, print_blob=True)

@@ -26,11 +26,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segcrit import _files
-from segcrit.bench.machine import describe_machine, describe_versions
-from segcrit.bench.problems import interpolate
-from segcrit.evaluating import Job, Options, count_files
-from segcrit.evaluating.workers import default_workers
+from segcrit.apps.bench.machine import describe_machine, describe_versions
+from segcrit.apps.bench.problems import interpolate
+from segcrit.apps.evaluate.counting.run import Job, count_files
+from segcrit.apps.evaluate.counting.workers import default_workers
+from segcrit.apps.evaluate.options import Options
+from segcrit.core import atomic
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES, HEIGHT, WIDTH = 19, 512, 1024
@@ -70,7 +71,7 @@ def main() -> int:
         "versions": describe_versions(),
     }
     path = options.out or RESULTS / f"folders-{date.today()}.json"
-    _files.atomic_write_text(path, json.dumps(content, indent=1) + "\n")
+    atomic.atomic_write_text(path, json.dumps(content, indent=1) + "\n")
     print(f"decoding {seconds['decoding']:.1f} s of {seconds['evaluate']:.1f} s: {content['share_of_decoding']:.0%}")
     print(path)
     return 0

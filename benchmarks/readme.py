@@ -9,11 +9,11 @@ import json
 import sys
 from pathlib import Path
 
-from segcrit.bench import suite
-from segcrit.bench.fit import size_in_words
-from segcrit.bench.records import SCHEMA_VERSION, Panel, Result, Row
-from segcrit.bench.table import seconds, threads_in_words
-from segcrit.errors import DataError, SegcritError
+from segcrit.apps.bench import suite
+from segcrit.apps.bench.fit import size_in_words
+from segcrit.apps.bench.records import SCHEMA_VERSION, Panel, Result, Row
+from segcrit.apps.bench.table import seconds, threads_in_words
+from segcrit.core.errors import DataError, SegcritError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import torch
 
-from segcrit.bench.machine import file_name
-from segcrit.bench.plot import draw
-from segcrit.bench.progress import Progress
-from segcrit.bench.records import Result
-from segcrit.bench.session import Options, PanelPlan, measure, new_result
-from segcrit.bench.suite import SHOWN, plans
-from segcrit.bench.targets import TARGETS, judge
+from segcrit.apps.bench.machine import file_name
+from segcrit.apps.bench.plot import draw
+from segcrit.apps.bench.progress import Progress
+from segcrit.apps.bench.records import Result
+from segcrit.apps.bench.session import Options, PanelPlan, measure, new_result
+from segcrit.apps.bench.suite import SHOWN, plans
+from segcrit.apps.bench.targets import TARGETS, judge
 from segcrit.cli._bench_text import print_machine, print_panel, print_targets
-from segcrit.errors import SegcritError
+from segcrit.core.errors import SegcritError
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PARTS = HERE / "results", HERE.parent / "runs" / "bench"

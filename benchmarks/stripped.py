@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 import segcrit
-from segcrit import _files
-from segcrit.bench import eager
-from segcrit.bench.machine import describe_machine, describe_versions, file_name
-from segcrit.bench.measure import Turns
-from segcrit.bench.problems import Problem
+from segcrit.apps.bench import eager
+from segcrit.apps.bench.machine import describe_machine, describe_versions, file_name
+from segcrit.apps.bench.measure import Turns
+from segcrit.apps.bench.problems import Problem
+from segcrit.core import atomic
 
 HERE = Path(__file__).resolve().parent
 BINS = 4096
@@ -57,7 +57,7 @@ def main() -> int:
     name = file_name("stripped", date.today(), machine["processor"], machine["threads"], "threads")
     path = HERE / "results" / f"{name}.json"
     content = {"date": str(date.today()), "machine": machine, "versions": describe_versions(), "tables": tables}
-    _files.atomic_write_text(path, json.dumps(content, indent=1) + "\n")
+    atomic.atomic_write_text(path, json.dumps(content, indent=1) + "\n")
     print(path)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from segcrit.bench.problems import Problem
+from segcrit.apps.bench.problems import Problem
 
 LABEL_BYTES = 8  # int64, which torch's own losses ask for
 

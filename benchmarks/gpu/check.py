@@ -7,7 +7,7 @@ from cases import Case
 from torch import Tensor
 
 import segcrit
-from segcrit.bench.problems import Problem
+from segcrit.apps.bench.problems import Problem
 
 # Relative to the largest element of the gradient.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from cases import Case
 
-from segcrit.bench.contenders import COMPILED, OURS, REFERENCE, Contender, Work, contenders
-from segcrit.bench.problems import Problem, Tensors
-from segcrit.criterion import Criterion
+from segcrit.apps.bench.contenders import COMPILED, OURS, REFERENCE, Contender, Work, contenders
+from segcrit.apps.bench.problems import Problem, Tensors
+from segcrit.losses.criterion import Criterion
 
 WARM_UPS, RUNS, MOST_SECONDS = 3, 20, 1.5
 OURS_COMPILED = "segcrit compiled"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segcrit._extras import require
-from segcrit._files import atomic_path
+from segcrit.core.atomic import atomic_path
+from segcrit.core.optional import require
 
 COLOURS = {"torch": "#8c8c8c", "torch.compile": "#5d6d7e", "segcrit": "#1f5fa8", "segcrit compiled": "#4a90d9"}
 

@@ -25,8 +25,8 @@ import torch
 from cases import cases
 
 import segcrit
-from segcrit._files import atomic_write_text
-from segcrit.bench.machine import describe_versions, file_name
+from segcrit.apps.bench.machine import describe_versions, file_name
+from segcrit.core.atomic import atomic_write_text
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PARTS = HERE / "results", HERE.parents[1] / "runs" / "gpu"

@@ -11,8 +11,8 @@ from nodes_of import code, paragraph, table
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from segcrit.bench.records import SCHEMA_VERSION, Panel, Result
-from segcrit.bench.table import (
+from segcrit.apps.bench.records import SCHEMA_VERSION, Panel, Result
+from segcrit.apps.bench.table import (
     HEAD,
     HEAD_MEANING,
     PRECISION_HEAD,

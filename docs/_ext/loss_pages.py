@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import segcrit
-from segcrit._registry import Loss
+from segcrit.losses.table import Loss
 
 FOLDER = "reference/generated"
 

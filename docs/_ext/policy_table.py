@@ -1,4 +1,4 @@
-"""``{policy-table}``: what each policy of the evaluator does otherwise, from ``segcrit.evaluation.POLICIES``."""
+"""``{policy-table}``: what each policy of the evaluator does otherwise, from ``segcrit.metrics.policy.POLICIES``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from nodes_of import code, table
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from segcrit.evaluation import POLICIES
+from segcrit.metrics.policy import POLICIES
 
 
 class PolicyTable(SphinxDirective):

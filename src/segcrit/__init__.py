@@ -11,29 +11,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from segcrit import errors
-from segcrit._constants import VERSION
+from segcrit.core import errors
+from segcrit.core.constants import VERSION
 
 if TYPE_CHECKING:
     from segcrit import functional
-    from segcrit._load import load
-    from segcrit._registry import list_losses
-    from segcrit.comparison import compare
-    from segcrit.criterion import Criterion
-    from segcrit.custom import pixel_loss, region_loss
-    from segcrit.encodings import Palette, from_one_hot, one_hot
+    from segcrit.apps.compare import compare
+    from segcrit.apps.evaluate.folders import evaluate
+    from segcrit.apps.load import load
     from segcrit.engines import backends, use_backend
-    from segcrit.evaluating import evaluate
-    from segcrit.evaluation import (
-        Boundary,
-        Calibration,
-        Evaluator,
-        ObjectSizes,
-        Report,
-        ThresholdCurves,
-        as_torchmetric,
-    )
-    from segcrit.modules import (
+    from segcrit.labels.one_hot import from_one_hot, one_hot
+    from segcrit.labels.palette import Palette
+    from segcrit.labels.weights.border import border_weight_map
+    from segcrit.labels.weights.frequencies import class_frequencies
+    from segcrit.labels.weights.positives import pos_weight
+    from segcrit.labels.weights.schemes import class_weights
+    from segcrit.losses.criterion import Criterion
+    from segcrit.losses.custom import pixel_loss, region_loss
+    from segcrit.losses.modules import (
         BinaryCrossEntropyLoss,
         CrossEntropyLoss,
         DiceLoss,
@@ -44,8 +39,15 @@ if TYPE_CHECKING:
         PartialCrossEntropyLoss,
         TverskyLoss,
     )
-    from segcrit.sums import Sums
-    from segcrit.weights import border_weight_map, class_frequencies, class_weights, pos_weight
+    from segcrit.losses.sums import Sums
+    from segcrit.losses.table import list_losses
+    from segcrit.metrics.adapter import as_torchmetric
+    from segcrit.metrics.evaluator import Evaluator
+    from segcrit.metrics.measures.boundary.options import Boundary
+    from segcrit.metrics.measures.objects import ObjectSizes
+    from segcrit.metrics.measures.probability.calibration import Calibration
+    from segcrit.metrics.measures.probability.curves import ThresholdCurves
+    from segcrit.metrics.report import Report
 
 __all__ = [
     "BinaryCrossEntropyLoss",
@@ -91,38 +93,38 @@ __version__ = VERSION
 # Where each public name lives. It is imported when it is first used, so that `segcrit --help` does not wait for torch and
 # `import segcrit` not for the training library.
 _HOMES = {
-    "BinaryCrossEntropyLoss": "segcrit.modules",
-    "Boundary": "segcrit.evaluation",
-    "Calibration": "segcrit.evaluation",
-    "Criterion": "segcrit.criterion",
-    "CrossEntropyLoss": "segcrit.modules",
-    "DiceLoss": "segcrit.modules",
-    "Evaluator": "segcrit.evaluation",
-    "FocalLoss": "segcrit.modules",
-    "JaccardLoss": "segcrit.modules",
-    "LovaszHingeLoss": "segcrit.modules",
-    "LovaszSoftmaxLoss": "segcrit.modules",
-    "ObjectSizes": "segcrit.evaluation",
-    "Palette": "segcrit.encodings",
-    "PartialCrossEntropyLoss": "segcrit.modules",
-    "Report": "segcrit.evaluation",
-    "Sums": "segcrit.sums",
-    "ThresholdCurves": "segcrit.evaluation",
-    "TverskyLoss": "segcrit.modules",
-    "as_torchmetric": "segcrit.evaluation",
+    "BinaryCrossEntropyLoss": "segcrit.losses.modules",
+    "Boundary": "segcrit.metrics",
+    "Calibration": "segcrit.metrics",
+    "Criterion": "segcrit.losses.criterion",
+    "CrossEntropyLoss": "segcrit.losses.modules",
+    "DiceLoss": "segcrit.losses.modules",
+    "Evaluator": "segcrit.metrics",
+    "FocalLoss": "segcrit.losses.modules",
+    "JaccardLoss": "segcrit.losses.modules",
+    "LovaszHingeLoss": "segcrit.losses.modules",
+    "LovaszSoftmaxLoss": "segcrit.losses.modules",
+    "ObjectSizes": "segcrit.metrics",
+    "Palette": "segcrit.labels",
+    "PartialCrossEntropyLoss": "segcrit.losses.modules",
+    "Report": "segcrit.metrics",
+    "Sums": "segcrit.losses.sums",
+    "ThresholdCurves": "segcrit.metrics",
+    "TverskyLoss": "segcrit.losses.modules",
+    "as_torchmetric": "segcrit.metrics",
     "backends": "segcrit.engines",
-    "border_weight_map": "segcrit.weights",
-    "class_frequencies": "segcrit.weights",
-    "class_weights": "segcrit.weights",
-    "compare": "segcrit.comparison",
-    "evaluate": "segcrit.evaluating",
-    "from_one_hot": "segcrit.encodings",
-    "list_losses": "segcrit._registry",
-    "load": "segcrit._load",
-    "one_hot": "segcrit.encodings",
-    "pixel_loss": "segcrit.custom",
-    "pos_weight": "segcrit.weights",
-    "region_loss": "segcrit.custom",
+    "border_weight_map": "segcrit.labels.weights",
+    "class_frequencies": "segcrit.labels.weights",
+    "class_weights": "segcrit.labels.weights",
+    "compare": "segcrit.apps.compare",
+    "evaluate": "segcrit.apps.evaluate",
+    "from_one_hot": "segcrit.labels",
+    "list_losses": "segcrit.losses.table",
+    "load": "segcrit.apps.load",
+    "one_hot": "segcrit.labels",
+    "pixel_loss": "segcrit.losses.custom",
+    "pos_weight": "segcrit.labels.weights",
+    "region_loss": "segcrit.losses.custom",
     "use_backend": "segcrit.engines",
 }
 
@@ -132,7 +134,7 @@ def __getattr__(name: str) -> Any:
         return import_module("segcrit.functional")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import_module("segcrit.formulas")  # fills the table of losses
+    import_module("segcrit.losses.formulas")  # fills the table of losses
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

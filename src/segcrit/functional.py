@@ -15,19 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcrit import _gate
-from segcrit._constants import DEFAULT_IGNORE_INDEX, Task
-from segcrit._dtypes import compute_dtype
-from segcrit._evaluate import measure, per_class, term_values
-from segcrit._keywords import checked_keywords, parameter_hint
-from segcrit._reduce import number_or_nan
-from segcrit._registry import lookup
-from segcrit.criterion import _warn_about
+from segcrit.core.constants import DEFAULT_IGNORE_INDEX, Task
+from segcrit.core.dtypes import compute_dtype
+from segcrit.core.errors import UnknownParameterError
 from segcrit.engines import check_name
-from segcrit.errors import UnknownParameterError
-from segcrit.expression.syntax import Expression, Term
-from segcrit.formulas.ranking import DEFAULT_BINS
-from segcrit.plan import Plan, make_plan
+from segcrit.losses import gate
+from segcrit.losses.averages import number_or_nan
+from segcrit.losses.criterion import _warn_about
+from segcrit.losses.expression.syntax import Expression, Term
+from segcrit.losses.formulas.ranking import DEFAULT_BINS
+from segcrit.losses.keywords import checked_keywords, parameter_hint
+from segcrit.losses.plan import Plan, make_plan
+from segcrit.losses.table import lookup
+from segcrit.losses.terms import measure, per_class, term_values
 
 __all__ = [
     "binary_cross_entropy",
@@ -60,23 +60,23 @@ def evaluate(
     **parameters: Any,
 ) -> Tensor:
     """One loss of the table on one batch, with any of its parameters as keywords."""
-    _gate.one_of("reduction", reduction, ("mean", "sum", "none"))
-    _gate.one_of("validate", validate, ("auto", "always", "never"))
-    _gate.check_upsample(upsample)
-    plan = _plan(name, _gate.check_task(task), "sum" if reduction == "none" else reduction, parameters)
-    batch = _gate.as_batch(
+    gate.one_of("reduction", reduction, ("mean", "sum", "none"))
+    gate.one_of("validate", validate, ("auto", "always", "never"))
+    gate.check_upsample(upsample)
+    plan = _plan(name, gate.check_task(task), "sum" if reduction == "none" else reduction, parameters)
+    batch = gate.as_batch(
         logits,
         target,
         pixel_weight,
         task=plan.task,
         num_classes=None,
-        ignore_index=_gate.check_ignore_index(ignore_index),
+        ignore_index=gate.check_ignore_index(ignore_index),
         upsample=upsample is not None,
         align_corners=align_corners,
     )
     check = validate == "always" or (validate == "auto" and logits.device.type == "cpu")
     if task == "multiclass" and validate != "never" and not torch.compiler.is_compiling():
-        _gate.warn_if_probabilities(batch.logits)
+        gate.warn_if_probabilities(batch.logits)
     group, term = plan.groups[0], plan.terms[0]
 
     def lookup(index: int, parameter: str) -> Any:

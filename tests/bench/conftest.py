@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from segcrit.bench import suite
-from segcrit.bench.problems import Problem
-from segcrit.bench.records import Memory, Panel, Result, Row, Timing
+from segcrit.apps.bench import suite
+from segcrit.apps.bench.problems import Problem
+from segcrit.apps.bench.records import Memory, Panel, Result, Row, Timing
 
 
 def timing(median: float) -> Timing:

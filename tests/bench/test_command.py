@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from segcrit.bench import session
-from segcrit.bench.contenders import COMPILED
-from segcrit.bench.measure import Turns
-from segcrit.bench.progress import Progress
-from segcrit.bench.records import Memory, Result
+from segcrit.apps.bench import session
+from segcrit.apps.bench.contenders import COMPILED
+from segcrit.apps.bench.measure import Turns
+from segcrit.apps.bench.progress import Progress
+from segcrit.apps.bench.records import Memory, Result
 from segcrit.cli import main
 
 FAST = ["--seconds", "0.01", "--threads", "1"]
@@ -31,7 +31,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         asked.append(len(entries))
         return [Memory(5 << 20, None) for _ in entries]
 
-    monkeypatch.setattr("segcrit.bench.memory.MemoryMeter.measure", measure)
+    monkeypatch.setattr("segcrit.apps.bench.memory.MemoryMeter.measure", measure)
     return asked
 
 
@@ -227,16 +227,16 @@ def test_losses_of_a_module_of_the_user(tmp_path: Path, monkeypatch: pytest.Monk
         assert main(words) == 0
     finally:
         sys.modules.pop(name, None)
-        from segcrit import _registry
+        from segcrit.losses import table
 
-        del _registry._TABLE["half_of_a_dice"], _registry._NAMES["half_of_a_dice"]
+        del table._TABLE["half_of_a_dice"], table._NAMES["half_of_a_dice"]
     rows = Result.load(tmp_path / "a.json").panels[0].rows
     assert [row.library for row in rows] == ["segcrit reference", "segcrit"]
     assert all(row.memory is not None for row in rows), [row.not_run for row in rows]
 
 
 def test_a_missing_compiler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from segcrit.bench.machine import why_no_compiler
+    from segcrit.apps.bench.machine import why_no_compiler
 
     def missing() -> str:
         raise RuntimeError("no C++ compiler")

@@ -7,11 +7,21 @@ import warnings
 import pytest
 import torch
 
-from segcrit.bench import eager
-from segcrit.bench.contenders import COMPILED, EAGER, EVALUATION, OURS, REFERENCE, Contender, contenders, find, kinds
-from segcrit.bench.precision import LovaszOracle
-from segcrit.bench.problems import Problem
-from segcrit.errors import ExpressionError, ParameterError
+from segcrit.apps.bench import eager
+from segcrit.apps.bench.contenders import (
+    COMPILED,
+    EAGER,
+    EVALUATION,
+    OURS,
+    REFERENCE,
+    Contender,
+    contenders,
+    find,
+    kinds,
+)
+from segcrit.apps.bench.precision import LovaszOracle
+from segcrit.apps.bench.problems import Problem
+from segcrit.core.errors import ExpressionError, ParameterError
 from tests.oracles import ranking
 
 PROBLEMS = {

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from segcrit.bench.contenders import contenders
-from segcrit.bench.problems import Problem
+from segcrit.apps.bench.contenders import contenders
+from segcrit.apps.bench.problems import Problem
 from tests.rules.source import REPOSITORY
 
 FOLDER = REPOSITORY / "benchmarks" / "gpu"

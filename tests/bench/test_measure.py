@@ -9,12 +9,12 @@ import time
 import pytest
 import torch
 
-from segcrit.bench import memory
-from segcrit.bench.contenders import Contender, Work, contenders
-from segcrit.bench.measure import LEAST_RUNS, MOST_RUNS, Turns, allocated_peak
-from segcrit.bench.memory import Entry, MemoryMeter, base_bytes, estimate, largest_bytes
-from segcrit.bench.problems import Problem
-from segcrit.bench.records import Memory
+from segcrit.apps.bench import memory
+from segcrit.apps.bench.contenders import Contender, Work, contenders
+from segcrit.apps.bench.measure import LEAST_RUNS, MOST_RUNS, Turns, allocated_peak
+from segcrit.apps.bench.memory import Entry, MemoryMeter, base_bytes, estimate, largest_bytes
+from segcrit.apps.bench.problems import Problem
+from segcrit.apps.bench.records import Memory
 
 
 def test_turns_are_taken_in_proportion_and_the_slow_get_three() -> None:

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from segcrit.bench.problems import Problem
-from segcrit.errors import ParameterError
+from segcrit.apps.bench.problems import Problem
+from segcrit.core.errors import ParameterError
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from types import ModuleType
 
 import pytest
 
-from segcrit.bench import session, suite
-from segcrit.bench.fit import fit_rows, fit_sentence
-from segcrit.bench.plot import draw
-from segcrit.bench.progress import Progress
-from segcrit.bench.records import SCHEMA_VERSION, Panel, Result
-from segcrit.bench.table import HEAD, about_machine, about_panel, not_run, panel_rows, precision_rows, target_rows
-from segcrit.bench.targets import TARGETS, Quantity, Target, judge
-from segcrit.errors import DataError, ParameterError
+from segcrit.apps.bench import session, suite
+from segcrit.apps.bench.fit import fit_rows, fit_sentence
+from segcrit.apps.bench.plot import draw
+from segcrit.apps.bench.progress import Progress
+from segcrit.apps.bench.records import SCHEMA_VERSION, Panel, Result
+from segcrit.apps.bench.table import HEAD, about_machine, about_panel, not_run, panel_rows, precision_rows, target_rows
+from segcrit.apps.bench.targets import TARGETS, Quantity, Target, judge
+from segcrit.core.errors import DataError, ParameterError
 from tests.rules.source import REPOSITORY
 
 

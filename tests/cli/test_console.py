@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segcrit._widths import columns_of
 from segcrit.cli import _console as console
+from segcrit.core.widths import columns_of
 
 WORD = st.text(alphabet="abc é∂", min_size=0, max_size=30)
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import segcrit
-from segcrit._extras import repair, require
 from segcrit.cli import doctor, main
-from segcrit.errors import MissingExtraError
+from segcrit.core.errors import MissingExtraError
+from segcrit.core.optional import repair, require
 
 
 @pytest.fixture(autouse=True)

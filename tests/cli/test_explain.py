@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from segcrit.apps.explain import build
 from segcrit.cli import main
-from segcrit.explain import build
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import torch
 
 import segcrit
 from segcrit.cli import _trained, main
-from segcrit.errors import DataError, ParameterError
+from segcrit.core.errors import DataError, ParameterError
 
 IDS = [f"tile{index}" for index in range(6)]
 
@@ -80,8 +80,9 @@ def test_page_and_numbers(run: Path, checkpoint: Path, tmp_path: Path, capsys: p
 @pytest.mark.slow
 def test_the_network_is_the_trained_one(run: Path, checkpoint: Path) -> None:
     """The same logits as a network built by hand from the checkpoint, on an image of odd size."""
-    from segcrit.comparison.networks import Purpose, make_network
-    from segcrit.data import load_folder, normalisation
+    from segcrit.apps.compare.training.networks import Purpose, make_network
+    from segcrit.data.folders.folder import load_folder
+    from segcrit.data.normalise import normalisation
 
     trained = _trained.load_trained(checkpoint)
     data = load_folder(run / "data", progress=False)

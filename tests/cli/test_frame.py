@@ -17,7 +17,7 @@ import pytest
 
 from segcrit import cli
 from segcrit.cli import _console, _parser, available_commands, build_parser, main
-from segcrit.errors import DataError
+from segcrit.core.errors import DataError
 
 COMMANDS = [command.name for command in available_commands()]
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from segcrit.comparison.batches import main_logits, read_output
-from segcrit.comparison.networks import Network, Purpose, _split, make_network
-from segcrit.errors import MissingExtraError, ParameterError
+from segcrit.apps.compare.batches.forms import main_logits, read_output
+from segcrit.apps.compare.training.networks import Network, Purpose, _split, make_network
+from segcrit.core.errors import MissingExtraError, ParameterError
 from tests.compare.making import tiny
 
 FLAT = Purpose(in_channels=3, num_classes=4, spatial_dims=2, crop=(32, 32))

@@ -12,21 +12,21 @@ import pytest
 import torch
 from torch import nn
 
-from segcrit.comparison.batches import main_logits, read_batch, read_output, resize_logits
-from segcrit.comparison.examples import choose_images
-from segcrit.comparison.folder_source import default_crop
-from segcrit.comparison.inference import Predictor, describe_inference, make_predictor
-from segcrit.comparison.loader_source import LoaderSource
-from segcrit.comparison.memory import is_out_of_memory
-from segcrit.comparison.progress import duration
-from segcrit.comparison.records import ClassEntry, ImageCounts
-from segcrit.comparison.run_directory import RunDirectory, folder_name
-from segcrit.comparison.settings import Settings, require_same
-from segcrit.comparison.source import SourceInfo
-from segcrit.comparison.words import default_losses, resolve_words
-from segcrit.errors import DataError, ParameterError, SegcritError, ShapeError
-from segcrit.expression import parse
-from segcrit.weights import ClassFrequencies
+from segcrit.apps.compare.batches.folder_source import default_crop
+from segcrit.apps.compare.batches.forms import main_logits, read_batch, read_output, resize_logits
+from segcrit.apps.compare.batches.loader_source import LoaderSource
+from segcrit.apps.compare.batches.source import SourceInfo
+from segcrit.apps.compare.batches.words import default_losses, resolve_words
+from segcrit.apps.compare.examples import choose_images
+from segcrit.apps.compare.records import ClassEntry, ImageCounts
+from segcrit.apps.compare.run_directory import RunDirectory, folder_name
+from segcrit.apps.compare.settings import Settings, require_same
+from segcrit.apps.compare.training.inference import Predictor, describe_inference, make_predictor
+from segcrit.apps.compare.training.memory import is_out_of_memory
+from segcrit.core.errors import DataError, ParameterError, SegcritError, ShapeError
+from segcrit.core.progress import duration
+from segcrit.labels.weights.frequencies import ClassFrequencies
+from segcrit.losses.expression.syntax import parse
 
 # ------------------------------------------------------------------------------------------------- settings
 

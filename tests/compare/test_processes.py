@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from segcrit.apps.compare.results import read_results
 from segcrit.cli import main
-from segcrit.comparison.results import read_results
 
 # A network whose steps can be slowed down without changing a number.
 NETWORK = """

@@ -14,13 +14,14 @@ from PIL import Image
 from torch import nn
 
 import segcrit
-from segcrit.comparison import context as context_module
-from segcrit.comparison import evaluation_images, runner, session
-from segcrit.comparison import module as module_module
-from segcrit.comparison.batches import read_batch
-from segcrit.comparison.records import Results
-from segcrit.comparison.results import read_results
-from segcrit.errors import DataError, ExpressionError, LabelError, ParameterError, TrainingError
+from segcrit.apps.compare import runner, session
+from segcrit.apps.compare.batches import evaluation_images
+from segcrit.apps.compare.batches.forms import read_batch
+from segcrit.apps.compare.records import Results
+from segcrit.apps.compare.results import read_results
+from segcrit.apps.compare.training import context as context_module
+from segcrit.apps.compare.training import module as module_module
+from segcrit.core.errors import DataError, ExpressionError, LabelError, ParameterError, TrainingError
 from tests.compare.making import Arrays, loaders, tiny, write_folder
 
 STEPS: dict[str, Any] = {"steps": 6, "epochs": 3, "batch_size": 4, "crop": 32, "progress": False}
@@ -471,7 +472,7 @@ def test_a_run_is_not_written_over(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_network_with_the_wrong_number_of_classes_stops_before_the_training(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(segcrit.errors.ShapeError):
+    with pytest.raises(segcrit.core.errors.ShapeError):
         segcrit.compare(nn.Conv2d(3, 2, 1), folder, ["ce"], out=tmp_path / "a", **STEPS)
 
 
@@ -798,8 +799,8 @@ def test_deep_supervision_and_low_resolution(folder: Path, tmp_path: Path) -> No
 
 
 def test_the_estimate_writes_nothing(folder: Path, tmp_path: Path) -> None:
-    from segcrit.comparison.prepare import Request
-    from segcrit.comparison.settings import Compute
+    from segcrit.apps.compare.prepare import Request
+    from segcrit.apps.compare.settings import Compute
 
     request = Request(
         model=tiny, data=folder, losses=["ce", "dice"], out=tmp_path / "a", resume=False, add=(),
@@ -816,8 +817,8 @@ def test_the_estimate_writes_nothing(folder: Path, tmp_path: Path) -> None:
 
 
 def test_weak_labels_get_a_longer_training(scribbles: Path, tmp_path: Path) -> None:
-    from segcrit.comparison.prepare import Request
-    from segcrit.comparison.settings import Compute
+    from segcrit.apps.compare.prepare import Request
+    from segcrit.apps.compare.settings import Compute
 
     def steps(**options: Any) -> int:
         request = Request(

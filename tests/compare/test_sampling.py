@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from segcrit.comparison.augmentation import augment, describe_augmentation
-from segcrit.comparison.sampling import CropDataset, EpochSampler, crop_place, place_crop
+from segcrit.apps.compare.batches.augmentation import augment, describe_augmentation
+from segcrit.apps.compare.batches.sampling import CropDataset, EpochSampler, crop_place, place_crop
 
 IDS = [f"image {number}" for number in range(5)]
 

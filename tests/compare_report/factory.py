@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from segcrit.comparison.results import (
+from segcrit.apps.compare.results import (
     Baseline,
     ClassEntry,
     ComputedWord,

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcrit import evaluation
-from segcrit.comparison import report
-from segcrit.comparison.records import ComputedWord, Results
-from segcrit.comparison.report import from_run, render_report
-from segcrit.comparison.results import write_results
-from segcrit.comparison.summary import mean_figures, step_seconds
-from segcrit.comparison.verdict import judge
-from segcrit.comparison.wording import number, percent, signed
-from segcrit.data.wording import worded
-from segcrit.errors import DataError
-from segcrit.evaluation.error_colors import UNJUDGED
+from segcrit import metrics
+from segcrit.apps.compare import report
+from segcrit.apps.compare.records import ComputedWord, Results
+from segcrit.apps.compare.report.page import from_run, render_report
+from segcrit.apps.compare.results import write_results
+from segcrit.apps.compare.verdict.summary import mean_figures, step_seconds
+from segcrit.apps.compare.verdict.text import judge
+from segcrit.core.errors import DataError
+from segcrit.core.quantities import worded
+from segcrit.core.wording import number, percent, signed
+from segcrit.reports.error_colors import UNJUDGED
 from tests.compare_report.factory import LAND, Recipe, from_counts, make, many_classes, two_class_counts
 from tests.compare_report.page_reader import Element, read_page, table_rows
 
@@ -558,7 +558,7 @@ def test_a_table_that_scrolls_shows_it(tmp_path: Path) -> None:
     """A shadow that stays at the edge, and a cover of it that scrolls with the end of the table; alike in all reports."""
     render_report(make(Recipe(images=6), tmp_path), tmp_path)
     labels = np.zeros((1, 4, 4), dtype=np.int64)
-    evaluation.Evaluator(2).update(labels, labels).compute().save_html(tmp_path / "evaluation.html")
+    metrics.Evaluator(2).update(labels, labels).compute().save_html(tmp_path / "evaluation.html")
     pages = [(tmp_path / name).read_text(encoding="utf-8") for name in (report.REPORT_FILE, "evaluation.html")]
     sheets = [page[page.index("<style>") : page.index("</style>")] for page in pages]
     boxes = [_rule(sheet, ".box") for sheet in sheets]

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segcrit import _files
-from segcrit.comparison.results import (
+from segcrit.apps.compare.results import (
     ComputedWord,
     ImageCounts,
     Results,
@@ -25,8 +24,9 @@ from segcrit.comparison.results import (
     to_json,
     write_results,
 )
-from segcrit.comparison.verdict import judge
-from segcrit.errors import DataError
+from segcrit.apps.compare.verdict.text import judge
+from segcrit.core import atomic
+from segcrit.core.errors import DataError
 from tests.compare_report.factory import Recipe, make
 
 RECIPES = {
@@ -208,14 +208,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     first = make(Recipe(images=6))
     write_results(tmp_path, first)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    real: Callable[..., None] = _files.atomic_write_text
+    real: Callable[..., None] = atomic.atomic_write_text
 
     def full_disk(path: Path, content: str) -> None:
         if Path(path).name == "results.json":
             raise OSError("no space left on device")
         real(path, content)
 
-    monkeypatch.setattr(_files, "atomic_write_text", full_disk)
+    monkeypatch.setattr(atomic, "atomic_write_text", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_results(tmp_path, replace(first, run=replace(first.run, steps=1)))
     assert (tmp_path / "results.json").read_bytes() == before["results.json"]

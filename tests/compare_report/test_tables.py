@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcrit.comparison.results import Results, read_results, write_results
-from segcrit.comparison.tables import BASELINE_NAME
-from segcrit.comparison.verdict import judge
+from segcrit.apps.compare.results import Results, read_results, write_results
+from segcrit.apps.compare.tables import BASELINE_NAME
+from segcrit.apps.compare.verdict.text import judge
 from tests.compare_report.factory import Recipe, make
 
 Rows = list[dict[str, str]]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segcrit.comparison.judgement import PairComparison, Verdict
-from segcrit.comparison.ranking import per_image, rank
-from segcrit.comparison.records import MetricName, Results, figure_name
-from segcrit.comparison.seed_noise import between_losses, within_losses
-from segcrit.comparison.verdict import caveats, judge, reference_loss
-from segcrit.evaluation.figures import evaluate
-from segcrit.evaluation.statistics import compare_all
+from segcrit.apps.compare.records import MetricName, Results, figure_name
+from segcrit.apps.compare.verdict.ranking import per_image, rank
+from segcrit.apps.compare.verdict.records import PairComparison, Verdict
+from segcrit.apps.compare.verdict.seed_noise import between_losses, within_losses
+from segcrit.apps.compare.verdict.text import caveats, judge, reference_loss
+from segcrit.metrics.named import evaluate
+from segcrit.metrics.statistics import compare_all
 from tests.compare_report.factory import Recipe, from_counts, make, two_class_counts
 
 Errors = NDArray[np.int64]
@@ -138,7 +138,7 @@ def test_an_interval_that_the_test_does_not_confirm_is_explained() -> None:
 
 def test_many_losses_do_not_put_every_difference_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """The correction for 120 pairs takes more permutations than the time that a slow comparison is given."""
-    monkeypatch.setattr("segcrit.comparison.ranking._SECONDS", 0.0)
+    monkeypatch.setattr("segcrit.apps.compare.verdict.ranking._SECONDS", 0.0)
     levels = {f"focal(gamma={k})": 40 + 25 * k for k in range(16)}
     ranking = rank(_results(levels, images=150, spread=3.0))
     assert len(ranking.pairs) == 120

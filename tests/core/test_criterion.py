@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import segcrit
-from segcrit.errors import ParameterError, SegcritError
+from segcrit.core.errors import ParameterError, SegcritError
 from tests.laws.cases import CASES, criterion
 from tests.laws.problems import Problem, fractions, mask_of, positive_weights, problem
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import segcrit
-from segcrit import _registry
-from segcrit.errors import ExpressionError, ParameterError
+from segcrit.core.errors import ExpressionError, ParameterError
+from segcrit.losses import table
 from tests.laws import checks
 from tests.laws.cases import criterion
 from tests.laws.problems import fractions, mask_of, positive_weights, problem
@@ -63,9 +63,9 @@ FORMULAS = {
 @pytest.fixture(scope="module", autouse=True)
 def users():
     """The formulas as losses, by name; the table is as before when these tests are over."""
-    table, names = dict(_registry._TABLE), dict(_registry._NAMES)
+    table, names = dict(table._TABLE), dict(table._NAMES)
     yield SimpleNamespace(**{formula.__name__: decorate(formula) for formula, decorate in FORMULAS.items()})
-    for live, saved in ((_registry._TABLE, table), (_registry._NAMES, names)):
+    for live, saved in ((table._TABLE, table), (table._NAMES, names)):
         live.clear()
         live.update(saved)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import segcrit
-from segcrit import errors
+from segcrit.core import errors
 from tests.laws.cases import CASES, criterion
 from tests.laws.problems import problem
 
@@ -392,7 +392,7 @@ def test_ignore_index_that_is_a_class_ignores_that_class():
 
 
 def test_probabilities_instead_of_logits_warn_once(monkeypatch: pytest.MonkeyPatch):
-    import segcrit._gate as gate
+    import segcrit.losses.gate as gate
 
     monkeypatch.setattr(gate, "_warned_probabilities", False)
     p = torch.softmax(torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)), 1)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import segcrit
-from segcrit.errors import ExpressionError
-from segcrit.expression import Expression, Term, parse
+from segcrit.core.errors import ExpressionError
+from segcrit.losses.expression.syntax import Expression, Term, parse
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from segcrit._files import open_regular, read_text
-from segcrit.errors import DataError
+from segcrit.core.atomic import open_regular, read_text
+from segcrit.core.errors import DataError
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import segcrit
-from segcrit import errors
+from segcrit.core import errors
 from tests.laws.cases import CASES, criterion
 
 Z = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import segcrit
-from segcrit import _gate, functional
-from segcrit._keywords import checked_keywords, parameter_hint
-from segcrit.errors import DtypeError, ParameterError, UnknownParameterError
+from segcrit import functional
+from segcrit.core.errors import DtypeError, ParameterError, UnknownParameterError
+from segcrit.losses import gate
+from segcrit.losses.keywords import checked_keywords, parameter_hint
 
 ROWS = [row for row in segcrit.list_losses() if row.module is not None]
 NAMES = [row.name for row in ROWS]
@@ -116,7 +117,7 @@ def test_warnings_point_at_the_line_of_the_caller(monkeypatch):
         lambda: functional.focal(LOGITS, TARGET, alpha=0.3),
         lambda: functional.dice(LOGITS.softmax(1) + torch.tensor([[[0.1], [-0.1]]]) * torch.arange(3), TARGET),
     ):
-        monkeypatch.setattr(_gate, "_warned_probabilities", False)
+        monkeypatch.setattr(gate, "_warned_probabilities", False)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             call()

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import segcrit
-from segcrit import _registry
-from segcrit.errors import DtypeError, LabelError, ParameterError, ShapeError
+from segcrit.core.errors import DtypeError, LabelError, ParameterError, ShapeError
+from segcrit.losses import table
 
 # Those that compute tensors on the processor.
 BACKENDS = [item.name for item in segcrit.backends() if item.available and {"any", "cpu"} & set(item.devices)]
@@ -101,8 +101,8 @@ def test_a_pickled_criterion_says_that_its_loss_must_be_imported(monkeypatch: py
         return 1 - s.I / s.T
 
     stored = pickle.dumps(segcrit.Criterion("forgotten"))
-    monkeypatch.delitem(_registry._TABLE, "forgotten")
-    monkeypatch.delitem(_registry._NAMES, "forgotten")
+    monkeypatch.delitem(table._TABLE, "forgotten")
+    monkeypatch.delitem(table._NAMES, "forgotten")
     with pytest.raises(ParameterError, match=r"forgotten.*Import the module"):
         pickle.loads(stored)
 
@@ -117,7 +117,7 @@ def test_a_formula_may_read_the_table_of_sums_itself() -> None:
     try:
         torch.testing.assert_close(dice_of_the_table(logits, target), segcrit.functional.dice(logits, target))
     finally:
-        del _registry._TABLE["dice_of_the_table"], _registry._NAMES["dice_of_the_table"]
+        del table._TABLE["dice_of_the_table"], table._NAMES["dice_of_the_table"]
 
 
 @pytest.mark.parametrize("extra", ["", ", exact=True"])
@@ -147,13 +147,13 @@ def test_a_module_refuses_its_settings_when_it_is_made(settings: dict[str, objec
 
 
 def test_looking_for_probabilities_copies_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    from segcrit import _gate
+    from segcrit.losses import gate
 
-    monkeypatch.setattr(_gate, "_warned_probabilities", False)
+    monkeypatch.setattr(gate, "_warned_probabilities", False)
     sizes: list[int] = []
     original = torch.Tensor.reshape
     monkeypatch.setattr(torch.Tensor, "reshape", lambda self, *a: sizes.append(self.numel()) or original(self, *a))
-    _gate.warn_if_probabilities(torch.randn(1, 5, 64, 64).contiguous(memory_format=torch.channels_last))
+    gate.warn_if_probabilities(torch.randn(1, 5, 64, 64).contiguous(memory_format=torch.channels_last))
     assert max(sizes) <= 5 * 64
 
 

@@ -11,7 +11,7 @@ import torch
 
 import segcrit
 from segcrit import engines
-from segcrit.errors import BackendError, ParameterError
+from segcrit.core.errors import BackendError, ParameterError
 from tests.laws.problems import mask_of, positive_weights, problem
 
 ROWS = [row for row in segcrit.list_losses() if row.module is not None]

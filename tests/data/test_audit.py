@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from segcrit import Criterion
-from segcrit.data import Audit, audit, load_folder
-from segcrit.data.shapes import class_shapes, core_pixels, mean_widths
+from segcrit.data.audit.auditing import Audit, audit
+from segcrit.data.audit.shapes import class_shapes, core_pixels, mean_widths
+from segcrit.data.folders.folder import load_folder
 from tests.data.making import blocks, photo, write_folder, write_png
 
 SPLITS = {
@@ -306,7 +307,7 @@ def test_every_advised_expression_is_a_loss(tmp_path: Path) -> None:
         plain = expression.replace('(class_weight="', "#").replace('(pos_weight="', "#")
         plain = plain.split("#")[0] if "#" in plain else plain
         Criterion(plain, task=task or "multiclass", num_classes=None)
-        from segcrit.expression import parse
+        from segcrit.losses.expression.syntax import parse
 
         assert parse(expression).terms
 

@@ -15,9 +15,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segcrit.data.formats import probe
-from segcrit.data.reading import read_mask
-from segcrit.errors import DataError
+from segcrit.core.errors import DataError
+from segcrit.data.files.formats import probe
+from segcrit.data.files.reading import read_mask
 from tests.data.making import blocks, write_png
 
 Array = Any

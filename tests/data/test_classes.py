@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcrit.data import load_folder
-from segcrit.data.classes import build_table, read_classes_file
-from segcrit.data.coding import LabelCoding, value_ranges
+from segcrit.core.errors import DataError
+from segcrit.data.coding.classes import build_table, read_classes_file
+from segcrit.data.coding.mask_coding import LabelCoding, value_ranges
+from segcrit.data.folders.folder import load_folder
 from segcrit.data.problems import FolderError
-from segcrit.errors import DataError
 from tests.data.making import blocks, photo, write_folder, write_json, write_png
 
 

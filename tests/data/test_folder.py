@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcrit.data import load_folder
+from segcrit.core.errors import DataError
+from segcrit.data.folders.folder import load_folder
 from segcrit.data.problems import FolderError
-from segcrit.errors import DataError
 from tests.data.making import blocks, photo, write_folder, write_json, write_png
 
 CLASSES = {"classes": ["a", "b"], "ignore_index": 255}

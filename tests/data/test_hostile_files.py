@@ -16,13 +16,13 @@ import pytest
 import tifffile
 from PIL import Image, PngImagePlugin
 
+from segcrit.apps.evaluate.reading.arrays import load_array
+from segcrit.apps.evaluate.reading.windows import open_source
 from segcrit.cli import main
-from segcrit.data.budget import BUDGET, memory_budget
-from segcrit.data.formats import SUFFIXES, load, probe
-from segcrit.data.reading import read_image
-from segcrit.errors import DataError, ParameterError
-from segcrit.evaluating.arrays import load_array
-from segcrit.evaluating.windows import open_source
+from segcrit.core.errors import DataError, ParameterError
+from segcrit.data.files.budget import BUDGET, memory_budget
+from segcrit.data.files.formats import SUFFIXES, load, probe
+from segcrit.data.files.reading import read_image
 from tests.data.making import blocks, photo, write_png
 
 SIDE = 60000

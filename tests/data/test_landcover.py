@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcrit.data import land_cover, landcover
-from segcrit.errors import DataError
+from segcrit.core.errors import DataError
+from segcrit.data import landcover
+from segcrit.data.landcover import land_cover
 from tests.data.making import write_png
 
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from segcrit.cli import main
-from segcrit.data import load_folder
+from segcrit.core.errors import DataError
+from segcrit.data.folders.folder import load_folder
 from segcrit.data.problems import FolderError
-from segcrit.errors import DataError
 from tests.data.making import blocks, photo, write_json, write_png
 
 SIZE = (8, 8)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from segcrit.data import load_folder
-from segcrit.errors import DataError
+from segcrit.core.errors import DataError
+from segcrit.data.folders.folder import load_folder
 from tests.data.making import blocks, photo, write_json, write_png
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from segcrit.data import Normalisation, SegmentationData, load_folder, normalisation
+from segcrit.core.errors import DataError
+from segcrit.data.folders.folder import load_folder
 from segcrit.data.intensity import figures_of
-from segcrit.errors import DataError
+from segcrit.data.model import SegmentationData
+from segcrit.data.normalise import Normalisation, normalisation
 from tests.data.making import blocks, photo, write_folder, write_png
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcrit.data import load_folder
+from segcrit.data.folders.folder import load_folder
 from segcrit.data.problems import FolderError
 from tests.data.making import blocks, photo, write_folder, write_png
 from tests.evaluate.test_axes import WRITERS

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from segcrit.data.pairing import pair_names
-from segcrit.data.walking import find_images, walk
-from segcrit.errors import DataError, ParameterError
+from segcrit.core.errors import DataError, ParameterError
+from segcrit.data.folders.pairing import pair_names
+from segcrit.data.folders.walking import find_images, walk
 
 FRAMES = [f"town_{index:06}_000019" for index in range(6)]
 TILES = [f"tile{index}_2019" for index in range(6)]

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcrit.data import audit, load_folder, normalisation
+from segcrit.data.audit.auditing import audit
+from segcrit.data.folders.folder import load_folder
+from segcrit.data.normalise import normalisation
 
 
 def test_camvid(real_data: Path) -> None:

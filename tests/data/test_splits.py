@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcrit.apps.compare.batches.folder_source import FolderSource
 from segcrit.cli import main
-from segcrit.comparison.folder_source import FolderSource
-from segcrit.data import load_folder
-from segcrit.data.series import divided_series, find_series
-from segcrit.data.splits import make_split
-from segcrit.errors import DataError
+from segcrit.core.errors import DataError
+from segcrit.data.folders.folder import load_folder
+from segcrit.data.folders.series import divided_series, find_series
+from segcrit.data.folders.splits import make_split
 from tests.data.making import blocks, write_folder
 
 

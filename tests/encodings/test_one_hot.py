@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from segcrit.encodings import from_one_hot, one_hot
-from segcrit.errors import DtypeError, LabelError, ParameterError, ShapeError
+from segcrit.core.errors import DtypeError, LabelError, ParameterError, ShapeError
+from segcrit.labels.one_hot import from_one_hot, one_hot
 
 INTEGER_TYPES = [
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from segcrit.encodings import Palette
-from segcrit.errors import DataError, DtypeError, LabelError, ParameterError, ShapeError
+from segcrit.core.errors import DataError, DtypeError, LabelError, ParameterError, ShapeError
+from segcrit.labels.palette import Palette
 
 THREE = Palette([(0, 0, 0), (255, 0, 0), (0, 0, 255)], names=["background", "road", "river"])
 
@@ -355,14 +355,14 @@ class TestWellKnown:
     def test_default_colours_stay_apart_for_colour_blind_readers(self) -> None:
         # CIELAB distance 2.3 is just noticeable (Mahy et al. 1994); side by side in a legend five times that
         # is clear.
-        from segcrit.encodings.colors import _appearance
+        from segcrit.labels.colors import _appearance
 
         for view in _appearance(np.array(Palette.default(20).colors)):
             distance = np.linalg.norm(view[:, None] - view[None], axis=-1) + 1e3 * np.eye(20)
             assert distance.min() > 5 * 2.3
 
     def test_lab_of_known_colours(self) -> None:
-        from segcrit.encodings.colors import _appearance
+        from segcrit.labels.colors import _appearance
 
         lab = _appearance(np.array([(255, 255, 255), (255, 0, 0), (0, 0, 0)]))[0]
         np.testing.assert_allclose(lab, [[100, 0, 0], [53.24, 80.09, 67.20], [0, 0, 0]], atol=0.02)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from segcrit.evaluating import run
+from segcrit.apps.evaluate.counting import run
 
 Array = npt.NDArray[Any]
 

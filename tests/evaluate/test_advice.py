@@ -12,10 +12,12 @@ import nibabel
 import numpy as np
 import pytest
 
+from segcrit.apps.evaluate.counting import run
+from segcrit.apps.evaluate.counting.run import AuditError, Job, count_files, merge_files
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.results import Outcome
 from segcrit.cli import main
-from segcrit.errors import DataError, ParameterError
-from segcrit.evaluating import AuditError, Job, Options, count_files, merge_files, run
-from segcrit.evaluating.results import Outcome
+from segcrit.core.errors import DataError, ParameterError
 from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion, slow_miou, stopped_after
 
 

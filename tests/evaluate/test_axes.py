@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from segcrit.errors import ParameterError
-from segcrit.evaluating import Job, Options, count_files
-from segcrit.evaluating.results import Outcome
+from segcrit.apps.evaluate.counting.run import Job, count_files
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.results import Outcome
+from segcrit.core.errors import ParameterError
 from tests.evaluate.making import Array, save_png
 
 CUBE, BOX = (6, 6, 6), (4, 5, 6)

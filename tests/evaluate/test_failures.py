@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segcrit.apps.evaluate.counting.run import AuditError, Job, count_files
+from segcrit.apps.evaluate.options import Options
 from segcrit.cli import main
-from segcrit.evaluating import AuditError, Job, Options, count_files
 from tests.evaluate.making import Array, folders, maps, save_png
 
 Content = dict[str, tuple[Array, Array]]
@@ -231,7 +232,7 @@ def test_bad_options(
 
 
 def test_counting_stops_where_everything_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segcrit.evaluating import run
+    from segcrit.apps.evaluate.counting import run
 
     monkeypatch.setattr(run, "_MOST_TROUBLES", 5)
     content = {f"{index:03d}": (np.full((4, 4), 9, np.uint8), np.zeros((4, 4), np.uint8)) for index in range(40)}

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from segcrit.evaluating import Job, Options, count_files
-from segcrit.evaluating.results import Outcome
+from segcrit.apps.evaluate.counting.run import Job, count_files
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.results import Outcome
 from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion, slow_miou
 
 COLORS = [(0, 0, 0), (200, 10, 10), (10, 200, 10)]

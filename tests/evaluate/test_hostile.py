@@ -14,12 +14,14 @@ import nibabel
 import numpy as np
 import pytest
 
+from segcrit.apps.evaluate.counting import run
+from segcrit.apps.evaluate.counting.job import read_job
+from segcrit.apps.evaluate.counting.run import Job, count_files, merge_files
+from segcrit.apps.evaluate.counting.store import Tally, read_tally
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.results import Outcome
 from segcrit.cli import main
-from segcrit.errors import DataError, ParameterError
-from segcrit.evaluating import Job, Options, count_files, merge_files, read_tally, run
-from segcrit.evaluating.job import read_job
-from segcrit.evaluating.results import Outcome
-from segcrit.evaluating.store import Tally
+from segcrit.core.errors import DataError, ParameterError
 from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion, stopped_after
 
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segcrit.apps.evaluate.counting.run import Job, count_files
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.page.boundaries import boundary_rows
+from segcrit.apps.evaluate.page.page import render
+from segcrit.apps.evaluate.page.pictures import Gallery, Panel
+from segcrit.apps.evaluate.results import Outcome
 from segcrit.cli import main
-from segcrit.evaluating import Job, Options, count_files
-from segcrit.evaluating.boundaries import boundary_rows
-from segcrit.evaluating.page import render
-from segcrit.evaluating.pictures import Gallery, Panel
-from segcrit.evaluating.results import Outcome
-from segcrit.evaluation.error_colors import UNJUDGED, WRONG
+from segcrit.reports.error_colors import UNJUDGED, WRONG
 from tests.evaluate.making import folders, maps, save_png
 
 # Inside a sentence.

@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segcrit.apps.evaluate.counting import run
+from segcrit.apps.evaluate.counting.run import Interrupted, Job, count_files, merge_files
+from segcrit.apps.evaluate.counting.store import read_tally
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.results import Outcome
 from segcrit.cli import main
-from segcrit.errors import DataError, ParameterError
-from segcrit.evaluating import Interrupted, Job, Options, count_files, merge_files, read_tally, run
-from segcrit.evaluating.results import Outcome
+from segcrit.core.errors import DataError, ParameterError
 from tests.evaluate.making import folders, maps
 
 OPTIONS = Options("3", measures=("boundary", "calibration"))
@@ -120,7 +123,7 @@ def test_damaged_files_do_not_merge(files: tuple[Path, str, str], tmp_path: Path
 def test_threads_and_processes_give_the_same(
     files: tuple[Path, str, str], whole: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segcrit.evaluating import workers
+    from segcrit.apps.evaluate.counting import workers
 
     _, predictions, target = files
     threads, _ = count_files(Job((predictions,), target, OPTIONS), tmp_path / "t", workers=3)

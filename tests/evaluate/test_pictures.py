@@ -13,11 +13,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segcrit.evaluating import Job, Options, count_files, pictures, thinning
-from segcrit.evaluating.page import render
-from segcrit.evaluating.pictures import Gallery, Panel
-from segcrit.evaluating.results import Outcome
-from segcrit.evaluating.thinning import thinned_image
+from segcrit.apps.evaluate.counting.run import Job, count_files
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.page import pictures
+from segcrit.apps.evaluate.page.page import render
+from segcrit.apps.evaluate.page.pictures import Gallery, Panel
+from segcrit.apps.evaluate.reading import thinning
+from segcrit.apps.evaluate.reading.thinning import thinned_image
+from segcrit.apps.evaluate.results import Outcome
 from tests.evaluate.making import folders, maps, save_png
 
 
@@ -84,7 +87,7 @@ def test_a_large_file_is_drawn_by_windows(tmp_path: Path, monkeypatch: pytest.Mo
     tifffile.imwrite(tmp_path / "photos" / "a.tif", photo, tile=(64, 64), photometric="rgb")
     whole = [_panel(Gallery(outcome.tally, images), "a") for images in (None, str(tmp_path / "photos"))]
     monkeypatch.setattr(pictures, "_MOST_PIXELS", 10_000)
-    monkeypatch.setattr("segcrit.evaluating.thinning._SIDE", 128)
+    monkeypatch.setattr("segcrit.apps.evaluate.reading.thinning._SIDE", 128)
     monkeypatch.setattr(pictures, "target_of", None)
     monkeypatch.setattr(pictures, "read_image", None)
     assert [_panel(Gallery(outcome.tally, images), "a") for images in (None, str(tmp_path / "photos"))] == whole

@@ -12,7 +12,7 @@ import pytest
 
 import segcrit
 from segcrit.cli import main
-from segcrit.errors import DataError, UnknownParameterError
+from segcrit.core.errors import DataError, UnknownParameterError
 from tests.evaluate.making import folders, maps, save_png, slow_confusion, slow_miou
 
 
@@ -142,8 +142,8 @@ def _same(rows: list[dict[str, str]], wanted: list[dict[str, Any]]) -> None:
 
 
 def test_the_reports_are_those_of_the_evaluator(done: Path) -> None:
-    from segcrit.evaluating import read_tally
-    from segcrit.evaluating.results import Outcome
+    from segcrit.apps.evaluate.counting.store import read_tally
+    from segcrit.apps.evaluate.results import Outcome
 
     evaluator = segcrit.Evaluator(3, ignore_index=255, class_names=["road", "car", "sky"])
     for name, (truth, guess) in maps(9).items():

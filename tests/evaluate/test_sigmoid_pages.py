@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcrit.evaluating.boundaries import boundary_rows
-from segcrit.evaluating.charts import threshold_curves
-from segcrit.evaluating.page import render
-from segcrit.evaluating.results import Outcome
-from segcrit.evaluation.ratios import Floats
+from segcrit.apps.evaluate.page.boundaries import boundary_rows
+from segcrit.apps.evaluate.page.charts import threshold_curves
+from segcrit.apps.evaluate.page.page import render
+from segcrit.apps.evaluate.results import Outcome
+from segcrit.metrics.ratios import Floats
 from tests.evaluate.test_page import check, outcome_of
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segcrit.apps.evaluate.page.page import render
+from segcrit.apps.evaluate.standings import best_models, digits_of, ranking, ties, verdict
 from segcrit.cli import main
-from segcrit.evaluating.page import render
-from segcrit.evaluating.standings import best_models, digits_of, ranking, ties, verdict
 from tests.evaluate.making import folders, maps, save_png
 from tests.evaluate.test_page import outcome_of
 

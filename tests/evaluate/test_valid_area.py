@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import tifffile
 
+from segcrit.apps.evaluate.counting.run import Job, count_files
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.results import Outcome
 from segcrit.cli import main
-from segcrit.data import audit, load_folder
+from segcrit.core.errors import DataError
+from segcrit.data.audit.auditing import audit
+from segcrit.data.folders.folder import load_folder
+from segcrit.data.folders.valid_area import read_valid
 from segcrit.data.problems import FolderError
-from segcrit.data.valid_area import read_valid
-from segcrit.errors import DataError
-from segcrit.evaluating.options import Options
-from segcrit.evaluating.results import Outcome
-from segcrit.evaluating.run import Job, count_files
 from tests.data.making import blocks, photo, write_png
 from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion
 

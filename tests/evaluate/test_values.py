@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from segcrit import cli
-from segcrit.evaluating import Job, Options, count_files
-from segcrit.evaluating.results import Outcome
-from segcrit.evaluating.run import AuditError
+from segcrit.apps.evaluate.counting.run import AuditError, Job, count_files
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.results import Outcome
 from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion
 
 LEVELS = np.array([0, 128, 255], np.uint8)

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from segcrit.evaluating import AuditError, Job, Options, count_files, counting
-from segcrit.evaluating.results import Outcome
-from segcrit.evaluating.windows import windows
+from segcrit.apps.evaluate.counting import one_image
+from segcrit.apps.evaluate.counting.run import AuditError, Job, count_files
+from segcrit.apps.evaluate.options import Options
+from segcrit.apps.evaluate.reading.windows import windows
+from segcrit.apps.evaluate.results import Outcome
 from tests.evaluate.making import Array
 
 SIZE = (90, 110)
@@ -144,7 +146,7 @@ def test_windows_are_what_large_files_are_read_by(tmp_path: Path, monkeypatch: p
     def refuse(*given: Any) -> Any:
         raise AssertionError("a whole file was read")
 
-    monkeypatch.setattr(counting, "_count_whole", refuse)
+    monkeypatch.setattr(one_image, "_count_whole", refuse)
     for name in (
         "integers",
         "floating labels",

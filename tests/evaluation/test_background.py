@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segcrit.errors import DataError, ParameterError
-from segcrit.evaluation import Evaluator, Report, compare_pair
+from segcrit.core.errors import DataError, ParameterError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.report import Report
+from segcrit.metrics.statistics import compare_pair
 
 TRUTH = np.array([[0, 0, 1, 1, 2, 2, 2, 0], [0, 1, 1, 1, 2, 0, 0, 2]])
 GUESS = np.array([[0, 1, 1, 1, 2, 2, 0, 0], [0, 1, 1, 2, 2, 0, 1, 2]])

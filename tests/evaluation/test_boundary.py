@@ -13,8 +13,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from segcrit.errors import LabelError, ParameterError, ShapeError
-from segcrit.evaluation import Boundary, BoundaryScores, Evaluator, Report, compare_pair
+from segcrit.core.errors import LabelError, ParameterError, ShapeError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.measures.boundary.options import Boundary
+from segcrit.metrics.measures.boundary.result import BoundaryScores
+from segcrit.metrics.report import Report
+from segcrit.metrics.statistics import compare_pair
 from tests.evaluation import edge_oracle, oracle
 
 NAMES = ["boundary_iou", "boundary_f1", "nsd", "hausdorff", "hd95", "hd95_pooled", "assd", "masd"]

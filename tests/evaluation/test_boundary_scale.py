@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segcrit.errors import ParameterError, ShapeError
-from segcrit.evaluation import POLICIES, Boundary, Evaluator, Report
-from segcrit.evaluation.measure_table import measure_from_dict
+from segcrit.core.errors import ParameterError, ShapeError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.measure_table import measure_from_dict
+from segcrit.metrics.measures.boundary.options import Boundary
+from segcrit.metrics.policy import POLICIES
+from segcrit.metrics.report import Report
 
 pytest.importorskip("scipy", reason="scipy is not installed")
 
@@ -85,10 +88,10 @@ def test_the_scale_says_what_was_used_and_where_it_came_from() -> None:
 
 def test_the_option_comes_before_the_header_of_a_file(tmp_path: Path) -> None:
     nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed")
-    from segcrit.evaluating.job import Job
-    from segcrit.evaluating.options import Options
-    from segcrit.evaluating.results import Outcome
-    from segcrit.evaluating.run import count_files
+    from segcrit.apps.evaluate.counting.job import Job
+    from segcrit.apps.evaluate.counting.run import count_files
+    from segcrit.apps.evaluate.options import Options
+    from segcrit.apps.evaluate.results import Outcome
 
     for folder, left in (("truth", 5), ("guess", 7)):
         (tmp_path / folder).mkdir()

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcrit.errors import DataError, DeviceError, DtypeError, LabelError, ShapeError
-from segcrit.evaluation import Evaluator, confusion_matrix
-from segcrit.evaluation import counts as counting
+from segcrit.core.errors import DataError, DeviceError, DtypeError, LabelError, ShapeError
+from segcrit.metrics import counts as counting
+from segcrit.metrics.counts import confusion_matrix
+from segcrit.metrics.evaluator import Evaluator
 from tests.evaluation import oracle
 
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16]

@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import multiprocessing
 
-from segcrit.errors import LabelError, ParameterError, ShapeError
-from segcrit.evaluation import Evaluator, Report
+from segcrit.core.errors import LabelError, ParameterError, ShapeError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.report import Report
 
 
 def _same(one: Report, two: Report) -> bool:
@@ -186,7 +187,7 @@ def test_a_batch_with_an_error_changes_nothing() -> None:
 def test_the_state_does_not_hold_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """State for an image: the pairs that occur, whatever its size."""
     # A pickle holds random numbers in as many bytes as they need.
-    monkeypatch.setattr("segcrit.evaluation.numbering.secrets.randbits", lambda bits: 1 << 40)
+    monkeypatch.setattr("segcrit.metrics.numbering.secrets.randbits", lambda bits: 1 << 40)
     sizes = []
     for side in (16, 256):
         evaluator = Evaluator(4)

@@ -11,9 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcrit.errors import DataError, ParameterError, ShapeError
-from segcrit.evaluation import FIGURES, Evaluator, PerImage, Report
-from segcrit.evaluation.figures import evaluate
+from segcrit.core.errors import DataError, ParameterError, ShapeError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.named import FIGURES, evaluate
+from segcrit.metrics.per_image import PerImage
+from segcrit.metrics.report import Report
 from tests.evaluation import oracle
 
 

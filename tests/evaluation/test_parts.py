@@ -12,8 +12,13 @@ import pytest
 import torch
 
 import segcrit
-from segcrit.errors import DataError, ParameterError
-from segcrit.evaluation import POLICIES, Evaluator, ObjectSizes, PerImage, Report, bootstrap, compare_pair
+from segcrit.core.errors import DataError, ParameterError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.measures.objects import ObjectSizes
+from segcrit.metrics.per_image import PerImage
+from segcrit.metrics.policy import POLICIES
+from segcrit.metrics.report import Report
+from segcrit.metrics.statistics import bootstrap, compare_pair
 from tests.evaluation import oracle
 
 
@@ -106,8 +111,8 @@ def test_worst_case_figures_by_hand() -> None:
 
 def test_resamples_of_a_worst_case_are_drawn_images() -> None:
     """Each resample of the bootstrap, made by hand from the same draws, has the same figure."""
-    from segcrit.evaluation.figures import get_figure
-    from segcrit.evaluation.resampling import draw, units
+    from segcrit.metrics.named import get_figure
+    from segcrit.metrics.resampling import draw, units
 
     report = _report()
     counts = report.per_image

@@ -11,11 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcrit.comparison.settings import Settings
-from segcrit.errors import LabelError, ParameterError
-from segcrit.evaluation import FIGURES, POLICIES, Evaluator, Report
-from segcrit.evaluation.figures import get_figure
-from segcrit.evaluation.policy import get_policy
+from segcrit.apps.compare.settings import Settings
+from segcrit.core.errors import LabelError, ParameterError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.named import FIGURES, get_figure
+from segcrit.metrics.policy import POLICIES, get_policy
+from segcrit.metrics.report import Report
 from tests.evaluation import oracle, tools
 
 WRITTEN = ["mmsegmentation", "detectron2", "cityscapes", "huggingface", "monai", "nnunet"]
@@ -75,7 +76,7 @@ def test_a_predicted_ignore_label(policy: str) -> None:
 def test_nan_logits_are_no_ignored_prediction() -> None:
     logits = torch.zeros(1, 2, 3)
     logits[0, :, 1] = math.nan
-    from segcrit.errors import DataError
+    from segcrit.core.errors import DataError
 
     with pytest.raises(DataError, match="NaN at 1 pixel"):
         Evaluator(2, ignore_index=255, policy="mmsegmentation").update(logits, torch.zeros(1, 3, dtype=torch.int64))

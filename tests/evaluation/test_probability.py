@@ -12,8 +12,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from segcrit.errors import DataError, DtypeError, ParameterError
-from segcrit.evaluation import Calibration, CalibrationScores, Curves, Evaluator, Report, ThresholdCurves, compare_pair
+from segcrit.core.errors import DataError, DtypeError, ParameterError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.measures.probability.calibration import Calibration, CalibrationScores
+from segcrit.metrics.measures.probability.curves import Curves, ThresholdCurves
+from segcrit.metrics.report import Report
+from segcrit.metrics.statistics import compare_pair
 
 
 def _problem(
@@ -194,7 +198,7 @@ def test_ignored_pixels_may_hold_anything() -> None:
 
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 def test_low_resolution_is_interpolating_first(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segcrit.evaluation.probability import blocks
+    from segcrit.metrics.measures.probability import blocks
 
     small, _ = _problem(task, size=(5, 4))
     _, target = _problem(task, size=(17, 13))
@@ -211,7 +215,7 @@ def test_low_resolution_is_interpolating_first(task: str, monkeypatch: pytest.Mo
 
 
 def test_blocks_of_pixels_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from segcrit.evaluation.probability import blocks
+    from segcrit.metrics.measures.probability import blocks
 
     logits, target = _problem()
     whole = _scores(_evaluate(logits, target))

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segcrit.errors import DataError, MissingExtraError, ParameterError
-from segcrit.evaluation import FIGURES, POLICIES, Evaluator, Report, compare_pair
-from segcrit.evaluation.figures import columns_of
+from segcrit.core.errors import DataError, MissingExtraError, ParameterError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.named import FIGURES, columns_of
+from segcrit.metrics.policy import POLICIES
+from segcrit.metrics.report import Report
+from segcrit.metrics.statistics import compare_pair
 
 
 def _report(classes: int = 4, images: int = 6, task: str = "multiclass", seed: int = 0, **options: Any) -> Report:

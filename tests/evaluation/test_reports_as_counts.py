@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segcrit.errors import ParameterError
-from segcrit.evaluation import Evaluator, bootstrap, bootstrap_many, compare_all, compare_pair
+from segcrit.core.errors import ParameterError
+from segcrit.metrics.evaluator import Evaluator
+from segcrit.metrics.statistics import bootstrap, bootstrap_many, compare_all, compare_pair
 
 NAMES = ["sky", "car"]
 

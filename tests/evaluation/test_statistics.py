@@ -8,19 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from segcrit.errors import DataError, ParameterError
-from segcrit.evaluation import (
-    FIGURES,
-    PerImage,
-    bootstrap,
-    bootstrap_many,
-    compare_all,
-    compare_pair,
-    holm,
-    resampling,
-    statistics,
-)
-from segcrit.evaluation.figures import evaluate
+from segcrit.core.errors import DataError, ParameterError
+from segcrit.metrics import resampling, statistics
+from segcrit.metrics.named import FIGURES, evaluate
+from segcrit.metrics.per_image import PerImage
+from segcrit.metrics.statistics import bootstrap, bootstrap_many, compare_all, compare_pair, holm
 
 
 def _truth(images: int, classes: int, generator: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from torch import multiprocessing
 
 import segcrit
-from segcrit.errors import MissingExtraError, ParameterError
+from segcrit.core.errors import MissingExtraError, ParameterError
 
 torchmetrics = pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segcrit.errors import ParameterError, SegcritError
-from segcrit.explain import curves
-from segcrit.explain.curves import FALSE_ALARM, OBJECT, PIXELS, pixel_curve, region_curve
-from segcrit.expression import parse
+from segcrit.apps.explain import curves
+from segcrit.apps.explain.curves import FALSE_ALARM, OBJECT, PIXELS, pixel_curve, region_curve
+from segcrit.core.errors import ParameterError, SegcritError
+from segcrit.losses.expression.syntax import parse
 
 P = np.array([0.01, 0.1, 0.5, 0.9, 0.99])
 

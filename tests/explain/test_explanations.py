@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import segcrit
-from segcrit.errors import LabelError, ParameterError, SegcritError, ShapeError
-from segcrit.explain import build, explain_numbers
-from segcrit.explain.steps import ClassTable, Explanation, PixelTable, RankTable, Step
-from segcrit.expression import parse
+from segcrit.apps.explain import build
+from segcrit.apps.explain.build import explain_numbers
+from segcrit.apps.explain.steps import ClassTable, Explanation, PixelTable, RankTable, Step
+from segcrit.core.errors import LabelError, ParameterError, SegcritError, ShapeError
+from segcrit.losses.expression.syntax import parse
 
 MULTICLASS = (
     "ce", "ce(label_smoothing=0.1)", "ce(class_weight=[1, 2, 0.5])", 'ce(reduction="sum")', "ce(logit_scale=2)",

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from segcrit import Criterion
-from segcrit.errors import DataError, LabelError, ParameterError, ShapeError
-from segcrit.explain import explain_image
-from segcrit.explain.maps import concentration
+from segcrit.apps.explain.maps import concentration, explain_image
+from segcrit.core.errors import DataError, LabelError, ParameterError, ShapeError
 
 
 @pytest.fixture

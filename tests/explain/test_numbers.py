@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from segcrit.errors import ParameterError, SegcritError, ShapeError
-from segcrit.explain.numbers import make_problem, read_numbers
+from segcrit.apps.explain.numbers import make_problem, read_numbers
+from segcrit.core.errors import ParameterError, SegcritError, ShapeError
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 TABLES = arrays.arrays(np.float64, arrays.array_shapes(min_dims=2, max_dims=2, max_side=5), elements=FINITE)

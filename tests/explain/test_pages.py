@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from segcrit import Criterion
-from segcrit.explain import curves, explain_image, explain_numbers
-from segcrit.explain.colour import cell_colour, is_dark
-from segcrit.explain.draw import _with_subscripts, curves_figure, map_picture, numbers_figure
-from segcrit.explain.fonts import fonts_for, lacking
-from segcrit.explain.image_page import image_page
-from segcrit.explain.page import curves_page, numbers_page
+from segcrit.apps.explain import curves
+from segcrit.apps.explain.build import explain_numbers
+from segcrit.apps.explain.colour import cell_colour, is_dark
+from segcrit.apps.explain.draw import _with_subscripts, curves_figure, map_picture, numbers_figure
+from segcrit.apps.explain.fonts import fonts_for, lacking
+from segcrit.apps.explain.image_page import image_page
+from segcrit.apps.explain.maps import explain_image
+from segcrit.apps.explain.page import curves_page, numbers_page
 
 VOID = {"meta", "img", "br", "rect", "path", "link", "hr", "input"}
 
@@ -223,5 +225,5 @@ def test_formulas_in_pictures_have_subscripts() -> None:
 
 
 def test_the_ends_of_a_scale_keep_apart() -> None:
-    style = (resources.files("segcrit.explain") / "templates" / "base.html.j2").read_text(encoding="utf-8")
+    style = (resources.files("segcrit.apps.explain") / "templates" / "base.html.j2").read_text(encoding="utf-8")
     assert re.search(r"\.ramp-ends \{[^}]*gap: 1rem", style)

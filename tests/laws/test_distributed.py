@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import segcrit
-from segcrit.errors import ParameterError
+from segcrit.core.errors import ParameterError
 
 from .cases import CASES, criterion
 from .problems import Problem, mask_of, positive_weights, problem

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import segcrit
-from segcrit.errors import DeviceError, LabelError
+from segcrit.core.errors import DeviceError, LabelError
 
 from .cases import CASES, criterion
 from .problems import mask_of, positive_weights, problem

@@ -69,7 +69,7 @@ def test_mixtures_with_the_ignored_class_are_refused_or_nan(task: str, expressio
     else:
         target[0, 0, 2, 2] = 0.3
     settings = {"task": task, "ignore_index": 0}
-    with pytest.raises(segcrit.errors.LabelError, match="ignored"):
+    with pytest.raises(segcrit.core.errors.LabelError, match="ignored"):
         segcrit.Criterion(expression, **settings)(p.logits, target)
     leaf = p.logits.clone().requires_grad_()
     loss = segcrit.Criterion(expression, validate="never", **settings)(leaf, target)

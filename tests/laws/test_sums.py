@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import segcrit
-from segcrit.errors import ParameterError
+from segcrit.core.errors import ParameterError
 
 from .cases import CASES, criterion
 from .problems import IGNORE, Problem, mask_of, positive_weights, problem

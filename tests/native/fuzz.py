@@ -15,7 +15,7 @@ import warnings
 
 import torch
 
-from segcrit.engines import native
+from segcrit.engines.cpu import native
 
 from .checking import disagreement
 from .drawing import draw

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from segcrit.engines import native
+from segcrit.engines.cpu import native
 
 from .fuzz import check, main
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import segcrit
 from segcrit import Evaluator
-from segcrit.engines import native
-from segcrit.evaluation import counts as counting
+from segcrit.engines.cpu import native
+from segcrit.metrics import counts as counting
 
 from .edges import MODES
 
@@ -75,7 +75,7 @@ def outcome(options: dict[str, Any], prediction: Tensor, target: Tensor, backend
     with segcrit.use_backend(backend):
         try:
             evaluator.update(prediction, target)
-        except segcrit.errors.SegcritError as error:
+        except segcrit.core.errors.SegcritError as error:
             return type(error).__name__, str(error)
     report = evaluator.compute()
     return report.confusion.tolist(), report.per_image.tp.tolist(), report.per_image.fp.tolist()

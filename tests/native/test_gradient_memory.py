@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import segcrit
-from segcrit.engines import gradient_memory, native
+from segcrit.engines.cpu import gradient_memory, native
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="memory is kept on Linux only"),

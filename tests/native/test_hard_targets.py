@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import segcrit
-from segcrit.engines import native
+from segcrit.engines.cpu import native
 
 pytestmark = pytest.mark.skipif(not native.describe()[0], reason=native.describe()[1])
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import segcrit
-from segcrit.engines import native
+from segcrit.engines.cpu import native
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import segcrit
-from segcrit.engines import native
+from segcrit.engines.cpu import native
 from tests.oracles import naive
 
 pytestmark = pytest.mark.skipif(not native.describe()[0], reason=native.describe()[1])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import segcrit
-from segcrit.engines import native
+from segcrit.engines.cpu import native
 
 from .test_lovasz_precision import trained
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import segcrit
-from segcrit.engines import native
-from segcrit.errors import LabelError, ParameterError
+from segcrit.core.errors import LabelError, ParameterError
+from segcrit.engines.cpu import native
 
 pytestmark = pytest.mark.skipif(not native.describe()[0], reason=native.describe()[1])
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import segcrit
-from segcrit.engines import native
+from segcrit.engines.cpu import native
 
 pytestmark = pytest.mark.skipif(not native.describe()[0], reason=native.describe()[1])
 

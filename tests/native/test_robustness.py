@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 import segcrit
-from segcrit.engines import native
-from segcrit.errors import SegcritError
+from segcrit.core.errors import SegcritError
+from segcrit.engines.cpu import native
 
 pytestmark = pytest.mark.skipif(not native.describe()[0], reason=native.describe()[1])
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import segcrit
-from segcrit.engines import native
+from segcrit.engines.cpu import native
 from tests.laws.test_memory import peak_bytes
 
 pytestmark = pytest.mark.skipif(not native.describe()[0], reason=native.describe()[1])

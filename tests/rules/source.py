@@ -16,7 +16,7 @@ PACKAGE = REPOSITORY / "src" / "segcrit"
 class Module:
     """One file of the package."""
 
-    name: str  # dotted, "segcrit.formulas.pixel"; a package is named without "__init__"
+    name: str  # dotted, "segcrit.losses.formulas.pixel"; a package is named without "__init__"
     path: Path
     tree: ast.Module
 
@@ -63,7 +63,7 @@ def imported_modules(module: Module) -> Iterator[tuple[ast.AST, str]]:
             if base.split(".")[0] != "segcrit":
                 continue
             for alias in node.names:
-                # "from segcrit.formulas import pixel" imports the module, not a name of the package.
+                # "from segcrit.losses.formulas import pixel" imports the module, not a name of the package.
                 inner = f"{base}.{alias.name}"
                 yield node, inner if inner in module_names() else base
 

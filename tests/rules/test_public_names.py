@@ -10,8 +10,8 @@ from torch import nn
 
 import segcrit
 import segcrit.functional
-from segcrit._registry import Loss
-from segcrit.errors import SegcritError
+from segcrit.core.errors import SegcritError
+from segcrit.losses.table import Loss
 
 BUILT_IN = [loss for loss in segcrit.list_losses() if loss.function is not None]
 

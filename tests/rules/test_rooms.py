@@ -52,5 +52,5 @@ def test_nothing_reaches_up(module: Module) -> None:
 
 
 def test_the_rule_notices_a_reach() -> None:
-    assert _rank("segcrit.errors") < _rank("segcrit.formulas.pixel") < _rank("segcrit.cli.compare")
-    assert _rank("segcrit.comparison.results") < _rank("segcrit") < _rank("segcrit.cli.compare")
+    assert _rank("segcrit.core.errors") < _rank("segcrit.losses.formulas.pixel") < _rank("segcrit.cli.compare")
+    assert _rank("segcrit.apps.compare.results") < _rank("segcrit") < _rank("segcrit.cli.compare")

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from segcrit import errors
+from segcrit.core import errors
 from tests.rules.flow import Flow, last_name
 from tests.rules.source import Module, functions_with_their_owner, modules
 
@@ -17,21 +17,26 @@ ALLOWED_INSIDE = {"__getattr__": {"AttributeError"}, "__setattr__": {"AttributeE
 ALLOWED_IN_ROOM = {
     "segcrit.cli": {"SystemExit", "ArgumentTypeError", "ArgumentError"},
     # A metric of torchmetrics raises what those who use torchmetrics catch.
-    "segcrit.evaluation.torchmetric": {"TorchMetricsUserError"},
+    "segcrit.metrics.torchmetric": {"TorchMetricsUserError"},
 }
 
 # The one module that compares a label with ignore_index; everything else receives a mask from it.
-MASKING = "segcrit._masking"
+MASKING = "segcrit.labels.mask"
 # Comparisons of values that a user declares, one number with another; no pixel is among them.
 DECLARED_VALUES = {
-    "segcrit.data.classes": {"void not in used", "value in ignored"},
-    "segcrit.data.nodata": {"label != void"},
-    "segcrit.encodings.palette": {"void == PNG_ENTRIES - 1"},
-    "segcrit.evaluating.value_audit": {"settings.ignore_index in values"},
-    "segcrit.evaluating.labels": {"void == label", "value != void", "value != label", "value in coding.ignored"},
-    "segcrit.evaluating.mapping": {"self.rest != void", "void not in named", "label != void"},
-    "segcrit.scribble.files": {"value != ignore_value"},
-    "segcrit.scribble.folder": {"value in table.coding.classes"},
+    "segcrit.data.coding.classes": {"void not in used", "value in ignored"},
+    "segcrit.data.files.nodata": {"label != void"},
+    "segcrit.labels.palette": {"void == PNG_ENTRIES - 1"},
+    "segcrit.apps.evaluate.audit.value_audit": {"settings.ignore_index in values"},
+    "segcrit.apps.evaluate.reading.labels": {
+        "void == label",
+        "value != void",
+        "value != label",
+        "value in coding.ignored",
+    },
+    "segcrit.apps.evaluate.reading.mapping": {"self.rest != void", "void not in named", "label != void"},
+    "segcrit.data.weak.files": {"value != ignore_value"},
+    "segcrit.data.weak.folder": {"value in table.coding.classes"},
 }
 
 
@@ -85,7 +90,7 @@ def forbidden_raises(module: Module) -> list[str]:
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
 def test_no_assert(module: Module) -> None:
     found = [module.where(node) for node in module.walk() if isinstance(node, ast.Assert)]
-    assert not found, f"asserts vanish under python -O; raise a class of segcrit.errors: {found}"
+    assert not found, f"asserts vanish under python -O; raise a class of segcrit.core.errors: {found}"
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)

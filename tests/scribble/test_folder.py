@@ -14,14 +14,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-import segcrit.scribble.folder as folder_module
+import segcrit.data.weak.folder as folder_module
 from segcrit.cli import main
 from segcrit.cli import scribble as command
-from segcrit.data import load_folder
+from segcrit.core.errors import DataError, ParameterError, SegcritError
+from segcrit.data.folders.folder import load_folder
 from segcrit.data.problems import FolderError
-from segcrit.errors import DataError, ParameterError, SegcritError
-from segcrit.scribble import WeakLabelOptions
-from segcrit.scribble.folder import write_weak_labels
+from segcrit.data.weak.folder import write_weak_labels
+from segcrit.data.weak.weak import WeakLabelOptions
 from tests.data.making import blocks, write_folder
 
 COLORS = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]

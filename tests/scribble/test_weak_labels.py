@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from segcrit.errors import LabelError, ParameterError, ShapeError
-from segcrit.scribble import KINDS, WeakLabelOptions, weak_labels
-from segcrit.scribble.strokes import brush, stamp, stroke
+from segcrit.core.errors import LabelError, ParameterError, ShapeError
+from segcrit.data.weak.strokes import brush, stamp, stroke
+from segcrit.data.weak.weak import KINDS, WeakLabelOptions, weak_labels
 
 EIGHT = np.ones((3, 3))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import segcrit
-from segcrit.comparison import session
+from segcrit.apps.compare import session
 from tests.compare.making import write_folder
 
 MODEL = "unet?features=(4,4,4,4,4,4)"

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import segcrit
+from segcrit.apps.compare.training.checkpoints import WholeCheckpoints
+from segcrit.apps.compare.training.networks import Purpose, make_network
 from segcrit.cli import _trained, main
-from segcrit.comparison.checkpoints import WholeCheckpoints
-from segcrit.comparison.networks import Purpose, make_network
-from segcrit.errors import DataError, ParameterError, SegcritError
+from segcrit.core.errors import DataError, ParameterError, SegcritError
 
 PURPOSE = Purpose(3, 3, 2, (16, 16))
 

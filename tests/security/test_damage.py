@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from segcrit.apps.compare import session
+from segcrit.apps.evaluate.counting import run as run_module
 from segcrit.cli import main
-from segcrit.comparison import session
-from segcrit.evaluating import run as run_module
 from tests.evaluate.making import save_png
 
 STRANGE: tuple[Any, ...] = (

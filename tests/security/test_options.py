@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segcrit.apps.compare.predictions import file_stem
+from segcrit.apps.compare.settings import Settings
+from segcrit.apps.compare.training.module import _schedule
 from segcrit.cli import main
-from segcrit.comparison.module import _schedule
-from segcrit.comparison.predictions import file_stem
-from segcrit.comparison.settings import Settings
 from tests.evaluate.making import save_png
 
 OPTIONS = (

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcrit._files import inside
+from segcrit.apps.compare.results import read_results, to_json
+from segcrit.apps.compare.run_directory import RunDirectory
+from segcrit.apps.evaluate.counting.store import read_tally
 from segcrit.cli import main
-from segcrit.comparison.results import read_results, to_json
-from segcrit.comparison.run_directory import RunDirectory
-from segcrit.errors import DataError, SegcritError
-from segcrit.evaluating import read_tally
+from segcrit.core.atomic import inside
+from segcrit.core.errors import DataError, SegcritError
 from tests.evaluate.making import save_png
 
 OUT = ("../elsewhere", "/etc/passwd", "a/../../b", "..", "", "a\0b")

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcrit import _files
+from segcrit.apps.evaluate.counting import run as run_module
+from segcrit.apps.evaluate.counting.store import read_tally
+from segcrit.apps.evaluate.counting.workers import uninterrupted
 from segcrit.cli import main
-from segcrit.errors import ParameterError
-from segcrit.evaluating import read_tally
-from segcrit.evaluating import run as run_module
-from segcrit.evaluating.workers import uninterrupted
+from segcrit.core import atomic
+from segcrit.core.errors import ParameterError
 from tests.evaluate.making import save_png
 
 SIZE = (8, 8)
@@ -68,12 +68,12 @@ def test_an_error_brings_no_figures(folder: Path, resume: list[str], capsys: pyt
 
 
 def test_one_process_at_a_time(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with _files.locked(folder / "out" / ".counts.lock", "evaluating into it"):
+    with atomic.locked(folder / "out" / ".counts.lock", "evaluating into it"):
         assert main(words(folder, "--resume")) == 2
     assert "another one that is evaluating" in capsys.readouterr().err
     assert main(words(folder, "--resume")) == 0
     assert not list((folder / "out").glob(".*"))
-    with _files.locked(folder / "x", "here"), pytest.raises(ParameterError) as caught, _files.locked(folder / "x", "y"):
+    with atomic.locked(folder / "x", "here"), pytest.raises(ParameterError) as caught, atomic.locked(folder / "x", "y"):
         pass
     assert caught.value.code == "in-use"
 

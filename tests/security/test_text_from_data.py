@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcrit._csv import csv_text, name_of_cell
 from segcrit.cli import main
+from segcrit.core.csv_tables import csv_text, name_of_cell
 from tests.evaluate.making import save_png
 
 NAMES = ("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "＝1", "'=1", "plain", "'s", "-1", "Größe")

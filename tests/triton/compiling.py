@@ -127,7 +127,7 @@ def run(
 ) -> None:
     """Forward and backward of one loss, for the kernels that are started on the way."""
     from segcrit.engines import operators
-    from segcrit.engines.triton_engine import engine
+    from segcrit.engines.triton import engine
 
     images, classes, *low = shape
     size = [upsample * length for length in low]

@@ -3,7 +3,7 @@ starts, or ``TRITON_INTERPRET=1 python -m pytest tests/triton/test_kernels.py`` 
 
 from __future__ import annotations
 
-from segcrit.engines.triton_engine import is_interpreted
+from segcrit.engines.triton.availability import is_interpreted
 
 from .interpreting import hasten
 

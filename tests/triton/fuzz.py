@@ -68,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ["TRITON_INTERPRET"] = "1"
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    from segcrit.engines.triton_engine import describe, launch
+    from segcrit.engines.triton import launch
+    from segcrit.engines.triton.availability import describe
 
     available, reason = describe()
     if not available:

@@ -10,11 +10,11 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import segcrit
-from segcrit._reduce import pick_classes
 from segcrit.engines import operators
-from segcrit.engines.triton_engine import engine, is_interpreted
-from segcrit.engines.triton_engine.availability import is_installed
-from segcrit.formulas.ranking import bin_weights, doubling_sum
+from segcrit.engines.triton import engine
+from segcrit.engines.triton.availability import is_installed, is_interpreted
+from segcrit.losses.averages import pick_classes
+from segcrit.losses.formulas.ranking import bin_weights, doubling_sum
 from tests.laws.cases import CASES
 
 TABLE = [(case.expression, task) for case in CASES for task in case.tasks if not case.parameters.get("exact")]
@@ -121,7 +121,7 @@ def test_the_sum_by_doubling_is_the_cumulative_sum(bins: int) -> None:
 def test_weights_of_bins_do_not_depend_on_how_they_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = torch.randint(0, 5, (3, 2, 64), dtype=torch.float64)
     wanted = bin_weights(counts)
-    monkeypatch.setattr("segcrit.formulas.ranking._running_sum", doubling_sum)
+    monkeypatch.setattr("segcrit.losses.formulas.ranking._running_sum", doubling_sum)
     assert torch.equal(bin_weights(counts), wanted)
 
 

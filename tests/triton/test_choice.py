@@ -16,9 +16,9 @@ from torch._subclasses import FakeTensorMode
 
 import segcrit
 from segcrit import engines
-from segcrit.engines import triton_engine
-from segcrit.engines.triton_engine import availability
-from segcrit.errors import BackendError
+from segcrit.core.errors import BackendError
+from segcrit.engines import triton
+from segcrit.engines.triton import availability
 
 
 def _backend() -> segcrit.engines.Backend:
@@ -95,15 +95,15 @@ def test_what_is_installed_is_found_out_once(gpu: None, monkeypatch: pytest.Monk
 
 
 def test_tensors_on_the_cpu_are_not_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_engine, "describe", lambda: (True, "as if"))
-    monkeypatch.setattr(triton_engine, "is_interpreted", lambda: False)
+    monkeypatch.setattr(triton, "describe", lambda: (True, "as if"))
+    monkeypatch.setattr(triton, "is_interpreted", lambda: False)
     with segcrit.use_backend("triton"), pytest.raises(BackendError, match="logits on cpu"):
         segcrit.functional.cross_entropy(torch.zeros(1, 2, 4), torch.zeros(1, 4).long())
 
 
 @pytest.mark.parametrize(("available", "name"), [(True, "engine"), (False, "reference")])
 def test_cuda_tensors_choose_it_where_it_can_run(available: bool, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_engine, "describe", lambda: (available, "as if"))
+    monkeypatch.setattr(triton, "describe", lambda: (available, "as if"))
     assert engines.pick("auto", torch.device("cuda", 1)).__name__.split(".")[-1] == name
 
 
@@ -151,8 +151,8 @@ def test_other_devices_are_served_by_the_reference_engine() -> None:
 
 
 def test_the_interpreter_is_no_choice_for_tensors_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_engine, "describe", lambda: (True, "as if"))
-    monkeypatch.setattr(triton_engine, "is_interpreted", lambda: True)
+    monkeypatch.setattr(triton, "describe", lambda: (True, "as if"))
+    monkeypatch.setattr(triton, "is_interpreted", lambda: True)
     assert "triton" not in engines.pick("auto", torch.device("cpu")).__name__
     assert "triton" in engines.pick("triton", torch.device("cpu")).__name__
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segcrit.engines.triton_engine.availability import is_installed, is_interpreted
+from segcrit.engines.triton.availability import is_installed, is_interpreted
 
 from .compiling import CASES, compiling, run
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from segcrit.engines.triton_engine.availability import is_installed
+from segcrit.engines.triton.availability import is_installed
 from tests.rules.source import REPOSITORY
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="Triton is not installed: pip install 'segcrit[triton]'")

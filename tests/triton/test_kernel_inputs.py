@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import segcrit
+from segcrit.core.errors import LabelError, ParameterError
 from segcrit.engines import reference
-from segcrit.engines.triton_engine import launch
-from segcrit.errors import LabelError, ParameterError
+from segcrit.engines.triton import launch
 from tests.laws.problems import fractions, mask_of, one_hot, positive_weights, problem
 
 from .agreement import assert_agree, outcome

@@ -10,8 +10,8 @@ import triton.language as tl
 
 import segcrit
 import triton
-from segcrit.engines.triton_engine import engine, launch
-from segcrit.engines.triton_engine.kernels.arithmetic import focal_slope, focal_value
+from segcrit.engines.triton import engine, launch
+from segcrit.engines.triton.kernels.arithmetic import focal_slope, focal_value
 from tests.laws.cases import CASES
 from tests.laws.problems import Problem, fractions, mask_of, one_hot, positive_weights, problem
 

@@ -7,8 +7,8 @@ import torch
 
 from segcrit.engines.reference import Sweep
 from segcrit.engines.request import Request
-from segcrit.engines.triton_engine.engine import is_supported
-from segcrit.engines.triton_engine.histograms import Words, most_pixels
+from segcrit.engines.triton.engine import is_supported
+from segcrit.engines.triton.histograms import Words, most_pixels
 
 
 def _is_taken(low: tuple[int, ...], high: tuple[int, ...], **options: object) -> bool:

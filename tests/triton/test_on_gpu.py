@@ -9,7 +9,7 @@ import torch
 
 import segcrit
 from segcrit.engines import reference
-from segcrit.engines.triton_engine import describe, is_interpreted
+from segcrit.engines.triton.availability import describe, is_interpreted
 from tests.laws.cases import CASES
 from tests.laws.problems import mask_of, positive_weights, problem
 

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from segcrit.errors import LabelError, ParameterError, ShapeError
-from segcrit.weights import border_weight_map
-from segcrit.weights.border import _codes
+from segcrit.core.errors import LabelError, ParameterError, ShapeError
+from segcrit.labels.weights.border import _codes, border_weight_map
 
 
 def _by_hand(instances: np.ndarray, w0: float = 10.0, sigma: float = 5.0, spacing: Any = 1.0) -> np.ndarray:

@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from segcrit.errors import DtypeError, LabelError, ParameterError, ShapeError
-from segcrit.weights import ClassFrequencies, class_frequencies, pos_weight
+from segcrit.core.errors import DtypeError, LabelError, ParameterError, ShapeError
+from segcrit.labels.weights.frequencies import ClassFrequencies, class_frequencies
+from segcrit.labels.weights.positives import pos_weight
 
 IMAGES = np.random.default_rng(3).choice([0, 0, 0, 1, 2, 255], size=(5, 6, 7)).astype(np.uint8)
 IMAGES[1][IMAGES[1] == 2] = 0  # class 2 is not in every image

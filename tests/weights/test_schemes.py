@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcrit.errors import ParameterError, ShapeError
-from segcrit.weights import SCHEMES, ClassFrequencies, class_frequencies, class_weights
+from segcrit.core.errors import ParameterError, ShapeError
+from segcrit.labels.weights.frequencies import ClassFrequencies, class_frequencies
+from segcrit.labels.weights.schemes import SCHEMES, class_weights
 
 COUNTS = [900, 90, 10]
 

@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TextIO, cast
 
-from segcrit._names import nearest
 from segcrit.cli import _console
 from segcrit.cli._console import Output
 from segcrit.cli._parser import Parser, fail, join_negative_numbers
-from segcrit.errors import SegcritError
+from segcrit.core.errors import SegcritError
+from segcrit.core.names import nearest
 
 __all__ = ["COMMANDS", "Command", "available_commands", "build_parser", "main"]
 
@@ -212,7 +212,7 @@ def help_text() -> str:
 
 
 def _version() -> str:
-    from segcrit._constants import VERSION
+    from segcrit.core.constants import VERSION
 
     return VERSION
 

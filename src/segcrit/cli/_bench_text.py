@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from segcrit.cli import _console
 
 if TYPE_CHECKING:
-    from segcrit.bench.records import Panel, Result
+    from segcrit.apps.bench.records import Panel, Result
 
 __all__ = ["print_fit", "print_machine", "print_panel", "print_targets"]
 
 
 def print_fit(panel: Panel) -> None:
     """Does my batch fit: what each loss needs, against the memory that is free."""
-    from segcrit.bench.fit import FIT_HEAD, fit_rows, fit_sentence
+    from segcrit.apps.bench.fit import FIT_HEAD, fit_rows, fit_sentence
 
     _console.heading(f"{panel.problem.title}: does it fit?")
     _console.text(fit_sentence(panel))
@@ -25,7 +25,15 @@ def print_fit(panel: Panel) -> None:
 
 def print_panel(panel: Panel) -> None:
     """A table for each kind of loss, the precision of Lovász, and why something is missing."""
-    from segcrit.bench.table import HEAD, HEAD_MEANING, PRECISION_HEAD, about_panel, not_run, panel_rows, precision_rows
+    from segcrit.apps.bench.table import (
+        HEAD,
+        HEAD_MEANING,
+        PRECISION_HEAD,
+        about_panel,
+        not_run,
+        panel_rows,
+        precision_rows,
+    )
 
     rows = panel_rows(panel)
     if any(row.time is not None for row in panel.rows):
@@ -46,7 +54,7 @@ def print_panel(panel: Panel) -> None:
 
 def print_machine(result: Result) -> None:
     """The machine and the versions."""
-    from segcrit.bench.table import about_machine
+    from segcrit.apps.bench.table import about_machine
 
     print()
     _console.text(about_machine(result))
@@ -54,7 +62,7 @@ def print_machine(result: Result) -> None:
 
 def print_targets(result: Result) -> None:
     """Every target, met or not."""
-    from segcrit.bench.table import TARGET_HEAD, target_rows
+    from segcrit.apps.bench.table import TARGET_HEAD, target_rows
 
     _console.heading("Targets")
     _console.table(TARGET_HEAD, target_rows(result))

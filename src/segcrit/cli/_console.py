@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
-from segcrit._widths import columns_of, padded, wrapped
+from segcrit.core.widths import columns_of, padded, wrapped
 
 __all__ = ["Output", "columns", "heading", "note", "plain", "say", "table", "text"]
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from segcrit.cli import _console
 
 if TYPE_CHECKING:
+    from segcrit.apps.evaluate.results import Outcome
     from segcrit.data.problems import Problem
-    from segcrit.evaluating.results import Outcome
-    from segcrit.evaluation.statistics import PairedComparison
+    from segcrit.metrics.statistics import PairedComparison
 
 __all__ = ["print_outcome", "print_problems"]
 
@@ -31,10 +31,10 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
 def print_outcome(outcome: Outcome) -> None:
     """The figures, what is known about differences, and the classes."""
-    from segcrit.data.wording import worded
-    from segcrit.evaluating.standings import verdict
-    from segcrit.evaluation.figures import figures_of
-    from segcrit.evaluation.html import percent_text
+    from segcrit.apps.evaluate.standings import verdict
+    from segcrit.core.quantities import worded
+    from segcrit.metrics.named import figures_of
+    from segcrit.reports.evaluation import percent_text
 
     report = outcome.first
     print_problems([problem.worded(outcome.tally.spatial_dims) for problem in outcome.problems])
@@ -98,7 +98,7 @@ def _comparison_heads(outcome: Outcome) -> list[str]:
 
 
 def _summary_rows(outcome: Outcome) -> list[list[str]]:
-    from segcrit.evaluating.standings import digits_of
+    from segcrit.apps.evaluate.standings import digits_of
 
     rows = []
     for name in outcome.summary:

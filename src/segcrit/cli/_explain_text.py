@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from segcrit.cli import _console as console
 
 if TYPE_CHECKING:
-    from segcrit.explain.maps import ImageMaps
-    from segcrit.explain.steps import Block, Explanation, Layout, Step
+    from segcrit.apps.explain.maps import ImageMaps
+    from segcrit.apps.explain.steps import Block, Explanation, Layout, Step
 
 __all__ = ["print_explanation", "print_maps"]
 
 
 def print_explanation(explanation: Explanation, title: str | None) -> None:
     """All steps as tables."""
-    from segcrit.explain.steps import format_number
+    from segcrit.apps.explain.steps import format_number
 
     console.text(title or f"{explanation.expression}, step by step")
     for note in explanation.notes:
@@ -40,7 +40,7 @@ def print_explanation(explanation: Explanation, title: str | None) -> None:
 
 
 def _print_step(step: Step, number: int, layout: Layout, where: str = "") -> None:
-    from segcrit.explain.steps import format_number
+    from segcrit.apps.explain.steps import format_number
 
     console.heading(f"{number}. {step.title}{where}")
     console.text(step.formula, indent=2)
@@ -53,7 +53,7 @@ def _print_step(step: Step, number: int, layout: Layout, where: str = "") -> Non
 
 
 def _print_block(block: Block, layout: Layout) -> None:
-    from segcrit.explain.steps import ClassTable, PixelTable, format_number
+    from segcrit.apps.explain.steps import ClassTable, PixelTable, format_number
 
     if isinstance(block, PixelTable):
         rows = [
@@ -88,7 +88,7 @@ def _print_block(block: Block, layout: Layout) -> None:
 
 def print_maps(maps: ImageMaps) -> None:
     """The figures of an image's maps."""
-    from segcrit.explain.steps import format_number
+    from segcrit.apps.explain.steps import format_number
 
     console.heading(f"{maps.expression} on {maps.name}: {format_number(maps.loss)}")
     if len(maps.terms) > 1:

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from segcrit._names import nearest
 from segcrit.cli._console import say
+from segcrit.core.names import nearest
 
 __all__ = ["Parser", "add_file_memory", "fail", "join_negative_numbers"]
 
@@ -73,7 +73,7 @@ class _SetBudget(argparse.Action):
     """Sets the memory budget of this process and its workers as soon as the option is read."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        from segcrit.data.budget import set_memory_budget
+        from segcrit.data.files.budget import set_memory_budget
 
         set_memory_budget(values)
 

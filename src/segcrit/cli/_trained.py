@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from segcrit._extras import require
-from segcrit.errors import DataError, ParameterError
+from segcrit.core.errors import DataError, ParameterError
+from segcrit.core.optional import require
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
 
-    from segcrit._constants import Task
-    from segcrit.comparison.run_directory import DataRecord
+    from segcrit.apps.compare.run_directory import DataRecord
+    from segcrit.core.constants import Task
     from segcrit.data.model import SegmentationData
 
 __all__ = ["Trained", "load_trained", "open_data"]
@@ -26,7 +26,7 @@ COMPARE_ADVICE = "Give a .ckpt file that segcrit compare wrote, for example runs
 
 @dataclass(frozen=True)
 class Passport:
-    """What a checkpoint tells about its network; see ``segcrit.comparison.prepare``."""
+    """What a checkpoint tells about its network; see ``segcrit.apps.compare.prepare``."""
 
     model: str
     num_classes: int
@@ -88,10 +88,10 @@ def load_trained(path: str | Path, model: str | None = None) -> Trained:
         DataError: no checkpoint of ``segcrit compare``, or its weights do not fit the network.
     """
     require("lightning", extra="compare")
-    from segcrit._json import decode
-    from segcrit.comparison.checkpoints import load_weights, read_tensors
-    from segcrit.comparison.inference import make_predictor
-    from segcrit.comparison.networks import Purpose, make_network
+    from segcrit.apps.compare.training.checkpoints import load_weights, read_tensors
+    from segcrit.apps.compare.training.inference import make_predictor
+    from segcrit.apps.compare.training.networks import Purpose, make_network
+    from segcrit.core.json_files import decode
 
     file = _find(Path(path))
     content = read_tensors(file, "a checkpoint of segcrit compare", COMPARE_ADVICE, keys=("segcrit", "state_dict"))
@@ -130,7 +130,8 @@ def load_trained(path: str | Path, model: str | None = None) -> Trained:
 
 def open_data(folder: str | None, checkpoint: Path, pair: str | None = None) -> SegmentationData:
     """The data folder, or without one the data that the run of the checkpoint names."""
-    from segcrit.data import land_cover, load_folder
+    from segcrit.data.folders.folder import load_folder
+    from segcrit.data.landcover import land_cover
 
     if folder is not None:
         return load_folder(folder, pair=pair)
@@ -145,7 +146,7 @@ def open_data(folder: str | None, checkpoint: Path, pair: str | None = None) -> 
 
 
 def _run_data(checkpoint: Path) -> DataRecord | None:
-    from segcrit.comparison.run_directory import RunDirectory
+    from segcrit.apps.compare.run_directory import RunDirectory
 
     for folder in checkpoint.resolve().parents:
         directory = RunDirectory(folder)
@@ -177,13 +178,13 @@ def _find(path: Path) -> Path:
 
 
 def _normalisation(record: dict[str, Any], file: Path) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-    from segcrit.comparison.folder_source import imagenet_normalised
-    from segcrit.data import Normalisation
+    from segcrit.apps.compare.batches.folder_source import imagenet_normalised
+    from segcrit.data.normalise import Normalisation
 
     if not record:
         raise DataError(
             "a checkpoint that was trained on a data folder",
             f"{file}, trained on loaders of its own, whose normalisation is not known",
-            "Call segcrit.explain.explain_image with the network and an image as your loader gives it.",
+            "Call segcrit.apps.explain.maps.explain_image with the network and an image as your loader gives it.",
         )
     return imagenet_normalised if record.get("scheme") == "imagenet" else Normalisation.from_dict(record).apply

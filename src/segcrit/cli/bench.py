@@ -7,15 +7,15 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from segcrit._extras import import_own
-from segcrit._names import nearest
 from segcrit.cli._bench_text import print_fit, print_machine, print_panel
-from segcrit.errors import ParameterError
+from segcrit.core.errors import ParameterError
+from segcrit.core.names import nearest
+from segcrit.core.optional import import_own
 
 if TYPE_CHECKING:
-    from segcrit.bench.problems import Problem
-    from segcrit.bench.progress import Progress
-    from segcrit.bench.records import Panel, Result
+    from segcrit.apps.bench.problems import Problem
+    from segcrit.apps.bench.progress import Progress
+    from segcrit.apps.bench.records import Panel, Result
 
 __all__ = ["add_parser", "run"]
 
@@ -80,7 +80,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; 130 when it was interrupted."""
-    from segcrit.bench.progress import Progress
+    from segcrit.apps.bench.progress import Progress
 
     progress = Progress()
     progress.prepare("loading PyTorch")
@@ -93,9 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _measure(arguments: argparse.Namespace, progress: Progress) -> int:
     import torch
 
-    from segcrit.bench.contenders import COMPILED
-    from segcrit.bench.plot import check_picture, draw
-    from segcrit.bench.session import Options, measure, new_result, plan_panel
+    from segcrit.apps.bench.contenders import COMPILED
+    from segcrit.apps.bench.plot import check_picture, draw
+    from segcrit.apps.bench.session import Options, measure, new_result, plan_panel
 
     _check(arguments)
     if arguments.plot is not None:
@@ -144,7 +144,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _problems(arguments: argparse.Namespace) -> list[Problem]:
-    from segcrit.bench.problems import Problem
+    from segcrit.apps.bench.problems import Problem
 
     return [
         Problem(
@@ -166,8 +166,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _kinds(arguments: argparse.Namespace) -> list[str]:
-    from segcrit.bench.contenders import kinds
-    from segcrit.expression import parse
+    from segcrit.apps.bench.contenders import kinds
+    from segcrit.losses.expression.syntax import parse
 
     known = kinds(arguments.task)
     chosen = []
@@ -183,8 +183,8 @@ def _kinds(arguments: argparse.Namespace) -> list[str]:
 
 def _canonical(word: str) -> str:
     """An expression as it is printed back; other words as they are."""
-    from segcrit.errors import SegcritError
-    from segcrit.expression import parse
+    from segcrit.core.errors import SegcritError
+    from segcrit.losses.expression.syntax import parse
 
     try:
         return str(parse(word))

@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segcrit._extras import import_own
 from segcrit.cli import _console
 from segcrit.cli._allocator import keep_freed_memory
 from segcrit.cli._parser import add_file_memory
+from segcrit.core.optional import import_own
 
 if TYPE_CHECKING:
-    from segcrit.comparison.prepare import Request
-    from segcrit.comparison.records import Results
-    from segcrit.comparison.runner import CostEstimate
+    from segcrit.apps.compare.prepare import Request
+    from segcrit.apps.compare.records import Results
+    from segcrit.apps.compare.runner import CostEstimate
 
 __all__ = ["add_parser", "run"]
 
@@ -183,8 +183,8 @@ def _seeds(text: str) -> int | list[int]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, print the outcome, and end with the path of the report."""
-    from segcrit._extras import require
-    from segcrit.expression import parse
+    from segcrit.core.optional import require
+    from segcrit.losses.expression.syntax import parse
 
     for name in arguments.modules:
         import_own(name)
@@ -192,8 +192,8 @@ def run(arguments: argparse.Namespace) -> int:
         parse(text)  # a typing error is told before the training library is loaded
     require("lightning.pytorch", extra="compare")
     keep_freed_memory()
-    from segcrit.comparison import runner
-    from segcrit.comparison.context import is_first_process
+    from segcrit.apps.compare import runner
+    from segcrit.apps.compare.training.context import is_first_process
 
     request = _request(arguments)
     progress = False if arguments.quiet else None
@@ -214,8 +214,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> Request:
-    from segcrit.comparison.prepare import Request
-    from segcrit.comparison.settings import Compute
+    from segcrit.apps.compare.prepare import Request
+    from segcrit.apps.compare.settings import Compute
 
     names = (
         "task",
@@ -257,11 +257,11 @@ def _request(arguments: argparse.Namespace) -> Request:
 
 
 def _print_results(results: Results, folder: Path) -> None:
-    from segcrit.comparison.report import REPORT_FILE
-    from segcrit.comparison.summary import mean_cost, mean_figures, shown_figures, step_seconds
-    from segcrit.comparison.verdict import caveats, judge
-    from segcrit.comparison.wording import counted
-    from segcrit.data.wording import worded
+    from segcrit.apps.compare.report.page import REPORT_FILE
+    from segcrit.apps.compare.verdict.summary import mean_cost, mean_figures, shown_figures, step_seconds
+    from segcrit.apps.compare.verdict.text import caveats, judge
+    from segcrit.core.quantities import worded
+    from segcrit.core.wording import counted
 
     verdict = results.verdict or judge(results)
     order = {standing.loss: place for place, standing in enumerate(verdict.standings)}
@@ -309,7 +309,7 @@ def _milliseconds(seconds: float, digits: int = 0) -> str:
 
 
 def _print_estimate(estimate: CostEstimate, request: Request) -> None:
-    from segcrit.comparison.progress import duration
+    from segcrit.core.progress import duration
 
     rows = []
     for name, cost in estimate.losses:

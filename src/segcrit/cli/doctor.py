@@ -14,7 +14,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from segcrit._extras import repair
+from segcrit.core.optional import repair
 
 __all__ = ["add_parser", "examine", "run"]
 
@@ -102,7 +102,7 @@ def _versions() -> dict[str, str]:
     import numpy as np
     import torch
 
-    from segcrit._constants import VERSION
+    from segcrit.core.constants import VERSION
 
     return {
         "segcrit": VERSION,

@@ -13,17 +13,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segcrit import _files
 from segcrit.cli import _console
 from segcrit.cli._evaluation_text import print_outcome, print_problems
 from segcrit.cli._parser import add_file_memory
-from segcrit.errors import ParameterError
+from segcrit.core import atomic
+from segcrit.core.errors import ParameterError
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from segcrit.apps.evaluate.counting.run import AuditError, Job
     from segcrit.data.problems import Problem
-    from segcrit.evaluating.run import AuditError, Job
 
 __all__ = [
     "add_output_options",
@@ -137,7 +137,7 @@ def add_output_options(figures: Any, output: Any) -> None:
 
 def check_output(arguments: argparse.Namespace, folder: Path) -> None:
     """Refuse before the counting what would be refused after it, and a table of groups that would be written over."""
-    from segcrit.evaluation.statistics import check_resamples
+    from segcrit.metrics.statistics import check_resamples
 
     if arguments.resamples is not None:
         check_resamples(arguments.resamples)
@@ -157,8 +157,8 @@ def check_output(arguments: argparse.Namespace, folder: Path) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, print the table, and end with the path of the report."""
-    from segcrit.evaluating.output_folder import AUDIT, require_free
-    from segcrit.evaluating.run import AuditError, Interrupted, count_files
+    from segcrit.apps.evaluate.counting.run import AuditError, Interrupted, count_files
+    from segcrit.apps.evaluate.output_folder import AUDIT, require_free
 
     job, folder = _job(arguments)
     arguments.images, arguments.groups = job.images, job.options.groups
@@ -207,9 +207,9 @@ def finish(
     group_by: str | None,
 ) -> int:
     """Figures of counts that are complete: written, and shown as a table."""
-    from segcrit.evaluating.folders import write_outcome
-    from segcrit.evaluating.matching import read_groups
-    from segcrit.evaluating.results import Outcome
+    from segcrit.apps.evaluate.folders import write_outcome
+    from segcrit.apps.evaluate.reading.matching import read_groups
+    from segcrit.apps.evaluate.results import Outcome
 
     if not tally.ids:
         raise ParameterError("at least one image", "none", "Check what the folders hold.")
@@ -253,9 +253,9 @@ def _launched_part() -> tuple[int, int] | None:
 
 
 def _job(arguments: argparse.Namespace) -> tuple[Job, Path]:
-    from segcrit.evaluating.options import Options, parse_shard
-    from segcrit.evaluating.output_folder import new_folder
-    from segcrit.evaluating.run import Job, read_job
+    from segcrit.apps.evaluate.counting.run import Job, read_job
+    from segcrit.apps.evaluate.options import Options, parse_shard
+    from segcrit.apps.evaluate.output_folder import new_folder
 
     if arguments.resume and arguments.overwrite:
         raise ParameterError("--resume or --overwrite", "both", "Go on with what is there, or replace it.")
@@ -336,7 +336,7 @@ def report_unusable(error: AuditError, file: Path) -> int:
         "problems": [problem.to_dict() for problem in problems],
         "files": [dict(zip(("code", "model", "id"), entry, strict=True)) for entry in error.files],
     }
-    _files.atomic_write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    atomic.atomic_write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if len(error.files) > _SHOWN_FILES:
         print(f"All {len(error.files):,} files: {file}")
     others = len(errors) - 1

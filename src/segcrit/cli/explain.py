@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segcrit._constants import TASKS
 from segcrit.cli._explain_text import print_explanation, print_maps
-from segcrit.errors import ParameterError
+from segcrit.core.constants import TASKS
+from segcrit.core.errors import ParameterError
 
 if TYPE_CHECKING:
-    from segcrit.explain.maps import ImageMaps
-    from segcrit.explain.steps import Explanation
+    from segcrit.apps.explain.maps import ImageMaps
+    from segcrit.apps.explain.steps import Explanation
 
 __all__ = ["add_parser", "run"]
 
@@ -109,8 +109,8 @@ def _check_out(arguments: argparse.Namespace) -> None:
 
 
 def _numbers(arguments: argparse.Namespace) -> int:
-    from segcrit.explain import explain_numbers
-    from segcrit.explain.numbers import read_numbers
+    from segcrit.apps.explain.build import explain_numbers
+    from segcrit.apps.explain.numbers import read_numbers
 
     def joined(words: list[str] | None) -> str | None:
         return None if words is None else " ".join(words)
@@ -155,11 +155,11 @@ def _example_title(explanation: Explanation) -> str:
 
 def _write_numbers(path: Path, explanation: Explanation, title: str | None) -> None:
     """Write the page or figure."""
-    from segcrit._files import atomic_write_bytes, atomic_write_text
-    from segcrit.explain import page
+    from segcrit.apps.explain import page
+    from segcrit.core.atomic import atomic_write_bytes, atomic_write_text
 
     if path.suffix.lower() == ".png":
-        from segcrit.explain.draw import numbers_figure
+        from segcrit.apps.explain.draw import numbers_figure
 
         atomic_write_bytes(path, numbers_figure(explanation, title=title))
     else:
@@ -176,8 +176,8 @@ def _say_path(path: Path, on_stderr: bool) -> None:
 
 def _curves(arguments: argparse.Namespace) -> int:
     """Write the page or figure of curves, or print their points."""
-    from segcrit._files import atomic_write_bytes, atomic_write_text
-    from segcrit.explain.curves import DEFAULT_LOSSES, curves
+    from segcrit.apps.explain.curves import DEFAULT_LOSSES, curves
+    from segcrit.core.atomic import atomic_write_bytes, atomic_write_text
 
     names = ([] if arguments.loss is None else [arguments.loss]) + arguments.curves
     panels = curves(names or None)
@@ -192,11 +192,11 @@ def _curves(arguments: argparse.Namespace) -> int:
             return 0
     path = Path(arguments.out or PAGES / "curves.html")
     if path.suffix.lower() == ".png":
-        from segcrit.explain.draw import curves_figure
+        from segcrit.apps.explain.draw import curves_figure
 
         atomic_write_bytes(path, curves_figure(panels))
     else:
-        from segcrit.explain.page import curves_page
+        from segcrit.apps.explain.page import curves_page
 
         atomic_write_text(path, curves_page(panels, names=names or DEFAULT_LOSSES))
     _say_path(path, arguments.json)
@@ -218,12 +218,12 @@ def _image(arguments: argparse.Namespace) -> int:
         )
     import torch
 
-    from segcrit._constants import DEFAULT_IGNORE_INDEX
-    from segcrit._files import atomic_write_text
+    from segcrit.apps.explain.maps import explain_image
     from segcrit.cli._trained import load_trained, open_data
-    from segcrit.criterion import Criterion
-    from segcrit.data.splits import name_index, resolve
-    from segcrit.explain import explain_image
+    from segcrit.core.atomic import atomic_write_text
+    from segcrit.core.constants import DEFAULT_IGNORE_INDEX
+    from segcrit.data.folders.splits import name_index, resolve
+    from segcrit.losses.criterion import Criterion
 
     trained = load_trained(arguments.checkpoint, arguments.model)
     data = open_data(arguments.data, trained.path, arguments.pair)
@@ -249,7 +249,7 @@ def _image(arguments: argparse.Namespace) -> int:
             return 0
     else:
         print_maps(maps)
-    from segcrit.explain.image_page import image_page
+    from segcrit.apps.explain.image_page import image_page
 
     source = f"Image {sample.id} of {data.name}; network {trained.model}, trained with {trained.loss}."
     path = Path(arguments.out or PAGES / f"{sample.id}.html")

@@ -13,8 +13,9 @@ from segcrit.cli import _console
 from segcrit.cli._parser import add_file_memory
 
 if TYPE_CHECKING:
-    from segcrit.data import Audit, SegmentationData
-    from segcrit.data.advice import Recommendation
+    from segcrit.data.audit.advice import Recommendation
+    from segcrit.data.audit.auditing import Audit
+    from segcrit.data.model import SegmentationData
     from segcrit.data.problems import Problem
 
 __all__ = ["add_parser", "run"]
@@ -62,7 +63,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Inspect the data and print what was found; 2 when it cannot be trained on."""
-    from segcrit.data import audit, land_cover, load_folder
+    from segcrit.data.audit.auditing import audit
+    from segcrit.data.folders.folder import load_folder
+    from segcrit.data.landcover import land_cover
     from segcrit.data.problems import FolderError
 
     try:
@@ -89,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_folder_options(arguments: argparse.Namespace) -> None:
-    from segcrit.errors import ParameterError
+    from segcrit.core.errors import ParameterError
 
     for option in _FOLDER_OPTIONS:
         if getattr(arguments, option) is not None:
@@ -108,7 +111,7 @@ def _report_unusable(arguments: argparse.Namespace, problems: Sequence[Problem])
 
 
 def _print_report(report: Audit, data: SegmentationData, arguments: argparse.Namespace) -> None:
-    from segcrit.data.wording import worded
+    from segcrit.core.quantities import worded
 
     images = sum(report.images.values())
     what = worded("images", report.spatial_dims)
@@ -170,7 +173,7 @@ def _ignored(report: Audit) -> str:
 
 
 def _class_table(report: Audit) -> tuple[list[str], list[list[str]]]:
-    from segcrit.data.wording import worded
+    from segcrit.core.quantities import worded
 
     headers = [
         "class",

@@ -6,10 +6,10 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from segcrit.errors import ParameterError
+from segcrit.core.errors import ParameterError
 
 if TYPE_CHECKING:
-    from segcrit._registry import Loss, Parameter
+    from segcrit.losses.table import Loss, Parameter
 
 __all__ = ["add_parser", "describe", "run"]
 
@@ -45,8 +45,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table or one loss."""
-    from segcrit import formulas  # noqa: F401 - fills the table
-    from segcrit._registry import list_losses
+    from segcrit.losses import formulas  # noqa: F401 - fills the table
+    from segcrit.losses.table import list_losses
 
     losses = list_losses() if arguments.name is None else [_find(arguments.name)]
     if arguments.json:
@@ -92,8 +92,8 @@ def describe(loss: Loss) -> dict[str, Any]:
 
 
 def _find(name: str) -> Loss:
-    from segcrit._registry import list_losses, lookup, nearest_loss
-    from segcrit.expression import parse
+    from segcrit.losses.expression.syntax import parse
+    from segcrit.losses.table import list_losses, lookup, nearest_loss
 
     loss = lookup(name.strip().lower()) or lookup(name.strip())
     if loss is not None:
@@ -154,7 +154,7 @@ def _allowed(parameter: Parameter) -> str:
 
 
 def _value(value: Any) -> str:
-    from segcrit.expression.syntax import format_value
+    from segcrit.losses.expression.syntax import format_value
 
     return format_value(value)
 

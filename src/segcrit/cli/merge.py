@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segcrit.cli.evaluate import add_output_options, check_output, finish, report_unusable
-from segcrit.errors import ParameterError
+from segcrit.core.errors import ParameterError
 
 __all__ = ["add_parser", "run"]
 
@@ -33,8 +33,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Merge, print the table, and end with the path of the report."""
-    from segcrit.evaluating.output_folder import AUDIT, COUNTS, new_folder, require_own
-    from segcrit.evaluating.run import AuditError, merge_files
+    from segcrit.apps.evaluate.counting.run import AuditError, merge_files
+    from segcrit.apps.evaluate.output_folder import AUDIT, COUNTS, new_folder, require_own
 
     paths = [Path(name).expanduser() for name in arguments.files]
     folder = Path(arguments.out) if arguments.out is not None else new_folder()

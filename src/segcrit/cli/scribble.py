@@ -7,11 +7,11 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from segcrit.errors import ParameterError
+from segcrit.core.errors import ParameterError
 
 if TYPE_CHECKING:
-    from segcrit.scribble.folder import WeakLabels
-    from segcrit.scribble.weak import WeakLabelOptions
+    from segcrit.data.weak.folder import WeakLabels
+    from segcrit.data.weak.weak import WeakLabelOptions
 
 __all__ = ["add_parser", "run"]
 
@@ -96,7 +96,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the weak labels and print how much of each class they cover."""
-    from segcrit.scribble.folder import write_weak_labels
+    from segcrit.data.weak.folder import write_weak_labels
 
     result = write_weak_labels(
         arguments.masks,
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> WeakLabelOptions:
-    from segcrit.scribble.weak import WeakLabelOptions
+    from segcrit.data.weak.weak import WeakLabelOptions
 
     given = {}
     for name, kinds in ONLY_FOR.items():

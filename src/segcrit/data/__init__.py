@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from segcrit.data.auditing import Audit, audit
-from segcrit.data.class_info import ClassInfo
-from segcrit.data.folder import load_folder
+from segcrit.data.audit.auditing import Audit, audit
+from segcrit.data.coding.class_info import ClassInfo
+from segcrit.data.folders.folder import load_folder
 from segcrit.data.landcover import land_cover
 from segcrit.data.model import Sample, SegmentationData
 from segcrit.data.normalise import Normalisation, normalisation

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from segcrit._constants import VERSION
-from segcrit._files import atomic_write_text
+from segcrit.core.atomic import atomic_write_text
+from segcrit.core.constants import VERSION
 
 __all__ = ["FileMemory", "cache_folder"]
 

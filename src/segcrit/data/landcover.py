@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrit._extras import require
+from segcrit.core.errors import DataError
+from segcrit.core.optional import require
 from segcrit.data.cache import cache_folder
-from segcrit.data.class_info import ClassInfo
-from segcrit.data.folder import load_folder
-from segcrit.data.formats import load
+from segcrit.data.coding.class_info import ClassInfo
+from segcrit.data.files.formats import load
+from segcrit.data.folders.folder import load_folder
+from segcrit.data.folders.splits import make_split
 from segcrit.data.model import SegmentationData
 from segcrit.data.scanning import progress_bar
-from segcrit.data.splits import make_split
-from segcrit.encodings import Palette
-from segcrit.errors import DataError
+from segcrit.labels.palette import Palette
 
 __all__ = ["COMMAND", "land_cover"]
 

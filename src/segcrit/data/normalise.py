@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from segcrit.core.errors import DataError, ParameterError
+from segcrit.data.audit.survey import damaged
 from segcrit.data.intensity import LOWER, UPPER, ChannelFigures, image_figures, is_missing
 from segcrit.data.model import FloatArray, SegmentationData
 from segcrit.data.problems import FolderError
 from segcrit.data.scanning import Scanner
-from segcrit.data.survey import damaged
-from segcrit.errors import DataError, ParameterError
 
 __all__ = ["Normalisation", "Scheme", "normalisation", "scale_ratio"]
 

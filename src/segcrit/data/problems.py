@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from segcrit.data.wording import worded
-from segcrit.errors import DataError
+from segcrit.core.errors import DataError
+from segcrit.core.quantities import worded
 
 __all__ = ["FolderError", "Problem", "named", "several"]
 

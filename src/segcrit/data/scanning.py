@@ -15,10 +15,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from segcrit.core.errors import DataError
 from segcrit.data.cache import FileMemory
-from segcrit.data.formats import Header, probe
-from segcrit.data.reading import read_stored_mask
-from segcrit.errors import DataError
+from segcrit.data.files.formats import Header, probe
+from segcrit.data.files.reading import read_stored_mask
 
 __all__ = ["MaskValues", "Scan", "Scanner", "progress_bar"]
 
@@ -40,7 +40,7 @@ class MaskValues:
         mode: how the file stores them.
         palette: ``uint8 (P, 3)``, the colour of each value of a palette mask, or None.
         distinct: number of different values; ``counts`` holds at most 4096 of them, the most frequent.
-        thresholded, nodata: as in :class:`~segcrit.data.coding.StoredMask`.
+        thresholded, nodata: as in :class:`~segcrit.data.coding.mask_coding.StoredMask`.
     """
 
     counts: dict[int, int]

@@ -12,9 +12,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from segcrit._registry import nearest
-from segcrit.engines import native, reference, triton_engine
-from segcrit.errors import BackendError, ParameterError
+from segcrit.core.errors import BackendError, ParameterError
+from segcrit.engines import reference, triton
+from segcrit.engines.cpu import native
+from segcrit.losses.table import nearest
 
 __all__ = ["Backend", "asked_for", "backends", "check_name", "keeps_normalizers", "pick", "use_backend"]
 
@@ -46,7 +47,7 @@ _DEVICE_NAMES = dict.fromkeys(("gpu", "cuda"), "The engine for CUDA devices is c
 def _module(name: str) -> ModuleType:
     if name == "triton":
         # Imported when the first tensor arrives for it.
-        from segcrit.engines.triton_engine import engine
+        from segcrit.engines.triton import engine
 
         return engine
     return native if name == "cpu" else reference
@@ -70,8 +71,8 @@ def backends() -> tuple[Backend, ...]:
 
 def _backend(name: str) -> Backend:
     if name == "triton":
-        devices = ("cuda", "cpu") if triton_engine.is_interpreted() else ("cuda",)
-        available, reason = triton_engine.describe()
+        devices = ("cuda", "cpu") if triton.is_interpreted() else ("cuda",)
+        available, reason = triton.describe()
         return Backend(name, available, devices, reason)
     if name == "cpu":
         available, reason = native.describe()

@@ -7,8 +7,9 @@ import ctypes
 import torch
 from torch import Tensor
 
-from segcrit.engines import native, pick
-from segcrit.engines.native_library import ELEMENT_TYPES, CountJob, flat, load, place_logits, threads
+from segcrit.engines import pick
+from segcrit.engines.cpu import native
+from segcrit.engines.cpu.library import ELEMENT_TYPES, CountJob, flat, load, place_logits, threads
 
 __all__ = ["count_pairs"]
 

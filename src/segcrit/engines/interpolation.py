@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from segcrit._dtypes import without_autocast
+from segcrit.core.dtypes import without_autocast
 
 __all__ = ["Axis", "axis_of", "interpolate", "transpose"]
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcrit._dtypes import table_dtype
+from segcrit.core.dtypes import table_dtype
+from segcrit.core.errors import BackendError
 from segcrit.engines import pick
 from segcrit.engines.reference import Sweep
 from segcrit.engines.request import Request, Shapes, gradient_like
-from segcrit.errors import BackendError
 
 __all__ = ["sweep"]
 

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segcrit._dtypes import compute_dtype, without_autocast
-from segcrit._masking import read_target, read_weight, refuse_fractions
+from segcrit.core.dtypes import compute_dtype, without_autocast
 from segcrit.engines.binning import bin_index
 from segcrit.engines.interpolation import interpolate, transpose
 from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like, spatial_size
-from segcrit.formulas.pixel import PixelFormula, pixel_formulas
-from segcrit.formulas.region import FIELDS
+from segcrit.labels.mask import read_target, read_weight, refuse_fractions
+from segcrit.losses.formulas.pixel import PixelFormula, pixel_formulas
+from segcrit.losses.formulas.region import FIELDS
 
 __all__ = ["Sweep", "backward", "forward", "select", "transform_logits"]
 

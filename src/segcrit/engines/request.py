@@ -12,10 +12,10 @@ from typing import Literal
 
 import torch
 
-from segcrit._constants import Task
-from segcrit._dtypes import compute_dtype, table_dtype
-from segcrit._masking import TargetKind, View
-from segcrit.formulas.region import FIELDS
+from segcrit.core.constants import Task
+from segcrit.core.dtypes import compute_dtype, table_dtype
+from segcrit.labels.mask import TargetKind, View
+from segcrit.losses.formulas.region import FIELDS
 
 __all__ = ["PixelRequest", "Request", "Shapes", "call_suffix", "gradient_like", "spatial_size"]
 

@@ -1,0 +1,194 @@
+"""A measurement as rows of text; the command line, the documentation and the README lay them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from segcrit.apps.bench.fit import size_in_words
+from segcrit.apps.bench.records import Panel, Result, Row, Timing, Verdict
+
+__all__ = [
+    "HEAD",
+    "HEAD_MEANING",
+    "PRECISION_HEAD",
+    "TARGET_HEAD",
+    "about_machine",
+    "about_panel",
+    "comparable",
+    "not_run",
+    "panel_rows",
+    "precision_rows",
+    "seconds",
+    "target_rows",
+    "threads_in_words",
+]
+
+HEAD: Final = ("what", "library", "ms", "20 – 80 %", "runs", "× copy", "vs eager", "vs compiled", "MiB", "× logits")
+HEAD_MEANING: Final = (
+    "ms: median of the runs; × copy: times a copy of the logits; vs eager, vs compiled: how many times faster than "
+    "PyTorch's own operations on the same logits; MiB, × logits: peak memory beyond the logits, gradient included."
+)
+PRECISION_HEAD: Final = ("library", "value", "relative error", "cosine of the gradient")
+TARGET_HEAD: Final = ("target", "asked for", "measured", "")
+_MIB: Final = float(1 << 20)
+_BASES: Final = ("torch", "torch.compile")  # what the two columns of speed compare with
+
+
+def seconds(milliseconds: float) -> str:
+    """A time in words.
+
+    Example:
+        >>> seconds(0.0123), seconds(4.56), seconds(78.9), seconds(12613.0)
+        ('0.012 ms', '4.6 ms', '79 ms', '12.6 s')
+    """
+    if milliseconds >= 1e4:
+        return f"{milliseconds / 1e3:.1f} s"
+    if milliseconds >= 10:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds:.1f} ms" if milliseconds >= 0.1 else f"{milliseconds:.2g} ms"
+
+
+def about_machine(result: Result) -> str:
+    """Machine, versions and date in a sentence."""
+    machine = result.machine
+    cache = machine["last_level_cache_bytes"]
+    words = [
+        str(machine["processor"]),
+        threads_in_words(result),
+        str(machine["vector_instructions"]),
+        *([f"last-level cache {size_in_words(cache)}"] if cache else []),
+        *([f"memory {size_in_words(machine['memory_bytes'])}"] if machine["memory_bytes"] else []),
+    ]
+    versions = ", ".join(f"{name} {number}" for name, number in result.versions.items())
+    engine = list(result.engines.values())[-1]
+    return f"{', '.join(words)}. {versions}. Engine of the segcrit rows: {engine}. Measured on {result.date[:10]}."
+
+
+def threads_in_words(result: Result) -> str:
+    """ "1 thread", "2 threads"."""
+    threads = result.machine["threads"]
+    return f"{threads} thread{'s' if threads != 1 else ''}"
+
+
+def about_panel(panel: Panel) -> str:
+    """What a copy and a read of the logits take."""
+    sentence = f"Logits {size_in_words(panel.problem.logits_bytes)}"
+    if panel.problem.upsample != 1:
+        sentence += f", {size_in_words(panel.problem.full_bytes)} at the size of the labels"
+    if panel.copy is not None:
+        sentence += f"; a copy of them takes {seconds(panel.copy.median)}"
+    if panel.read is not None:
+        sentence += f", a read {seconds(panel.read.median)} ({panel.read_by})"
+    return sentence + "."
+
+
+def panel_rows(panel: Panel) -> list[list[str]]:
+    """The rows of a panel's table, below ``HEAD``; what was not run says so in its second column."""
+    return [_cells(panel, row) for row in panel.rows]
+
+
+def precision_rows(panel: Panel) -> list[list[str]]:
+    """What was compared with a float64 sort, below ``PRECISION_HEAD``."""
+    return [
+        [_library(row), f"{row.value:.7f}", f"{row.value_error:.1e}", f"{row.gradient_cosine:.7f}"]
+        for row in panel.rows
+        if row.value_error is not None and row.gradient_cosine is not None
+    ]
+
+
+def _cells(panel: Panel, row: Row) -> list[str]:
+    what = row.kind if row.problem == panel.problem else f"{row.kind}, {_variant(row)}"
+    if row.time is None:
+        reason = "not installed" if row.not_run == "not installed" else "not run"
+        return [what, f"{_library(row)} ({reason})", *[""] * 8]
+    extra = row.extra
+    return [
+        what,
+        _library(row),
+        _short(row.time.median),
+        f"{_short(row.time.low)} – {_short(row.time.high)}",
+        str(row.time.runs),
+        _ratio(row.time, panel.copy if row.problem == panel.problem else None),
+        *(_ratio(_base(panel, row, library), row.time) for library in _BASES),
+        "" if extra is None else _short(extra / _MIB),
+        "" if extra is None else f"{extra / row.problem.full_bytes:.2f}",
+    ]
+
+
+def _library(row: Row) -> str:
+    return row.library if row.name == row.kind else f"{row.library}: {row.name}"
+
+
+def _variant(row: Row) -> str:
+    layout = ", channels last" if row.problem.channels_last else ""
+    return f"{row.problem.dtype}{layout}"
+
+
+def _base(panel: Panel, row: Row, library: str) -> Timing | None:
+    found = comparable(panel.rows, row, library)
+    return None if found is None else found.time
+
+
+def comparable(rows: Iterable[Row], row: Row, library: str) -> Row | None:
+    """The first measured row of a library that computes the same on the same logits."""
+    return next(
+        (
+            other
+            for other in rows
+            if other.library == library
+            and other.kind == row.kind
+            and other.problem == row.problem
+            and other.time is not None
+        ),
+        None,
+    )
+
+
+def _ratio(top: Timing | None, bottom: Timing | None) -> str:
+    return "" if top is None or bottom is None else _short(top.median / bottom.median)
+
+
+def _short(number: float) -> str:
+    """Three digits, without an exponent.
+
+    Example:
+        >>> _short(12613.2), _short(78.91), _short(0.01234)
+        ('12613', '78.9', '0.0123')
+    """
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def not_run(panel: Panel) -> list[str]:
+    """A line for each reason why something was not measured, with everything that it kept."""
+    reasons: dict[str, list[str]] = {}
+    for row in panel.rows:
+        if row.not_run:
+            reasons.setdefault(row.not_run, []).append(f"{row.library} {row.name} ({row.kind})")
+    return [f"{reason}: {'; '.join(names)}" for reason, names in reasons.items()]
+
+
+def target_rows(result: Result) -> list[list[str]]:
+    """Every target with what was measured."""
+    return [
+        [
+            verdict.name,
+            verdict.demand,
+            "" if verdict.measured is None else _figure(verdict.measured),
+            _status(verdict),
+        ]
+        for verdict in result.verdicts
+    ]
+
+
+def _status(verdict: Verdict) -> str:
+    if verdict.measured is None:
+        return f"{verdict.status}: {verdict.detail}"
+    if verdict.reachable is not None:
+        return f"{verdict.status}; the speed of memory allows {_figure(verdict.reachable)}"
+    return verdict.status
+
+
+def _figure(value: float) -> str:
+    # Three digits would round a cosine of 0.99995 to 1.
+    return f"{value:.6f}" if 0.99 < value < 1 else f"{value:.3g}"

@@ -1,8 +1,0 @@
-"""Boundary and distance metrics: several classes, two or three dimensions, ignored pixels, pixel spacing."""
-
-from __future__ import annotations
-
-from segcrit.evaluation.boundary.options import Boundary
-from segcrit.evaluation.boundary.result import BoundaryScores
-
-__all__ = ["Boundary", "BoundaryScores"]

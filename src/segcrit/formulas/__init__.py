@@ -1,7 +1,0 @@
-"""The mathematics: pure, short functions; importing this package fills the table of losses."""
-
-from __future__ import annotations
-
-from segcrit.formulas import pixel, ranking, region
-
-__all__ = ["pixel", "ranking", "region"]
