@@ -135,6 +135,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import_module("segcrit.losses.formulas")  # fills the table of losses
+    if _HOMES[name] == "segcrit.metrics":
+        import_module("segcrit.reports.evaluation")  # gives reports their page
     value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -27,7 +27,6 @@ from segcrit.apps.compare.results import (
     LearningRate,
     LearningRateTrial,
     LossResult,
-    Machine,
     NetworkInfo,
     Results,
     RunInfo,
@@ -35,6 +34,7 @@ from segcrit.apps.compare.results import (
     TrainingCurve,
     ValidationCurve,
 )
+from segcrit.core.machine import Machine
 
 LAND = (
     ("water", "#2b6cb0"),

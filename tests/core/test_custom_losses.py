@@ -63,9 +63,9 @@ FORMULAS = {
 @pytest.fixture(scope="module", autouse=True)
 def users():
     """The formulas as losses, by name; the table is as before when these tests are over."""
-    table, names = dict(table._TABLE), dict(table._NAMES)
+    rows, names = dict(table._TABLE), dict(table._NAMES)
     yield SimpleNamespace(**{formula.__name__: decorate(formula) for formula, decorate in FORMULAS.items()})
-    for live, saved in ((table._TABLE, table), (table._NAMES, names)):
+    for live, saved in ((table._TABLE, rows), (table._NAMES, names)):
         live.clear()
         live.update(saved)
 

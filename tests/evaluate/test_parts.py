@@ -169,7 +169,7 @@ def test_interrupted_and_resumed(
 
 SLOWLY = """
 import sys, time
-from segcrit.evaluating import counting, workers
+from segcrit.apps.evaluate.counting import one_image as counting, workers
 original = counting.count_pair
 def slow(pair, plan):
     time.sleep(0.15)
@@ -206,7 +206,7 @@ def test_killed_and_resumed(
 
 IN_PROCESSES = """
 import sys
-from segcrit.evaluating import workers
+from segcrit.apps.evaluate.counting import workers
 workers._WORTH_PROCESSES = 1
 from segcrit.cli import main
 if __name__ == "__main__":
@@ -254,7 +254,7 @@ def test_workers_end_with_the_process_that_was_killed(tmp_path: Path) -> None:
 IN_A_POOL = """
 import multiprocessing, os, signal, sys, time
 from pathlib import Path
-from segcrit.evaluating import workers
+from segcrit.apps.evaluate.counting import workers
 
 def wait(pairs, folder):
     if pairs[0] == "first":

@@ -45,7 +45,7 @@ BESIDE_TORCH = ("torchvision", "torchaudio")
 _IMPORTER = """\
 import importlib, json, sys
 names, sys.path[:] = json.loads(sys.stdin.readline())
-from segcrit._extras import culprit
+from segcrit.core.optional import culprit
 for name in names:
     print(json.dumps([name, None, None]), flush=True)
     try:

@@ -17,8 +17,19 @@ import numpy as np
 import torch
 
 from segcrit.core.errors import ParameterError
+from segcrit.core.names import nearest
 
-__all__ = ["Boolean", "ClassList", "Constraint", "Number", "OneOf", "PerClass", "WholeNumber"]
+__all__ = [
+    "Boolean",
+    "ClassList",
+    "Constraint",
+    "Number",
+    "OneOf",
+    "PerClass",
+    "WholeNumber",
+    "describe_value",
+    "one_of",
+]
 
 
 def describe_value(value: object) -> str:
@@ -27,6 +38,17 @@ def describe_value(value: object) -> str:
         return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of the words, or raise with the nearest one."""
+    if not isinstance(value, str) or value not in choices:
+        raise ParameterError(
+            f"{name} to be one of {', '.join(map(repr, choices))}",
+            f"{name}={describe_value(value)}",
+            nearest(str(value), choices) or f"Choose one of the {len(choices)} words.",
+        )
+    return value
 
 
 @dataclass(frozen=True)

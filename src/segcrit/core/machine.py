@@ -7,15 +7,24 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 import torch
 
-from segcrit.apps.compare.records import Machine
+from segcrit.core.json_files import Record
 
-__all__ = ["available_memory", "describe_machine", "peak_memory", "reset_peak_memory", "usable_cores", "versions"]
+__all__ = [
+    "Machine",
+    "available_memory",
+    "describe_machine",
+    "peak_memory",
+    "reset_peak_memory",
+    "usable_cores",
+    "versions",
+]
 
 _PACKAGES: Final = (
     "torch",
@@ -27,6 +36,19 @@ _PACKAGES: Final = (
     "transformers",
     "tensorboard",
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Machine(Record):
+    """Where the comparison ran."""
+
+    system: str  # operating system and architecture, "Linux x86_64"
+    cpu: str  # model name of the processor, "" if unknown
+    cores: int  # cores that this process could use
+    memory_bytes: float = float("nan")  # main memory
+    gpus: tuple[str, ...] = ()  # model names of the accelerators that were used, one entry a device
+    processes: int = 1  # training processes (DDP ranks) over all machines
+    threads: int = 0  # intra-op threads of a process, 0 if unknown
 
 
 def usable_cores() -> int:

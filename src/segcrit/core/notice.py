@@ -10,7 +10,7 @@ import torch
 
 __all__ = ["warn"]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 # The commands are users of the package: what they cause is told as a note of theirs.
 _COMMANDS = os.path.join(_PACKAGE, "cli") + os.sep
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep

@@ -6,8 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-
-from segcrit.metrics.ratios import Floats
+import numpy.typing as npt
 
 __all__ = ["floats", "plain"]
 
@@ -33,7 +32,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def floats(values: Any) -> Floats:
+def floats(values: Any) -> npt.NDArray[np.float64]:
     """An array of float64 from what :func:`plain` made of one.
 
     Example:
@@ -43,5 +42,5 @@ def floats(values: Any) -> Floats:
     """
     array = np.asarray(values, dtype=object)
     unknown = np.frompyfunc(lambda value: value is None, 1, 1)(array).astype(bool)
-    result: Floats = np.where(unknown, np.nan, array).astype(np.float64)
+    result: npt.NDArray[np.float64] = np.where(unknown, np.nan, array).astype(np.float64)
     return result

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from segcrit.core.errors import BackendError, ParameterError
+from segcrit.core.names import nearest
 from segcrit.engines import reference, triton
 from segcrit.engines.cpu import native
-from segcrit.losses.table import nearest
 
 __all__ = ["Backend", "asked_for", "backends", "check_name", "keeps_normalizers", "pick", "use_backend"]
 

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from segcrit.core.constants import TASKS, Task
-from segcrit.core.constraints import describe_value
+from segcrit.core.constraints import describe_value, one_of
 from segcrit.core.dtypes import LOGITS_DTYPES, is_integer
 from segcrit.core.errors import DeviceError, DtypeError, ParameterError, ShapeError
-from segcrit.core.names import nearest
 from segcrit.core.notice import warn
 from segcrit.core.tensors import as_plain, explain_missing_axis, signed
 from segcrit.labels.mask import TargetKind, without_ignored_class
@@ -51,17 +50,6 @@ class Batch:
     size: tuple[int, ...]
     upsample: bool
     align_corners: bool
-
-
-def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """Return ``value`` if it is one of the words, or raise with the nearest one."""
-    if not isinstance(value, str) or value not in choices:
-        raise ParameterError(
-            f"{name} to be one of {', '.join(map(repr, choices))}",
-            f"{name}={describe_value(value)}",
-            nearest(str(value), choices) or f"Choose one of the {len(choices)} words.",
-        )
-    return value
 
 
 def check_task(task: Any) -> Task:

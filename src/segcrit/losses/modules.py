@@ -9,11 +9,12 @@ from torch import Tensor
 
 from segcrit import functional
 from segcrit.core.constants import DEFAULT_IGNORE_INDEX, Task
+from segcrit.core.constraints import one_of
 from segcrit.functional import Weights
 from segcrit.losses.buffers import ClassBuffers
 from segcrit.losses.expression.syntax import Expression, Term
 from segcrit.losses.formulas.ranking import DEFAULT_BINS
-from segcrit.losses.gate import check_ignore_index, check_task, check_upsample, one_of
+from segcrit.losses.gate import check_ignore_index, check_task, check_upsample
 from segcrit.losses.keywords import checked_keywords
 from segcrit.losses.plan import make_plan
 from segcrit.losses.table import list_losses

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,6 +51,9 @@ class Report(Scores):
         >>> round(report.miou, 4), report.pixel_accuracy
         (0.5833, 0.75)
     """
+
+    # Pages lie above the metrics: segcrit.reports.evaluation sets this when it is imported, with the first public name.
+    _write_page: ClassVar[Callable[..., None] | None] = None
 
     def with_policy(self, policy: str) -> Report:
         """Return the report of the same counts under another policy.
@@ -266,9 +269,9 @@ class Report(Scores):
         Raises:
             MissingExtraError: jinja2 is not installed.
         """
-        from segcrit.reports.evaluation import write_page
-
-        write_page(self, path, title=title, groups=groups)
+        if self._write_page is None:
+            raise ParameterError("the writer of pages", "none", "Import segcrit.reports.evaluation first.")
+        self._write_page(path, title=title, groups=groups)
 
     def __repr__(self) -> str:
         value = self.figures[self.headline]

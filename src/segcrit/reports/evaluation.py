@@ -14,6 +14,7 @@ from segcrit.core import atomic, optional
 from segcrit.metrics.named import FIGURES, columns_of
 from segcrit.metrics.policy import get_policy
 from segcrit.metrics.ratios import CLASS_RATIOS
+from segcrit.metrics.report import Report
 from segcrit.metrics.resampling import Groups
 from segcrit.metrics.scores import Scores
 from segcrit.metrics.statistics import Interval, bootstrap_many
@@ -61,7 +62,7 @@ def page_style() -> str:
 
 
 def _template(name: str) -> str:
-    return (resources.files("segcrit.metrics") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files("segcrit.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 def render(report: Scores, *, title: str, groups: Groups | None = None) -> str:
@@ -285,3 +286,6 @@ def _images(report: Scores) -> dict[str, Any] | None:
         "quantiles": [(f"{100 * q:.0f} %", float(np.quantile(values, q))) for q in (0.05, 0.25, 0.5, 0.75, 0.95)],
         "skipped": report.num_images - len(known),
     }
+
+
+Report._write_page = write_page

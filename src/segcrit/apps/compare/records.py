@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from segcrit.apps.compare.verdict.records import Verdict
 from segcrit.core.json_files import Record, damaged, decode
+from segcrit.core.machine import Machine
 
 __all__ = [
     "METRICS",
@@ -36,7 +37,6 @@ __all__ = [
     "LearningRate",
     "LearningRateTrial",
     "LossResult",
-    "Machine",
     "MetricName",
     "NetworkInfo",
     "Results",
@@ -77,19 +77,6 @@ def figure_name(metric: MetricName, background: int | None) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- the run
-
-
-@dataclass(frozen=True, eq=False)
-class Machine(Record):
-    """Where the comparison ran."""
-
-    system: str  # operating system and architecture, "Linux x86_64"
-    cpu: str  # model name of the processor, "" if unknown
-    cores: int  # cores that this process could use
-    memory_bytes: float = float("nan")  # main memory
-    gpus: tuple[str, ...] = ()  # model names of the accelerators that were used, one entry a device
-    processes: int = 1  # training processes (DDP ranks) over all machines
-    threads: int = 0  # intra-op threads of a process, 0 if unknown
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,6 @@ from segcrit.apps.compare.records import (
     LearningRate,
     LearningRateTrial,
     LossResult,
-    Machine,
     MetricName,
     NetworkInfo,
     Results,
@@ -35,6 +34,7 @@ from segcrit.apps.compare.records import (
 from segcrit.core import atomic
 from segcrit.core.errors import DataError
 from segcrit.core.json_files import damaged, decode, encode, parse_json
+from segcrit.core.machine import Machine
 
 __all__ = [
     "METRICS",

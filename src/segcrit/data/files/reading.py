@@ -236,8 +236,8 @@ def read_stored_mask(path: str | Path, spatial_dims: int | None = None) -> Store
     """A mask as its file holds it: integers, or colours.
 
     Args:
-        path: of any format of :mod:`segcrit.data.files.formats`. JPEG changes values: only masks of 0 and 255 are read, with a
-            threshold.
+        path: of any format of :mod:`segcrit.data.files.formats`. JPEG changes values: only masks of 0 and 255 are read,
+            with a threshold.
         spatial_dims: 3 keeps axes of length one of a volume, and takes three axes for a volume; otherwise axes of length
             one are dropped, and equal or one-hot channels of an array file become labels.
 

@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from segcrit.core.constraints import one_of
 from segcrit.core.errors import LabelError, ParameterError, ShapeError
 from segcrit.core.optional import require
 from segcrit.data.weak.strokes import stamp, stroke
-from segcrit.losses.gate import one_of
 
 __all__ = ["KINDS", "Kind", "WeakLabelOptions", "generator", "kept_pixels", "weak_labels"]
 

@@ -152,7 +152,7 @@ def _library_path() -> Path | None:
     chosen = os.environ.get("SEGCRIT_LIBRARY")
     if chosen:
         return Path(chosen)
-    beside = Path(__file__).with_name(_NAME)
+    beside = Path(__file__).parents[1] / _NAME
     if beside.exists():
         return beside
     # An editable installation keeps the built library in site-packages and the Python files in the checkout.

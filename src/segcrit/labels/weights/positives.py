@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from segcrit.core.constants import DEFAULT_IGNORE_INDEX, Task
+from segcrit.core.constraints import one_of
 from segcrit.core.errors import ParameterError, ShapeError
 from segcrit.labels.label_maps import check_classes
 from segcrit.labels.mask import is_label
 from segcrit.labels.weights.frequencies import ClassFrequencies, class_frequencies
 from segcrit.labels.weights.streams import LabelSource, Picker, iterate_images
-from segcrit.losses.gate import one_of
 
 __all__ = ["pos_weight"]
 

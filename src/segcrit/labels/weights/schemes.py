@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from segcrit.core.constraints import one_of
 from segcrit.core.errors import ParameterError, ShapeError
 from segcrit.labels.weights.frequencies import ClassFrequencies
-from segcrit.losses.gate import one_of
 
 __all__ = ["SCHEMES", "Scheme", "class_weights"]
 
