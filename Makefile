@@ -41,6 +41,7 @@ check: $(VENV)/.dev  ## lint, format and types, without changing a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/write_losses.py --check
 
 # Linux with GCC or Clang, and cmake. The interpreter itself is not instrumented: the runtimes are loaded before it, and
 # what it does not free at its end is its own affair.

@@ -93,7 +93,7 @@ SEGCRIT_EXPORT int32_t segcrit_forward(const segcrit_job* job) {
   const int32_t result = choice().execute(*job, true);
   if (result != 0 || job->logits_type == SEGCRIT_F64) return result;
   const int64_t cells = job->pixel_weight && job->errors ? 2 * job->bins * job->classes : 0;
-  const bool good = are_finite(job->pixel, job->losses) && are_finite(job->tables, SEGCRIT_FIELDS * sum_rows(*job)) &&
+  const bool good = are_finite(job->pixel, job->losses) && are_finite(job->tables, (SEGCRIT_FIELDS + job->operands) * sum_rows(*job)) &&
                     are_finite(job->counts, cells) && are_finite(job->moments, cells);
   return good && are_recalled(*job) ? 0 : 1;
 }
@@ -101,7 +101,7 @@ SEGCRIT_EXPORT int32_t segcrit_backward(const segcrit_job* job) {
   if (job->logits_type != SEGCRIT_F64) {
     const int64_t cells = job->pixel_weight && job->errors ? 2 * job->bins * job->classes : 0;
     const bool moderate = are_moderate(job->pixel_gradient, job->losses) &&
-                          are_moderate(job->table_gradient, SEGCRIT_FIELDS * sum_rows(*job)) && are_moderate(job->moment_gradient, cells);
+                          are_moderate(job->table_gradient, (SEGCRIT_FIELDS + job->operands) * sum_rows(*job)) && are_moderate(job->moment_gradient, cells);
     // Without normalizers: a forward pass in float64 left NaN in their place.
     const float* first = static_cast<const float*>(job->normalizers);
     if (!moderate || (first != nullptr && first[0] != first[0])) return 1;
@@ -110,6 +110,6 @@ SEGCRIT_EXPORT int32_t segcrit_backward(const segcrit_job* job) {
 }
 SEGCRIT_EXPORT int32_t segcrit_count(const segcrit_count_job* job) { return choice().count(*job); }
 SEGCRIT_EXPORT const char* segcrit_instruction_set(void) { return choice().name; }
-SEGCRIT_EXPORT int32_t segcrit_abi(void) { return 4; }
+SEGCRIT_EXPORT int32_t segcrit_abi(void) { return 5; }
 SEGCRIT_EXPORT int64_t segcrit_job_bytes(void) { return static_cast<int64_t>(sizeof(segcrit_job)); }
 SEGCRIT_EXPORT int64_t segcrit_count_job_bytes(void) { return static_cast<int64_t>(sizeof(segcrit_count_job)); }

@@ -16,14 +16,14 @@ class HardPair {
     regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q)) != 0;
     const bool views = job.background || job.foreground_only || job.ignore_index == 0 || job.ignore_index == 1;
     // Where normalizers are kept, they are those of every pixel.
-    const bool more = job.errors || job.confusion || job.maps || job.map_gradient || job.normalizers;
+    const bool more = job.errors || job.confusion || job.maps || job.map_gradient || job.normalizers || job.operands;
     common = job.classes == 2 && job.target_form == SEGCRIT_LABELS && !job.pixel_weight && job.target_pixel_stride == 1 && !views && !more &&
              job.losses <= 1;
     if (job.losses != 1) return;
     of_label[0] = static_cast<T>(job.coefficients[0]);
     of_label[1] = static_cast<T>(job.coefficients[1]);
     // 0 times infinity must not arise where a class does not count.
-    common = common && job.gamma[0] == 0.0 && job.smoothing[0] == 0.0 && of_label[0] != T(0) && of_label[1] != T(0);
+    common = common && is_cross_entropy(job, 0) && job.smoothing[0] == 0.0 && of_label[0] != T(0) && of_label[1] != T(0);
   }
 
   // Reads the labels; false where the block needs the general way.

@@ -2,8 +2,8 @@
 // forward and one backward. The loss of an element is then w softplus(a) with a = -z at positives and z at negatives, and its
 // derivative w sigmoid(a), with the sign of a.
 #pragma once
+#include "losses.hpp"
 #include "sums.hpp"
-#include "target.hpp"
 
 namespace SEGCRIT_ISA {
 
@@ -43,9 +43,9 @@ class HardSigmoid {
   explicit HardSigmoid(const segcrit_job& j) : job(j), classes(static_cast<int>(j.classes)) {
     regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q | SEGCRIT_D)) != 0;
     const bool views = job.background || job.foreground_only || job.ignore_index == 0 || job.ignore_index == 1;
-    const bool more = job.errors || job.confusion || job.maps || job.map_gradient;
+    const bool more = job.errors || job.confusion || job.maps || job.map_gradient || job.operands;
     common = !job.pixel_weight && job.target_pixel_stride == 1 && !views && !more && job.losses <= 1;
-    if (job.losses == 1) common = common && job.gamma[0] == 0.0 && job.smoothing[0] == 0.0;
+    if (job.losses == 1) common = common && is_cross_entropy(job, 0) && job.smoothing[0] == 0.0;
   }
 
   // Reads the targets of a channel; false where the block needs the general way.

@@ -1,6 +1,6 @@
-// The pixel losses on a block: log-probability pairs v(log p), v'(log p) with a focusing exponent; see formulas/pixel.py.
+// The pixel losses on a block: pairs v(log p), v'(log p) with one parameter; see formulas/pixel.py.
 #pragma once
-#include "elements.hpp"
+#include "target.hpp"
 
 namespace SEGCRIT_ISA {
 
@@ -29,9 +29,13 @@ SEGCRIT_INLINE T pair_slope(T l, T gamma) {
   return power(error, gamma) * (focus - T(1));
 }
 
+static inline bool is_cross_entropy(const segcrit_job& job, int64_t j) {
+  return job.formula[j] == SEGCRIT_FOCAL && job.parameter[j] == 0.0;
+}
+
 // Over a block, with the exponents that people use hoisted out of the loop: pow does not vectorise.
 template <class T>
-static inline void pair_values(const T* l, T gamma, T* out) {
+static inline void focal_values(const T* l, T gamma, T* out) {
   if (gamma == T(0)) {
     for (int b = 0; b < BLOCK; ++b) out[b] = -l[b];
   } else if (gamma == T(2)) {
@@ -43,7 +47,7 @@ static inline void pair_values(const T* l, T gamma, T* out) {
   }
 }
 template <class T>
-static inline void pair_slopes(const T* l, T gamma, T* out) {
+static inline void focal_slopes(const T* l, T gamma, T* out) {
   if (gamma == T(0)) {
     for (int b = 0; b < BLOCK; ++b) out[b] = T(-1);
   } else if (gamma == T(2)) {
@@ -53,6 +57,38 @@ static inline void pair_slopes(const T* l, T gamma, T* out) {
   } else {
     for (int b = 0; b < BLOCK; ++b) out[b] = pair_slope(l[b], gamma);
   }
+}
+
+// Values and slopes of loss j. Poly-1: v = -l + epsilon (1 - p), v' = -1 - epsilon p.
+template <class T>
+static inline void pair_values(const segcrit_job& job, int64_t j, const T* l, T* out) {
+  const T parameter = static_cast<T>(job.parameter[j]);
+  if (job.formula[j] == SEGCRIT_FOCAL) {
+    focal_values(l, parameter, out);
+  } else if (job.formula[j] == SEGCRIT_POLY1) {
+    for (int b = 0; b < BLOCK; ++b) out[b] = parameter * one_minus_exp(at_most_0(l[b])) - l[b];
+  } else {
+    for (int b = 0; b < BLOCK; ++b) out[b] = T(1);
+  }
+}
+template <class T>
+static inline void pair_slopes(const segcrit_job& job, int64_t j, const T* l, T* out) {
+  const T parameter = static_cast<T>(job.parameter[j]);
+  if (job.formula[j] == SEGCRIT_FOCAL) {
+    focal_slopes(l, parameter, out);
+  } else if (job.formula[j] == SEGCRIT_POLY1) {
+    for (int b = 0; b < BLOCK; ++b) out[b] = T(-1) - parameter * exp_negative(at_most_0(l[b]));
+  } else {
+    for (int b = 0; b < BLOCK; ++b) out[b] = T(0);
+  }
+}
+
+// One class of one operand on a block, 0 behind the image's end and where the pixel does not count.
+template <class T>
+static inline void read_operand(const segcrit_job& job, int k, const Span& span, int64_t c, const T* weight, T* out) {
+  const T* source = static_cast<const T*>(job.operand[k]) + (span.image * job.classes + c) * job.pixels + span.first;
+  for (int b = 0; b < span.count; ++b) out[b] = weight[b] == T(0) ? T(0) : source[b];
+  for (int b = span.count; b < BLOCK; ++b) out[b] = 0;
 }
 
 // dL/d(value of loss j) at each pixel of a block: the upstream number, plus that of the map where there is one.

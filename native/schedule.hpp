@@ -235,7 +235,7 @@ static int32_t start(const segcrit_job& job, bool forward) {
     return forward ? run_forward<Sigmoid<F>>(job, axes) : run_backward<F, Sigmoid<F>>(job, axes);
   bool shares = job.target_form == SEGCRIT_SHARES;
   // Cross-entropy takes label smoothing in the fast path; other losses spread the label over the classes.
-  for (int64_t j = 0; j < job.losses; ++j) shares = shares || (job.smoothing[j] != 0.0 && job.gamma[j] != 0.0);
+  for (int64_t j = 0; j < job.losses; ++j) shares = shares || (job.smoothing[j] != 0.0 && !is_cross_entropy(job, j));
   if (shares) return forward ? run_forward<SoftSoftmax<F>>(job, axes) : run_backward<F, SoftSoftmax<F>>(job, axes);
   return forward ? run_forward<HardSoftmax<F>>(job, axes) : run_backward<F, HardSoftmax<F>>(job, axes);
 }

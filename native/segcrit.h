@@ -17,7 +17,11 @@ enum { SEGCRIT_LABELS = 0, SEGCRIT_ONE_HOT = 1, SEGCRIT_SHARES = 2, SEGCRIT_ELEM
 // Which errors the histograms count.
 enum { SEGCRIT_NO_ERRORS = 0, SEGCRIT_PROBABILITY = 1, SEGCRIT_MARGIN = 2 };
 
-// Bits of the class sums, in the order of their rows: I, P, Q, T, U, V, D.
+// Formulas of the pixel losses, each with one parameter: focal (exponent; 0 is cross-entropy), poly-1 (epsilon), and the
+// constant 1, whose map says how much each pixel counts.
+enum { SEGCRIT_FOCAL = 0, SEGCRIT_POLY1 = 1, SEGCRIT_COUNTED = 2 };
+
+// Bits of the class sums, in the order of their rows: I, P, Q, T, U, V, D. The rows of the operands follow them.
 enum { SEGCRIT_I = 1, SEGCRIT_P = 2, SEGCRIT_Q = 4, SEGCRIT_T = 8, SEGCRIT_U = 16, SEGCRIT_V = 32, SEGCRIT_D = 64,
        SEGCRIT_FIELDS = 7 };
 
@@ -51,16 +55,21 @@ typedef struct {
   double logit_scale;
   const double* logit_bias;
   int64_t bias_rows;
-  // Pixel losses: log-probability pairs with a focusing exponent (0 is cross-entropy).
+  // Pixel losses: pairs of value and derivative by the log-probability.
   int32_t losses;
-  const double* gamma;         // (losses)
+  const int32_t* formula;      // (losses)
+  const double* parameter;     // (losses)
   const double* smoothing;     // (losses)
   const double* coefficients;  // (losses, 2, classes)
   // What to deliver.
   int32_t fields, per_image, errors, bins, confusion, maps;
+  // Maps beside the target, each (images, classes, pixels), contiguous, in the type of the arithmetic: the sums of u p times
+  // each of them.
+  int32_t operands;
+  const void* const* operand;  // (operands)
   // Results of the forward pass, zeroed by the caller except map and normalizers.
   double* pixel;        // (losses)
-  double* tables;       // (7, images or 1, classes)
+  double* tables;       // (7 + operands, images or 1, classes)
   double* counts;       // (classes, 2, bins)
   double* moments;      // (classes, 2, bins)
   int64_t* counted;     // (classes, classes), or (classes, 2, 2) in sigmoid tasks
@@ -70,7 +79,7 @@ typedef struct {
   void* normalizers;
   // Input of the backward pass.
   const double* pixel_gradient;   // (losses)
-  const double* table_gradient;   // (7, images or 1, classes)
+  const double* table_gradient;   // (7 + operands, images or 1, classes)
   const double* moment_gradient;  // (classes, 2, bins)
   const void* map_gradient;       // as map, or null
   // Result of the backward pass, with strides of its own along image, class and (depth, height, width) or pixel.

@@ -13,7 +13,7 @@ class SoftSoftmax : public SoftmaxBlock<F> {
   SoftSoftmax(const segcrit_job& j, const Axes<T>& axes) : Base(j, axes) {}
 
   bool prepare() {
-    regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q | SEGCRIT_D)) != 0;
+    regional = job.operands || (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q | SEGCRIT_D)) != 0;
     const int64_t size = static_cast<int64_t>(classes) * BLOCK;
     return Base::prepare() && shares.zeros(size) && slopes.zeros(size) && log_p.zeros(size);
   }
@@ -25,7 +25,7 @@ class SoftSoftmax : public SoftmaxBlock<F> {
     log_probabilities();
     this->write_normalizers(span);
     pixel_values(span, sums);
-    if (job.fields) class_sums(sums);
+    if (job.fields) class_sums(span, sums);
     if (job.confusion)
       for (int b = 0; b < span.count; ++b)
         if (px.label[b] >= 0 && px.weight[b] == px.weight[b]) ++counts.counted[largest_share(b) * classes + best(b)];
@@ -51,10 +51,12 @@ class SoftSoftmax : public SoftmaxBlock<F> {
       const T distance = (job.fields & SEGCRIT_D) ? static_cast<T>(base[6 * step + c]) : T(0);
       T* g = tile + c * BLOCK;
       const T *l = log_p.data() + c * BLOCK, *t = shares.data() + c * BLOCK;
+      T further[BLOCK];
+      further_slopes(span, c, base + c, step, further);
       for (int b = 0; b < BLOCK; ++b) {
         const T p = exp_negative(l[b]);
         const T side = p > t[b] ? distance : (p < t[b] ? -distance : T(0));
-        g[b] = px.weight[b] * (regional ? overlap * t[b] + linear + square * p + side : T(0));
+        g[b] = px.weight[b] * (regional ? overlap * t[b] + linear + square * p + side + further[b] : T(0));
         dot[b] += p * g[b];
       }
     }
@@ -126,7 +128,7 @@ class SoftSoftmax : public SoftmaxBlock<F> {
       for (int b = 0; b < BLOCK; ++b) values[b] = 0;
       for (int64_t c = 0; c < classes; ++c) {
         targets_of(j, c, factor);
-        pair_values(log_p.data() + c * BLOCK, static_cast<T>(job.gamma[j]), of_class);
+        pair_values(job, j, log_p.data() + c * BLOCK, of_class);
         for (int b = 0; b < BLOCK; ++b) values[b] += factor[b] == T(0) ? T(0) : factor[b] * of_class[b];
       }
       for (int b = 0; b < BLOCK; ++b) values[b] = px.label[b] < 0 ? T(0) : values[b] * px.weight[b];
@@ -138,7 +140,7 @@ class SoftSoftmax : public SoftmaxBlock<F> {
     }
   }
 
-  void class_sums(const ChunkSums& sums) {
+  void class_sums(const Span& span, const ChunkSums& sums) {
     const double valid = block_sum(px.weight);
     for (int64_t c = 0; c < classes; ++c) {
       const T *l = log_p.data() + c * BLOCK, *t = shares.data() + c * BLOCK;
@@ -158,6 +160,11 @@ class SoftSoftmax : public SoftmaxBlock<F> {
         }
         *sum += block_sum(values);
       }
+      for (int k = 0; k < job.operands; ++k) {
+        read_operand(job, k, span, c, px.weight, values);
+        for (int b = 0; b < BLOCK; ++b) values[b] *= px.weight[b] * p[b];
+        sums.tables[(SEGCRIT_FIELDS + k) * job.classes + c] += block_sum(values);
+      }
     }
   }
 
@@ -170,7 +177,7 @@ class SoftSoftmax : public SoftmaxBlock<F> {
       upstream_of(job, j, map, span.count, upstream);
       for (int64_t c = 0; c < classes; ++c) {
         targets_of(j, c, factor);
-        pair_slopes(log_p.data() + c * BLOCK, static_cast<T>(job.gamma[j]), slope);
+        pair_slopes(job, j, log_p.data() + c * BLOCK, slope);
         T* sum = slopes.data() + c * BLOCK;
         for (int b = 0; b < BLOCK; ++b) {
           const T value = factor[b] == T(0) ? T(0) : upstream[b] * px.weight[b] * factor[b] * slope[b];
@@ -178,6 +185,17 @@ class SoftSoftmax : public SoftmaxBlock<F> {
           whole[b] += value;
         }
       }
+    }
+  }
+
+  // dL/dp of one class by the sums with operands.
+  void further_slopes(const Span& span, int64_t c, const double* of_class, int64_t step, T* out) const {
+    for (int b = 0; b < BLOCK; ++b) out[b] = 0;
+    for (int k = 0; k < job.operands; ++k) {
+      T values[BLOCK];
+      read_operand(job, k, span, c, px.weight, values);
+      const T factor = static_cast<T>(of_class[(SEGCRIT_FIELDS + k) * step]);
+      for (int b = 0; b < BLOCK; ++b) out[b] += factor * values[b];
     }
   }
 

@@ -18,7 +18,7 @@ class Sigmoid {
   Sigmoid(const segcrit_job& j, const Axes<T>& axes) : job(j), classes(static_cast<int>(j.classes)), logits(j, axes), hard(j) {}
 
   bool prepare() {
-    regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q | SEGCRIT_D)) != 0;
+    regional = job.operands || (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q | SEGCRIT_D)) != 0;
     return logits.prepare() && tile.reserve(static_cast<int64_t>(classes) * BLOCK);
   }
 
@@ -98,11 +98,11 @@ class Sigmoid {
       values[b] = elements.valid[b] ? -elements.weight[b] * value : T(0);
     }
   }
-  void focal_values(int64_t j, int c, T* values) const {
+  void pair_of_values(int64_t j, int c, T* values) const {
     T positive[BLOCK], negative[BLOCK], of_positive[BLOCK], of_negative[BLOCK];
     sides(j, c, positive, negative);
-    pair_values(log_p, static_cast<T>(job.gamma[j]), of_positive);
-    pair_values(log_q, static_cast<T>(job.gamma[j]), of_negative);
+    pair_values(job, j, log_p, of_positive);
+    pair_values(job, j, log_q, of_negative);
     for (int b = 0; b < BLOCK; ++b) {
       const T value = (positive[b] == T(0) ? T(0) : positive[b] * of_positive[b]) + (negative[b] == T(0) ? T(0) : negative[b] * of_negative[b]);
       values[b] = elements.valid[b] ? elements.weight[b] * value : T(0);
@@ -117,11 +117,11 @@ class Sigmoid {
       result[b] += upstream[b] * (of_negative * (T(1) - t) * p[b] - of_positive * t * q[b]);
     }
   }
-  void add_focal_slopes(int64_t j, int c, const T* upstream, T* result) const {
+  void add_pair_of_slopes(int64_t j, int c, const T* upstream, T* result) const {
     T positive[BLOCK], negative[BLOCK], of_positive[BLOCK], of_negative[BLOCK];
     sides(j, c, positive, negative);
-    pair_slopes(log_p, static_cast<T>(job.gamma[j]), of_positive);
-    pair_slopes(log_q, static_cast<T>(job.gamma[j]), of_negative);
+    pair_slopes(job, j, log_p, of_positive);
+    pair_slopes(job, j, log_q, of_negative);
     for (int b = 0; b < BLOCK; ++b) {
       const T slope = (positive[b] == T(0) ? T(0) : positive[b] * of_positive[b] * q[b]) -
                       (negative[b] == T(0) ? T(0) : negative[b] * of_negative[b] * p[b]);
@@ -149,10 +149,10 @@ class Sigmoid {
     if (regional) probabilities();
     for (int64_t j = 0; j < job.losses; ++j) {
       T values[BLOCK];
-      if (job.gamma[j] == 0.0) {
+      if (is_cross_entropy(job, j)) {
         cross_entropy_values(j, c, values);
       } else {
-        focal_values(j, c, values);
+        pair_of_values(j, c, values);
       }
       sums.pixel[j] += block_sum(values);
       if (job.maps) {
@@ -161,6 +161,12 @@ class Sigmoid {
       }
     }
     if (job.fields) class_sums(c, sums);
+    for (int k = 0; k < job.operands; ++k) {
+      T values[BLOCK];
+      read_operand(job, k, span, c, elements.weight, values);
+      for (int b = 0; b < BLOCK; ++b) values[b] *= elements.weight[b] * p[b];
+      sums.tables[(SEGCRIT_FIELDS + static_cast<int64_t>(k)) * classes + c] += block_sum(values);
+    }
     if (job.errors) count_errors(c, counts);
     if (job.confusion)
       for (int b = 0; b < span.count; ++b)
@@ -222,18 +228,18 @@ class Sigmoid {
     if (!read(span, c)) return false;
     for (int b = 0; b < BLOCK; ++b) result[b] = 0;
     if (regional || job.losses) probabilities();
-    if (regional) add_region(span.image, c, result);
+    if (regional) add_region(span, c, result);
     if (job.errors) add_errors(c, result);
     bool focused = false;
-    for (int64_t j = 0; j < job.losses; ++j) focused = focused || job.gamma[j] != 0.0;
+    for (int64_t j = 0; j < job.losses; ++j) focused = focused || !is_cross_entropy(job, j);
     if (focused) log_sigmoid();
     for (int64_t j = 0; j < job.losses; ++j) {
       T upstream[BLOCK];
       upstream_of(job, j, job.map_gradient ? map_at(job.map_gradient, j, span, c) : nullptr, span.count, upstream);
-      if (job.gamma[j] == 0.0) {
+      if (is_cross_entropy(job, j)) {
         add_cross_entropy_slopes(j, c, upstream, result);
       } else {
-        add_focal_slopes(j, c, upstream, result);
+        add_pair_of_slopes(j, c, upstream, result);
       }
     }
     const T scale = static_cast<T>(job.logit_scale);
@@ -241,8 +247,8 @@ class Sigmoid {
     return true;
   }
 
-  void add_region(int64_t image, int c, T* result) const {
-    const int64_t step = (job.per_image ? job.images : 1) * job.classes;
+  void add_region(const Span& span, int c, T* result) const {
+    const int64_t image = span.image, step = (job.per_image ? job.images : 1) * job.classes;
     const double* base = job.table_gradient + (job.per_image ? image : 0) * job.classes + c;
     const T overlap = static_cast<T>(base[0]), linear = static_cast<T>(base[step]), square = static_cast<T>(2 * base[2 * step]);
     const T distance = (job.fields & SEGCRIT_D) ? static_cast<T>(base[6 * step]) : T(0);
@@ -250,6 +256,12 @@ class Sigmoid {
     for (int b = 0; b < BLOCK; ++b) {
       const T side = p[b] > t[b] ? distance : (p[b] < t[b] ? -distance : T(0));
       result[b] += p[b] * q[b] * (overlap * t[b] + linear + square * p[b] + side);
+    }
+    for (int k = 0; k < job.operands; ++k) {
+      T values[BLOCK];
+      read_operand(job, k, span, c, elements.weight, values);
+      const T factor = static_cast<T>(base[(SEGCRIT_FIELDS + k) * step]);
+      for (int b = 0; b < BLOCK; ++b) result[b] += p[b] * q[b] * factor * values[b];
     }
   }
 

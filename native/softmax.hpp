@@ -30,14 +30,15 @@ class HardSoftmax : public SoftmaxBlock<F> {
       }
     for (int64_t j = 0; j < job.losses; ++j) {
       smooth = smooth || job.smoothing[j] != 0.0;
-      focused = focused || job.gamma[j] != 0.0;
+      focused = focused || !is_cross_entropy(job, j);
       for (int c = 0; c < classes; ++c) uniform = uniform && weights[j * classes + c] == T(1);
     }
-    regional = (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q)) != 0;
+    regional = job.operands || (job.fields & (SEGCRIT_I | SEGCRIT_P | SEGCRIT_Q)) != 0;
+    sloped = job.operands || job.errors;
     if (!row_buffer.zeros(BLOCK) || !of_label.zeros(classes)) return false;
     if (!label_lanes.zeros(8 * static_cast<int64_t>(classes))) return false;
     if (smooth && !(smooth_values.reserve(job.losses * BLOCK) && spread_rows.reserve(job.losses * BLOCK))) return false;
-    if (job.moment_gradient && job.errors) {
+    if (job.gradient && sloped) {
       if (!slopes.zeros(static_cast<int64_t>(classes) * BLOCK)) return false;
     }
     return true;
@@ -86,6 +87,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
     }
     pixel_values(px, log_p, span, sums);
     if (job.fields) class_sums(px, sums);
+    if (job.operands) operand_sums(px, span, sums);
     if (job.errors) count_errors(px, log_p, sums, counts);
     if (job.confusion)
       for (int b = 0; b < span.count; ++b)
@@ -122,7 +124,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
     T* base = out ? out : this->tile.data();
     streamed = out && sink.streams() && !smooth ? row_buffer.data() : nullptr;
     if (regional || job.errors) {
-      region(px, log_p, span.image, pull, pull_target, base, stride);
+      region(px, log_p, span, pull, pull_target, base, stride);
     } else {
       scaled_probabilities(px, pull, pull_target, base, stride);
     }
@@ -151,6 +153,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
   T log_total[BLOCK];
   int32_t best[BLOCK];
   bool regional = false, smooth = false, focused = false, uniform = true;
+  bool sloped = false;  // dL/dp differs from pixel to pixel: it is kept in slopes
 
   // log p of the label. The difference of two logarithms keeps probabilities that are no float32; the logarithm of
   // the quotient keeps the digits of the others where the logits have a common offset.
@@ -219,9 +222,9 @@ class HardSoftmax : public SoftmaxBlock<F> {
 
   void pixel_values(const Pixels<T>& px, const T* log_p, const Span& span, const ChunkSums& sums) {
     for (int64_t j = 0; j < job.losses; ++j) {
-      const T gamma = static_cast<T>(job.gamma[j]), share = static_cast<T>(job.smoothing[j]);
+      const T share = static_cast<T>(job.smoothing[j]);
       T values[BLOCK], coefficient[BLOCK];
-      pair_values(log_p, gamma, values);
+      pair_values(job, j, log_p, values);
       if (uniform && share == T(0)) {
         for (int b = 0; b < BLOCK; ++b) values[b] = px.label[b] < 0 ? T(0) : values[b] * px.weight[b];
         store_values(values, j, span, sums);
@@ -313,6 +316,18 @@ class HardSoftmax : public SoftmaxBlock<F> {
       sums[0] += px.weight[b];
       if (overlaps) sums[1] += overlap[b];
     }
+  }
+
+  void operand_sums(const Pixels<T>& px, const Span& span, const ChunkSums& sums) const {
+    T scaled[BLOCK], values[BLOCK];
+    for (int b = 0; b < BLOCK; ++b) scaled[b] = px.weight[b] * inverse[b];
+    for (int k = 0; k < job.operands; ++k)
+      for (int c = 0; c < classes; ++c) {
+        read_operand(job, k, span, c, px.weight, values);
+        const T* e = this->row(c);
+        for (int b = 0; b < BLOCK; ++b) values[b] *= e[b] * scaled[b];
+        sums.tables[(SEGCRIT_FIELDS + k) * job.classes + c] += block_sum(values);
+      }
   }
 
   void count_errors(const Pixels<T>& px, const T* log_p, const ChunkSums& sums, ThreadCounts& counts) {
@@ -427,17 +442,17 @@ class HardSoftmax : public SoftmaxBlock<F> {
     // Not simply 0: the weight of a label that is not allowed is NaN, and must reach the gradient of every loss.
     for (int b = 0; b < BLOCK; ++b) pull[b] = pull_target[b] = px.weight[b] * T(0);
     for (int64_t j = 0; j < job.losses; ++j) {
-      const T gamma = static_cast<T>(job.gamma[j]), share = static_cast<T>(job.smoothing[j]);
+      const T share = static_cast<T>(job.smoothing[j]);
       const T* map = job.map_gradient ? static_cast<const T*>(job.map_gradient) + (j * job.images + span.image) * job.pixels + span.first : nullptr;
       T upstream[BLOCK], slope[BLOCK], coefficient[BLOCK];
-      if (uniform && gamma == T(0) && share == T(0) && !map) {
+      if (uniform && is_cross_entropy(job, j) && share == T(0) && !map) {
         const T h = static_cast<T>(job.pixel_gradient[j]);
         for (int b = 0; b < BLOCK; ++b) { pull[b] += h * px.weight[b]; pull_target[b] += h * px.weight[b]; }
         continue;
       }
       upstream_of(job, j, map, span.count, upstream);
       label_weights(px, j, coefficient);
-      pair_slopes(log_p, gamma, slope);
+      pair_slopes(job, j, log_p, slope);
       const T whole = static_cast<T>(weight_total[j]), part = share / static_cast<T>(classes);
       for (int b = 0; b < BLOCK; ++b) {
         const T scaled = upstream[b] * px.weight[b];
@@ -480,7 +495,8 @@ class HardSoftmax : public SoftmaxBlock<F> {
   }
 
   // out_k = p_k (u G_k + pull - u sum_c p_c G_c) - [k = t] pull_target, with G the derivative by the probabilities.
-  void region(const Pixels<T>& px, const T* log_p, int64_t image, const T* pull, const T* pull_target, T* base, int64_t stride) {
+  void region(const Pixels<T>& px, const T* log_p, const Span& span, const T* pull, const T* pull_target, T* base, int64_t stride) {
+    const int64_t image = span.image;
     const double *linear = this->row_gradient(1, image), *square = this->row_gradient(2, image), *overlap = this->row_gradient(0, image);
     const bool squares = (job.fields & SEGCRIT_Q) != 0;
     const T scale = static_cast<T>(job.logit_scale);
@@ -495,10 +511,11 @@ class HardSoftmax : public SoftmaxBlock<F> {
         weigh_class<Plain>(this->row(c), c, g, g2, dot);
       }
       of_label[c] = regional ? static_cast<T>(overlap[c]) : T(0);
+      if (job.operands) operand_slopes(px, span, c, dot);
     }
     source = nullptr;  // the tile holds probabilities now
-    if (job.errors) {
-      add_label_errors(px, log_p, dot);
+    if (sloped) {
+      add_label_slopes(px, log_p, dot);
     } else {
       T own[BLOCK];
       gather(px, own);
@@ -514,7 +531,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
       T* out = streamed ? streamed : base + c * stride;
       const T g = regional ? static_cast<T>(linear[c]) : T(0), g2 = squares ? static_cast<T>(2 * square[c]) : T(0);
       const T at_label = g + of_label[c];
-      if (job.errors) {
+      if (sloped) {
         const T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
         SEGCRIT_SIMD
         for (int b = 0; b < BLOCK; ++b) {
@@ -538,12 +555,32 @@ class HardSoftmax : public SoftmaxBlock<F> {
     }
   }
 
+  // G by the sums with operands, added to that of the other sums.
+  void operand_slopes(const Pixels<T>& px, const Span& span, int c, T* dot) {
+    T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
+    const T* p = this->row(c);
+    for (int k = 0; k < job.operands; ++k) {
+      T values[BLOCK];
+      read_operand(job, k, span, c, px.weight, values);
+      const T factor = static_cast<T>(this->row_gradient(SEGCRIT_FIELDS + k, span.image)[c]);
+      for (int b = 0; b < BLOCK; ++b) {
+        slope[b] += factor * values[b];
+        dot[b] += p[b] * factor * values[b];
+      }
+    }
+  }
+
   // At the label, G is that of the other classes, less what the histogram of negatives has given, and that of the positives.
-  void add_label_errors(const Pixels<T>& px, const T* log_p, T* dot) {
+  void add_label_slopes(const Pixels<T>& px, const T* log_p, T* dot) {
     const T number = static_cast<T>(job.bins);
     for (int b = 0; b < BLOCK; ++b) {
       if (px.label[b] < 0) continue;
       const int64_t label = px.label[b], at = label * BLOCK + b;
+      if (!job.errors) {
+        slopes[at] += of_label[label];
+        dot[b] += tile[at] * of_label[label];
+        continue;
+      }
       const double* bin_slopes = job.moment_gradient + label * 2 * job.bins;
       const T positive = static_cast<T>(bin_slopes[job.bins + bin_at(one_minus_exp(log_p[b]) * number, job.bins)]);
       const T negative = static_cast<T>(bin_slopes[bin_at(tile[at] * number, job.bins)]);
@@ -558,7 +595,7 @@ class HardSoftmax : public SoftmaxBlock<F> {
   template <class L>
   void weigh_class(const typename L::Storage* z, int c, T g, T g2, T* dot) {
     T* p = this->row(c);
-    if (job.errors) {
+    if (sloped) {
       T highest = 0;
       SEGCRIT_SIMD_MAX(highest)
       for (int b = 0; b < BLOCK; ++b) {
@@ -584,10 +621,10 @@ class HardSoftmax : public SoftmaxBlock<F> {
   // G of one class: a look into the class's table of bins.
   void error_slopes(int c, const T* p, T highest, T g, T g2, T* dot) {
     T* slope = slopes.data() + static_cast<int64_t>(c) * BLOCK;
-    const T* table = bin_tables + c * static_cast<int64_t>(job.bins);
+    const T* table = job.errors ? bin_tables + c * static_cast<int64_t>(job.bins) : nullptr;
     const T number = static_cast<T>(job.bins), top = number - T(1);
-    if (highest * number < T(1)) {
-      const T lowest = g + table[0];
+    if (!table || highest * number < T(1)) {
+      const T lowest = table ? g + table[0] : g;
       SEGCRIT_SIMD
       for (int b = 0; b < BLOCK; ++b) {
         slope[b] = lowest + g2 * p[b];

@@ -8,20 +8,21 @@ namespace SEGCRIT_ISA {
 // Sums of one chunk, which lies within one image.
 struct ChunkSums {
   double* pixel;   // (losses)
-  double* tables;  // (7, classes)
+  double* tables;  // (7 + operands, classes)
   double* lowest;  // (2, classes): number and sum of the errors in the lowest bin of the negatives
   double* broken;  // (2, classes): number of errors that are NaN, of negatives and of positives
 
-  static int64_t size(const segcrit_job& job) { return job.losses + (SEGCRIT_FIELDS + (job.errors ? 4 : 0)) * job.classes; }
+  static int64_t fields(const segcrit_job& job) { return SEGCRIT_FIELDS + job.operands; }
+  static int64_t size(const segcrit_job& job) { return job.losses + (fields(job) + (job.errors ? 4 : 0)) * job.classes; }
   static ChunkSums at(const segcrit_job& job, double* data) {
     double* tables = data + job.losses;
-    double* lowest = tables + SEGCRIT_FIELDS * job.classes;
+    double* lowest = tables + fields(job) * job.classes;
     return ChunkSums{data, tables, lowest, lowest + 2 * job.classes};
   }
   void merge(const segcrit_job& job, int64_t image) const {
     const int64_t classes = job.classes, rows = job.per_image ? job.images : 1, row = job.per_image ? image : 0;
     for (int64_t j = 0; j < job.losses; ++j) job.pixel[j] += pixel[j];
-    for (int64_t field = 0; field < SEGCRIT_FIELDS; ++field)
+    for (int64_t field = 0; field < fields(job); ++field)
       for (int64_t c = 0; c < classes; ++c) job.tables[(field * rows + row) * classes + c] += tables[field * classes + c];
     if (!job.errors) return;
     for (int64_t c = 0; c < classes; ++c) {

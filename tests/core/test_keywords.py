@@ -25,6 +25,8 @@ def test_every_loss_names_the_parameter_that_was_meant(row):
     function, module = getattr(functional, row.function), getattr(segcrit, row.module)
     for call in (lambda **k: function(LOGITS, TARGET, **k), module):
         for word, meant in (("weight", "class_weight"), ("ignore_label", "ignore_index"), ("reductoin", "reduction")):
+            if meant == "class_weight" and meant not in row.parameters:
+                continue
             with pytest.raises(UnknownParameterError, match=f"got {word!r}. Did you mean {meant!r}\\?") as caught:
                 call(**{word: 1})
             # What Python itself would raise, and what segcrit raises for wrong values.

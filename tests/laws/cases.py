@@ -32,6 +32,12 @@ class Case:
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def is_additive(self) -> bool:
+        """Whether the sums of parts add up to those of the whole."""
+        sorts = self.parameters.get("exact") and not self.parameters.get("per_image")
+        return not sorts and not self.facts.get("ranks")
+
+    @property
     def expression(self) -> str:
         inner = ", ".join(f'{k}="{v}"' if isinstance(v, str) else f"{k}={v}" for k, v in self.parameters.items())
         return f"{self.loss}({inner})" if inner else self.loss
@@ -57,6 +63,10 @@ CASES = [
     Case("focal", {"label_smoothing": 0.1}),
     Case("partial_ce", facts={"proper": True}),
     Case("partial_ce", {"foreground_only": True}, facts={"names_classes": True, "one_sided": True}),
+    Case("poly1"),
+    Case("ce", {"keep": 0.3}, MULTI, {"ranks": True}),
+    Case("bce", {"keep": 0.3}, ("multilabel",), {"ranks": True}),
+    Case("focal", {"ohem": 0.6, "min_kept": 4}, MULTI, {"ranks": True}),
     Case("dice", facts={"metric": "dice", "proper": True}),
     Case("dice", {"smooth": 1.0}),
     Case("dice", {"smooth": 1.0, "absent": "penalize"}),
@@ -70,6 +80,8 @@ CASES = [
     Case("jaccard", {"log": True, "per_image": True}),
     Case("tversky", {"alpha": 0.3, "beta": 0.7}, facts={"metric": "tversky", "proper": True}),
     Case("tversky", {"alpha": 1, "beta": 0.25, "smooth": 2, "per_image": True}),
+    Case("generalised_dice", facts={"class_weight": "refused", "proper": True}),
+    Case("boundary", facts={"spatial": True}),
     Case("lovasz", tasks=MULTI, facts={"metric": "jaccard", "histogram": True}),
     Case("lovasz", {"exact": True}, MULTI, {"metric": "jaccard"}),
     Case("lovasz", {"per_image": True, "bins": 1024}, MULTI, {"histogram": True}),

@@ -114,35 +114,24 @@ def test_inductor():
 @pytest.mark.parametrize("upsample", [False, True])
 def test_the_operators_keep_torchs_rules(upsample):
     """Schema, fake tensors and autograd registration, checked by PyTorch's own test of custom operators."""
-    from segcrit.engines.request import Request, call_suffix
+    from segcrit.engines.request import Call, Request
 
     p = problem(seed=146, dtype=torch.float32)
     request = Request(task="multiclass", fields=("I", "P", "T", "V"), errors="probability", bins=64, confusion=True)
-    text = request.encode() + call_suffix(
-        "index",
-        -100,
-        confusion=True,
-        maps=False,
-        check=True,
-        upsample=upsample,
-        align_corners=False,
-        save=True,
-        backend="auto",
-    )
+    text = request.encode() + Call(confusion=True, upsample=upsample, save=True).encode()
     logits = (p.logits[:, :, ::2, ::2] if upsample else p.logits).clone().requires_grad_()
     coefficients = torch.ones(0, 2, 4)
-    torch.library.opcheck(operators._sweep, (logits, p.target, None, coefficients, None, text))
+    torch.library.opcheck(operators._sweep, (logits, p.target, None, coefficients, None, [], text))
 
 
 @pytest.mark.parametrize("save", [True, False])
 def test_two_classes_keep_torchs_rules(save):
     """Their pixels have a kernel of their own, which keeps no normalizers: what is delivered is the same at every call."""
-    from segcrit.engines.request import PixelRequest, Request, call_suffix
+    from segcrit.engines.request import Call, PixelRequest, Request
 
     generator = torch.Generator().manual_seed(147)
     logits = torch.randn(2, 2, 64, 64, generator=generator).requires_grad_()
     target = torch.randint(2, (2, 64, 64), generator=generator)
     request = Request(task="multiclass", pixel=(PixelRequest("cross_entropy"),), fields=("T", "V"))
-    flags = {"confusion": False, "maps": False, "check": True, "upsample": False, "align_corners": False}
-    text = request.encode() + call_suffix("index", -100, **flags, save=save, backend="auto")
-    torch.library.opcheck(operators._sweep, (logits, target, None, torch.ones(1, 2, 2), None, text))
+    text = request.encode() + Call(save=save).encode()
+    torch.library.opcheck(operators._sweep, (logits, target, None, torch.ones(1, 2, 2), None, [], text))

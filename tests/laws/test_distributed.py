@@ -26,12 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="no gloo in this PyTorch"),
 ]
 
-JOBS = [
-    (case.expression, task)
-    for case in CASES
-    for task in case.tasks
-    if not case.parameters.get("exact") or case.parameters.get("per_image")
-]
+JOBS = [(case.expression, task) for case in CASES for task in case.tasks if case.is_additive]
 JOBS += [
     ("ce + 0.5*dice(smooth=1) + 2*focal + lovasz", "multiclass"),
     ("bce(pos_weight=2) + jaccard(per_image=True) + lovasz", "multilabel"),

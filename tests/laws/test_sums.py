@@ -14,12 +14,7 @@ from segcrit.core.errors import ParameterError
 from .cases import CASES, criterion
 from .problems import IGNORE, Problem, mask_of, positive_weights, problem
 
-ADDITIVE = [
-    (case, task)
-    for case in CASES
-    for task in case.tasks
-    if not case.parameters.get("exact") or case.parameters.get("per_image")
-]
+ADDITIVE = [(case, task) for case in CASES for task in case.tasks if case.is_additive]
 
 
 def whole_and_parts(task: str) -> tuple[Problem, torch.Tensor, list[slice]]:

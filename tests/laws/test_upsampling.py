@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import segcrit
 from segcrit.engines.interpolation import axis_of
 from segcrit.engines.operators import sweep
-from segcrit.engines.request import Request, call_suffix
+from segcrit.engines.request import Call, Request, Sweep
 
 LOW, HIGH = (9, 41), (31, 143)
 
@@ -36,18 +36,9 @@ def filled_memory() -> Iterator[None]:
 def test_normalizers_of_ignored_pixels_are_numbers():
     logits, labels = low_and_labels(3.0)
     labels[:, 8:25] = -100
-    request = Request("multiclass", errors="probability", bins=64).encode() + call_suffix(
-        "index",
-        -100,
-        confusion=False,
-        maps=False,
-        check=True,
-        upsample=True,
-        align_corners=False,
-        save=True,
-        backend="auto",
-    )
-    normalizers = sweep(logits, labels, None, torch.ones(0, 2, 3), None, request)[6]
+    request = Request("multiclass", errors="probability", bins=64)
+    tensors = Sweep(logits, labels, None, torch.ones(0, 2, 3), None)
+    normalizers = sweep(tensors, request, request.encode(), Call(upsample=True, save=True)).normalizers
     assert bool(torch.isfinite(normalizers).all())
     assert bool((normalizers[1] >= 0.5).all())
 

@@ -21,16 +21,18 @@ def largest_part(case: Case) -> float:
     seen: list[float] = []
     backward = reference.backward
 
-    def spy(sweep: Any, request: Any, normalizers: Any, pixel: Any, table: Any, moment: Any, maps: Any) -> Any:
+    def spy(sweep: Any, request: Any, normalizers: Any, gradients: Any) -> Any:
+        pixel, table, moment, _ = gradients
         heaviest = 1.0 if sweep.pixel_weight is None else float(sweep.pixel_weight.max())
-        # Slopes of the pixel losses are at most 1 for cross-entropy, about (1 + gamma) for focal losses.
-        slopes = [1 + dict(item.scalars).get("gamma", 0.0) for item in request.pixel]
+        # Slopes of the pixel losses are at most 1 for cross-entropy, about (1 + gamma) for focal losses, 1 + epsilon for
+        # Poly-1.
+        slopes = [1 + sum(value for _, value in item.scalars) for item in request.pixel]
         coefficients = sweep.coefficients.abs().amax((1, 2)).tolist() if slopes else []
         part = sum(abs(g) * c * s for g, c, s in zip(pixel.tolist(), coefficients, slopes, strict=True))
         part += float(table.abs().amax((1, 2)).sum()) if table.numel() else 0.0
         part += float(moment.abs().max()) if moment.numel() else 0.0
         seen.append(heaviest * abs(request.logit_scale) * part)
-        return backward(sweep, request, normalizers, pixel, table, moment, maps)
+        return backward(sweep, request, normalizers, gradients)
 
     criterion = segcrit.Criterion(case.text, task=case.task, backend="reference", **case.options)
     logits = case.logits.detach().requires_grad_()

@@ -65,7 +65,7 @@ def test_a_count_at_the_wrong_place_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
     def wrong(*arguments: Any) -> Any:
         result = forward(*arguments)
-        return (*result[:4], result[4].flip(0), *result[5:])
+        return result._replace(confusion=result.confusion.flip(0))
 
     monkeypatch.setattr(native, "forward", wrong)
     assert sum("confusion counts differ" in check(seed) for seed in range(40)) >= 8

@@ -133,17 +133,16 @@ def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent() -> None:
     # Only the kernels run in the child: PyTorch's own parallel loops do wait there.
     code = """
 import os, signal, time, torch
-from segcrit.engines import native
-from segcrit.engines.reference import Sweep
-from segcrit.engines.request import Request
+from segcrit.engines.cpu import native
+from segcrit.engines.request import Gradients, Request, Sweep
 torch.set_num_threads(2)
 request = Request("multiclass", fields=("I", "P", "T", "V"), check=True, save=True)
 logits, target = torch.randn(2, 3, 64, 64), torch.randint(3, (2, 64, 64))
 sweep = Sweep(logits, target, None, torch.ones(0, 2, 3), None)
 def run():
     result = native.forward(sweep, request)
-    ones = torch.ones_like(result[1])
-    return result[1], native.backward(sweep, request, result[6], torch.zeros(0), ones, torch.zeros(0), None)
+    gradients = Gradients(torch.zeros(0), torch.ones_like(result.tables), torch.zeros(0), None)
+    return result.tables, native.backward(sweep, request, result.normalizers, gradients)
 run()
 child = os.fork()
 if child == 0:

@@ -149,6 +149,13 @@ def focal(
     return _pixel_reduce(d, values, class_weight, reduction)
 
 
+def poly1(d: Dense, *, epsilon: float = 1.0, reduction: str = "mean") -> Tensor:
+    values = d.truth * (epsilon * (1 - d.p) - torch.where(d.truth > 0, d.log_p, 0.0))
+    if d.task != "multiclass":
+        values = values + (1 - d.truth) * (epsilon * d.p - d.log_q)
+    return _pixel_reduce(d, values, None, reduction)
+
+
 def partial_ce(d: Dense, *, foreground_only: bool = False, **options: Any) -> Tensor:
     if foreground_only:
         keep = (d.truth[:, :1] <= 0).expand_as(d.truth) if d.task == "multiclass" else d.truth > 0
@@ -279,6 +286,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "ce": ce,
     "bce": bce,
     "focal": focal,
+    "poly1": poly1,
     "partial_ce": partial_ce,
     "dice": dice,
     "jaccard": jaccard,

@@ -134,6 +134,78 @@ def focal(
     return reduce(scene, _values(scene, element), class_weight, reduction)
 
 
+def poly1(
+    scene: Scene,
+    *,
+    epsilon: float = 1.0,
+    label_smoothing: float = 0.0,
+    class_weight: Sequence[float] | None = None,
+    reduction: str = "mean",
+) -> float | Array:
+    """Cross-entropy plus ε (1 − p) of the target (Leng et al. 2022); a sigmoid channel has the outcomes 1 and 0."""
+    w = _weights(scene, class_weight)
+
+    def outcome(log_p: float) -> float:
+        return -log_p + epsilon * (1 - math.exp(log_p))
+
+    def element(s: Scene, n: int, c: int, i: int) -> float:
+        t = _smoothed(s, s.truth[n, c, i], label_smoothing)
+        value = _times(t, lambda: outcome(log_probability(s, n, c, i)))
+        if s.task != "multiclass":
+            value += _times(1 - t, lambda: outcome(log_complement(s, n, c, i)))
+        return w[c] * value
+
+    return reduce(scene, _values(scene, element), class_weight, reduction)
+
+
+def _log_target(scene: Scene, n: int, classes: list[int], i: int) -> float:
+    """Log-probability of the target of a pixel, or in sigmoid tasks of one element."""
+    total = 0.0
+    for c in classes:
+        t = scene.truth[n, c, i]
+        total += _times(t, lambda c=c: log_probability(scene, n, c, i))
+        if scene.task != "multiclass":
+            total += _times(1 - t, lambda c=c: log_complement(scene, n, c, i))
+    return total
+
+
+def kept(
+    scene: Scene,
+    values: Array,
+    *,
+    keep: float | None = None,
+    ohem: float | None = None,
+    min_kept: int = 100_000,
+    class_weight: Sequence[float] | None = None,
+    reduction: str = "mean",
+) -> float:
+    """The mean of unreduced values over the pixels that ``keep`` or ``ohem`` choose: in multiclass pixels, else elements."""
+    w = _weights(scene, class_weight)
+    pixels = []
+    for n in scene.images:
+        for i in scene.pixels:
+            groups = [list(scene.classes)] if scene.task == "multiclass" else [[c] for c in scene.classes]
+            for classes in groups:
+                if not scene.counted[n, classes[0], i]:
+                    continue
+                at = (n, i) if scene.task == "multiclass" else (n, classes[0], i)
+                log_p = _log_target(scene, n, classes, i)
+                share = sum(w[c] * (scene.truth[n, c, i] if scene.task == "multiclass" else 1.0) for c in classes)
+                pixels.append((float(values[at]), math.exp(log_p), scene.weight[n, i] * share))
+    if keep is not None:
+        pixels.sort(key=lambda item: -item[0])
+        chosen = pixels[: max(1, math.floor(len(pixels) * keep))]
+    else:
+        pixels.sort(key=lambda item: item[1])
+        below = sum(p < ohem for _, p, _ in pixels)
+        chosen = pixels[: max(below, min_kept)]
+    total = math.fsum(value for value, _, _ in chosen)
+    if reduction == "sum":
+        return total
+    weight = math.fsum(u for _, _, u in chosen)
+    return total / weight if weight > 0 else 0.0
+
+
 def partial_cross_entropy(
     scene: Scene,
     *,

@@ -128,3 +128,52 @@ def tversky(
         return _maybe_log(overlap(s, c, alpha=alpha, beta=beta, scale=1.0, smooth=smooth), log)
 
     return over_classes(scene, loss_of, **average)  # type: ignore[arg-type]
+
+
+def generalised_dice(scene: Scene, *, classes: Sequence[int] | None = None, per_image: bool = False) -> float:
+    """1 − 2 Σ w I / Σ w (P + T) with w = 1/T² over the classes that have a pixel; 0 where none has one."""
+    found = []
+    for group in [scene.image(n) for n in scene.images] if per_image else [scene]:
+        above = below = 0.0
+        for c in scene.classes if classes is None else classes:
+            if not has_truth(group, c):
+                continue
+            at = [(n, i) for n in group.images for i in group.pixels if group.counted[n, c, i]]
+            truth = sum(group.weight[n, i] * group.truth[n, c, i] for n, i in at)
+            share = [(group.weight[n, i], probability(group, n, c, i), group.truth[n, c, i]) for n, i in at]
+            above += 2 * sum(u * min(p, t) for u, p, t in share) / truth**2
+            below += sum(u * (p + t) for u, p, t in share) / truth**2
+        if below > 0:
+            found.append(1 - above / below)
+    return sum(found) / len(found) if found else 0.0
+
+
+def signed_distance(inside: Array, known: Array, spacing: Sequence[float]) -> Array:
+    """By looking at every pair of pixels."""
+    places = [np.array(place) * spacing for place in np.ndindex(inside.shape)]
+    inner, outer = (inside & known).ravel(), (~inside & known).ravel()
+    out = np.zeros(inside.size)
+    if not inner.any() or not outer.any():
+        return out.reshape(inside.shape)
+    for i, here in enumerate(places):
+        others = outer if inner[i] else inner
+        nearest = min(math.dist(here, there) for there, counts in zip(places, others, strict=True) if counts)
+        out[i] = -(nearest - min(spacing)) if inner[i] else nearest
+    return out.reshape(inside.shape)
+
+
+def boundary(scene: Scene, maps: Array, **average: object) -> float | Array:
+    """Σ u p φ / Σ u for each class; maps (N, C, M)."""
+
+    def loss_of(s: Scene, c: int) -> float | None:
+        offset = (
+            0
+            if len(s.images) == len(scene.images)
+            else next(n for n in scene.images if np.array_equal(scene.logits[n], s.logits[0]))
+        )
+        at = [(n, i) for n in s.images for i in s.pixels if s.counted[n, c, i]]
+        below = sum(s.weight[n, i] for n, i in at)
+        above = sum(s.weight[n, i] * probability(s, n, c, i) * maps[n + offset, c, i] for n, i in at)
+        return above / below if below > 0 else None
+
+    return over_classes(scene, loss_of, **average)  # type: ignore[arg-type]

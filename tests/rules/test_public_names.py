@@ -67,4 +67,5 @@ def test_function_and_module_have_the_parameters_of_the_table(loss: Loss) -> Non
     assert table.items() <= function.items()
     # A module receives the weights of the pixels when it is called, a function with everything else.
     assert function.pop("pixel_weight", None) is None
+    assert function.pop("maps", None) is None
     assert _keywords(module_class) == function

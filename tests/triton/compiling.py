@@ -126,7 +126,7 @@ def run(
     upsample: int = 1,
 ) -> None:
     """Forward and backward of one loss, for the kernels that are started on the way."""
-    from segcrit.engines import operators
+    from segcrit import engines
     from segcrit.engines.triton import engine
 
     images, classes, *low = shape
@@ -145,13 +145,13 @@ def run(
     # After construction, which asks whether the engine can run here.
     criterion.backend = "triton"
     # Nothing is computed, so that values and shapes alone are meaningful.
-    picked, operators.pick = operators.pick, lambda *_: engine
+    picked, engines.pick = engines.pick, lambda *_: engine
     check = type(criterion)._looks
     type(criterion)._looks = lambda *_: False
     try:
         criterion(logits, target, weights).backward()
     finally:
-        operators.pick, type(criterion)._looks = picked, check
+        engines.pick, type(criterion)._looks = picked, check
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from segcrit.engines.reference import Sweep
-from segcrit.engines.request import Request
-from segcrit.engines.triton.engine import is_supported
+from segcrit.engines.request import Request, Sweep
+from segcrit.engines.triton.engine import CAPABILITIES
 from segcrit.engines.triton.histograms import Words, most_pixels
 
 
 def _is_taken(low: tuple[int, ...], high: tuple[int, ...], **options: object) -> bool:
     logits, target = torch.empty(1, 2, *low, device="meta"), torch.empty(1, *high, dtype=torch.int64, device="meta")
     request = Request(task="multiclass", upsample=low != high, **options)  # type: ignore[arg-type]
-    return is_supported(Sweep(logits, target, None, torch.ones(1, 2, 2), None), request)
+    return CAPABILITIES.has_sweep(Sweep(logits, target, None, torch.ones(1, 2, 2), None), request)
 
 
 @pytest.mark.parametrize(

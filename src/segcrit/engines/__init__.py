@@ -1,12 +1,14 @@
 """Which engine computes a sweep: the only place where that is decided.
 
-Order: the engine that ``use_backend`` forces, the one that the caller names, the fastest that can run here.
+Order: the engine that ``use_backend`` forces, the one that the caller names, the fastest that can run here. Each engine
+states in a table (``CAPABILITIES``) what it can do; ``parts`` gives it that and nothing else, and the rest of the sweep to
+the reference engine.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
@@ -16,8 +18,19 @@ from segcrit.core.errors import BackendError, ParameterError
 from segcrit.core.names import nearest
 from segcrit.engines import reference, triton
 from segcrit.engines.cpu import native
+from segcrit.engines.request import Request, Sweep
 
-__all__ = ["Backend", "asked_for", "backends", "check_name", "keeps_normalizers", "pick", "use_backend"]
+__all__ = [
+    "Backend",
+    "Part",
+    "asked_for",
+    "backends",
+    "check_name",
+    "keeps_normalizers",
+    "parts",
+    "pick",
+    "use_backend",
+]
 
 _forced: ContextVar[str | None] = ContextVar("segcrit_backend", default=None)
 
@@ -152,23 +165,113 @@ def asked_for(requested: str) -> str:
 
 
 def keeps_normalizers(requested: str, logits: Tensor, upsample: bool) -> bool:
-    """Whether the forward pass of a softmax keeps the normalizers for the backward pass: the only place that decides it.
+    """Whether the forward pass of a softmax keeps the normalizers for the backward pass.
 
-    The Triton engine always reads them, the native engine where it does not compute them again, the reference engine never.
-    So nothing is lost where another engine runs in the end than the one that was asked for.
+    It keeps them for the engine that is asked for, whichever engine runs in the end, so that nothing is lost.
 
     Args:
         requested: what ``asked_for`` says.
         logits: (N, C, ...).
         upsample: whether they are interpolated.
     """
-    if logits.device.type == "cuda" or requested == "triton":
-        return True
-    return not native.computes_again(logits.shape[1], upsample)
+    on_gpu = logits.device.type == "cuda" or requested == "triton"
+    engine = _module("triton") if on_gpu else native
+    recomputes: bool = engine.CAPABILITIES.recomputes(logits.shape[1], upsample)
+    return not recomputes
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one engine computes of a sweep.
+
+    Attributes:
+        engine: the module, with ``forward(sweep, request)`` and ``backward(sweep, request, normalizers, gradients)``.
+        request: what it delivers.
+        losses: positions of its pixel losses in the whole request.
+        operands: names of the operands of the whole sweep.
+        is_whole: it computes the whole sweep.
+    """
+
+    engine: ModuleType
+    request: Request
+    losses: tuple[int, ...]
+    operands: tuple[str, ...]
+    is_whole: bool
+
+    def of(self, sweep: Sweep) -> Sweep:
+        """The tensors of a sweep that this part needs."""
+        if self.is_whole:
+            return sweep
+        given = dict(zip(self.operands, sweep.operands, strict=True))
+        operands = tuple(given[name] for name in self.request.operands)
+        return replace(sweep, coefficients=sweep.coefficients[list(self.losses)], operands=operands)
+
+
+def parts(sweep: Sweep, request: Request, *, normalizers: Tensor | None = None) -> tuple[Part, ...]:
+    """The engines that compute a sweep, the one that was asked for first.
+
+    A sweep, a pixel loss or a class sum that is not in the table of that engine is computed by the reference engine; the
+    rest of the sweep stays where it is.
+
+    Args:
+        sweep: the tensors.
+        request: what is to be delivered.
+        normalizers: in the backward pass, those that the forward pass has kept.
+
+    Raises:
+        BackendError: no engine computes it.
+    """
+    engine = pick(request.backend, sweep.logits.device)
+    everything = tuple(range(len(request.pixel)))
+    if engine is not reference and _takes(engine, sweep, request, normalizers):
+        table = engine.CAPABILITIES
+        losses = tuple(place for place in everything if table.has_item(request.pixel[place], request))
+        fields = tuple(name for name in request.fields if table.has_field(name))
+        if len(losses) == len(everything) and len(fields) == len(request.fields):
+            return (Part(engine, request, everything, request.operands, True),)
+        if losses or set(fields) - {"T", "V"} or request.errors != "none" or request.confusion:
+            others = tuple(place for place in everything if place not in losses)
+            left = tuple(name for name in request.fields if name not in fields)
+            own = replace(request, pixel=tuple(request.pixel[place] for place in losses), fields=fields)
+            rest = replace(
+                request, pixel=tuple(request.pixel[place] for place in others), fields=left,
+                errors="none", bins=0, bins_per_image=False, confusion=False, save=False,
+            )  # fmt: skip
+            _require(rest)
+            return (
+                Part(engine, own, losses, request.operands, False),
+                Part(reference, rest, others, request.operands, False),
+            )
+    _require(request)
+    return (Part(reference, request, everything, request.operands, True),)
+
+
+def _takes(engine: ModuleType, sweep: Sweep, request: Request, normalizers: Tensor | None) -> bool:
+    table = engine.CAPABILITIES
+    # None are kept where another engine has computed the forward pass.
+    missing = normalizers is not None and not request.sigmoid and normalizers.numel() == 0
+    if missing and not table.recomputes(sweep.logits.shape[1], request.upsample):
+        return False
+    taken: bool = table.has_sweep(sweep, request)
+    return taken
+
+
+def _require(request: Request) -> None:
+    """Raise for what even the reference engine does not know."""
+    table = reference.CAPABILITIES
+    unknown = [item.key for item in request.pixel if not table.has_item(item, request)]
+    unknown += [name for name in request.fields if not table.has_field(name)]
+    unknown += [] if request.errors in table.errors else [request.errors]
+    if unknown:
+        raise BackendError(
+            "formulas, sums and errors that an engine computes",
+            ", ".join(map(repr, unknown)),
+            "Register the formula, or add the sum to the engines and to their tables of capabilities.",
+        )
 
 
 def pick(requested: str, device: torch.device) -> ModuleType:
-    """The engine module for a call: with ``forward(sweep, request)`` and ``backward(sweep, request, ...)``."""
+    """The engine that is asked for, or the fastest one on a device."""
     forced = _forced.get()
     name = requested if forced is None else forced
     if name == "auto":

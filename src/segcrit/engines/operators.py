@@ -9,7 +9,8 @@ Plain tensors outside a trace take the same two steps through an ``autograd.Func
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,11 +18,21 @@ from torch import Tensor
 
 from segcrit.core.dtypes import table_dtype
 from segcrit.core.errors import BackendError
-from segcrit.engines import pick
-from segcrit.engines.reference import Sweep
-from segcrit.engines.request import Request, Shapes, gradient_like
+from segcrit.engines import Part, parts, reference
+from segcrit.engines.request import Call, Gradients, Request, Shapes, Sweep, Swept, gradient_like
 
 __all__ = ["sweep"]
+
+
+def _forward(engine: ModuleType, sweep: Sweep, request: Request) -> Swept:
+    # An engine gives nothing where a label or weight is not allowed: the reference engine then raises the error.
+    found: Swept | None = engine.forward(sweep, request)
+    return reference.forward(sweep, request) if found is None else found
+
+
+def _backward(engine: ModuleType, sweep: Sweep, request: Request, normalizers: Tensor, gradients: Gradients) -> Tensor:
+    found: Tensor | None = engine.backward(sweep, request, normalizers, gradients)
+    return reference.backward(sweep, request, normalizers, gradients) if found is None else found
 
 
 def _compute(
@@ -30,35 +41,106 @@ def _compute(
     pixel_weight: Tensor | None,
     coefficients: Tensor,
     logit_bias: Tensor | None,
-    request: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    plan = Request.decode(request)
-    engine = pick(plan.backend, logits.device)
-    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = engine.forward(
-        Sweep(logits, target, pixel_weight, coefficients, logit_bias), plan
-    )
-    if plan.derives_sums:
-        complete(result[1])
-    return result
+    operands: Sequence[Tensor],
+    request: Request,
+) -> Swept:
+    whole = Sweep(logits, target, pixel_weight, coefficients, logit_bias, tuple(operands))
+    first, *others = parts(whole, request)
+    swept = _forward(first.engine, first.of(whole), first.request)
+    if others:
+        swept = _joined(whole, request, [first, *others], swept)
+    if request.derives_sums:
+        complete(swept.tables, request)
+    return swept
 
 
-# On hard labels t² = t and |p − t| = p + t − 2 p t, so that U = T and D = P + T − 2 I: the engines do not compute them. The
-# tables are in the order of FIELDS, I P Q T U V D.
-def complete(tables: Tensor) -> None:
+def _joined(whole: Sweep, request: Request, members: list[Part], first: Swept) -> Swept:
+    """What the parts of a sweep delivered, as one."""
+    shapes = Shapes.of(whole.logits, whole.target, request)
+    pixel = first.pixel.new_zeros(shapes.pixel)
+    tables = first.tables.new_zeros(shapes.tables)
+    maps = first.maps.new_zeros(shapes.maps)
+    row = {name: place for place, name in enumerate(request.rows)}
+    for part in members:
+        swept = first if part is members[0] else _forward(part.engine, part.of(whole), part.request)
+        own = dict(zip(part.request.rows, swept.tables, strict=True))
+        for name in part.request.fields:
+            tables[row[name]] = own[name]
+        for place, position in enumerate(part.losses):
+            pixel[position] = swept.pixel[place]
+            if request.maps:
+                maps[position] = swept.maps[place]
+    return first._replace(pixel=pixel, tables=tables, maps=maps)
+
+
+def _compute_gradient(
+    logits: Tensor,
+    target: Tensor,
+    pixel_weight: Tensor | None,
+    coefficients: Tensor,
+    logit_bias: Tensor | None,
+    operands: Sequence[Tensor],
+    normalizers: Tensor,
+    pixel_gradient: Tensor,
+    table_gradient: Tensor,
+    moment_gradient: Tensor,
+    map_gradient: Tensor | None,
+    request: Request,
+) -> Tensor:
+    whole = Sweep(logits, target, pixel_weight, coefficients, logit_bias, tuple(operands))
+    if request.derives_sums:
+        table_gradient = fold(table_gradient, request)
+    gradients = Gradients(pixel_gradient, table_gradient, moment_gradient, map_gradient)
+    first, *others = parts(whole, request, normalizers=normalizers)
+    if not others:
+        return _backward(first.engine, whole, request, normalizers, gradients)
+    total = None
+    row = {name: place for place, name in enumerate(request.rows)}
+    for part in (first, *others):
+        losses = list(part.losses)
+        own = Gradients(
+            pixel_gradient[losses],
+            table_gradient[[row[name] for name in part.request.rows]],
+            moment_gradient if part is first else moment_gradient[:0],
+            None if map_gradient is None else map_gradient[losses],
+        )
+        found = _backward(part.engine, part.of(whole), part.request, normalizers, own)
+        total = found if total is None else total.add_(found)
+    assert total is not None
+    return total
+
+
+# On hard labels t² = t and |p − t| = p + t − 2 p t, so that U = T and D = P + T − 2 I: the engines do not compute them.
+def complete(tables: Tensor, request: Request) -> None:
     """Fill U and D, in place."""
-    tables[4] = tables[3]
-    torch.add(tables[1], tables[3], out=tables[6]).sub_(tables[0], alpha=2)
+    table = dict(zip(request.rows, tables.unbind(0), strict=True))
+    table["U"].copy_(table["T"])
+    torch.add(table["P"], table["T"], out=table["D"]).sub_(table["I"], alpha=2)
 
 
-def fold(gradient: Tensor) -> Tensor:
+def fold(gradient: Tensor, request: Request) -> Tensor:
     """The gradient by the sums that were computed; T depends on no logit."""
     folded = gradient.clone()
-    folded[0].sub_(gradient[6], alpha=2)
-    folded[1].add_(gradient[6])
+    table = dict(zip(request.rows, folded.unbind(0), strict=True))
+    table["I"].sub_(table["D"], alpha=2)
+    table["P"].add_(table["D"])
     return folded
 
 
-_sweep = torch.library.custom_op("segcrit::sweep", _compute, mutates_args=())
+# The two steps as operators, whose request is text.
+def _traced(
+    logits: Tensor,
+    target: Tensor,
+    pixel_weight: Tensor | None,
+    coefficients: Tensor,
+    logit_bias: Tensor | None,
+    operands: Sequence[Tensor],
+    request: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return tuple(_compute(logits, target, pixel_weight, coefficients, logit_bias, operands, Request.decode(request)))  # type: ignore[return-value]
+
+
+_sweep = torch.library.custom_op("segcrit::sweep", _traced, mutates_args=())
 
 
 @_sweep.register_fake
@@ -68,6 +150,7 @@ def _sweep_fake(
     pixel_weight: Tensor | None,
     coefficients: Tensor,
     logit_bias: Tensor | None,
+    operands: Sequence[Tensor],
     request: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     shapes = Shapes.of(logits, target, Request.decode(request))
@@ -82,12 +165,13 @@ def _sweep_fake(
     )
 
 
-def _compute_gradient(
+def _traced_gradient(
     logits: Tensor,
     target: Tensor,
     pixel_weight: Tensor | None,
     coefficients: Tensor,
     logit_bias: Tensor | None,
+    operands: Sequence[Tensor],
     normalizers: Tensor,
     pixel_gradient: Tensor,
     table_gradient: Tensor,
@@ -95,23 +179,13 @@ def _compute_gradient(
     map_gradient: Tensor | None,
     request: str,
 ) -> Tensor:
-    plan = Request.decode(request)
-    engine = pick(plan.backend, logits.device)
-    if plan.derives_sums:
-        table_gradient = fold(table_gradient)
-    result: Tensor = engine.backward(
-        Sweep(logits, target, pixel_weight, coefficients, logit_bias),
-        plan,
-        normalizers,
-        pixel_gradient,
-        table_gradient,
-        moment_gradient,
-        map_gradient,
-    )
-    return result
+    return _compute_gradient(
+        logits, target, pixel_weight, coefficients, logit_bias, operands, normalizers,
+        pixel_gradient, table_gradient, moment_gradient, map_gradient, Request.decode(request),
+    )  # fmt: skip
 
 
-_sweep_backward = torch.library.custom_op("segcrit::sweep_backward", _compute_gradient, mutates_args=())
+_sweep_backward = torch.library.custom_op("segcrit::sweep_backward", _traced_gradient, mutates_args=())
 
 
 @_sweep_backward.register_fake
@@ -121,6 +195,7 @@ def _sweep_backward_fake(
     pixel_weight: Tensor | None,
     coefficients: Tensor,
     logit_bias: Tensor | None,
+    operands: Sequence[Tensor],
     normalizers: Tensor,
     pixel_gradient: Tensor,
     table_gradient: Tensor,
@@ -132,49 +207,32 @@ def _sweep_backward_fake(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, target, pixel_weight, coefficients, logit_bias, request = inputs
-    ctx.save_for_backward(logits, target, pixel_weight, coefficients, logit_bias, output[6])
+    *tensors, operands, request = inputs
+    swept = Swept(*output)
+    ctx.save_for_backward(*tensors, swept.normalizers, *operands)
     ctx.request = request
-    ctx.shapes = [output[place].shape for place in (0, 1, 3)]
-    ctx.mark_non_differentiable(output[2], output[4], output[6])
+    ctx.shapes = [item.shape for item in (swept.pixel, swept.tables, swept.moments)]
+    ctx.mark_non_differentiable(swept.counts, swept.confusion, swept.normalizers)
     # Zeros of the size of every output would cost more than some losses.
     ctx.set_materialize_grads(False)
 
 
-def _differentiate_with(
-    step: Callable[..., Tensor],
-    ctx: Any,
-    pixel_gradient: Tensor | None,
-    table_gradient: Tensor | None,
-    _counts: Any,
-    moment_gradient: Tensor | None,
-    _confusion: Any,
-    map_gradient: Tensor | None,
-    _normalizers: Any,
-) -> tuple[Tensor | None, ...]:
-    logits, target, pixel_weight, coefficients, logit_bias, normalizers = ctx.saved_tensors
-    given = (pixel_gradient, table_gradient, moment_gradient)
+def _differentiate_with(step: Callable[..., Tensor], ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
+    logits, target, pixel_weight, coefficients, logit_bias, normalizers, *operands = ctx.saved_tensors
+    given = Swept(*upstream)  # type: ignore[arg-type]
     dense = [
         logits.new_zeros(shape, dtype=table_dtype(logits.device)) if gradient is None else gradient
-        for gradient, shape in zip(given, ctx.shapes, strict=True)
+        for gradient, shape in zip((given.pixel, given.tables, given.moments), ctx.shapes, strict=True)
     ]
-    if map_gradient is not None and not map_gradient.numel():
-        map_gradient = None  # traces make zeros of the maps that nobody asked for
+    # Traces make zeros of the maps that nobody asked for.
+    maps = given.maps if given.maps is not None and given.maps.numel() else None
     gradient = step(
-        logits,
-        target,
-        pixel_weight,
-        coefficients,
-        logit_bias,
-        normalizers,
-        *dense,
-        map_gradient,
-        ctx.request,
-    )
-    return gradient, None, None, None, None, None
+        logits, target, pixel_weight, coefficients, logit_bias, operands, normalizers, *dense, maps, ctx.request
+    )  # fmt: skip
+    return gradient, None, None, None, None, [None] * len(operands), None
 
 
-def _differentiate(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
     return _differentiate_with(_sweep_backward, ctx, *gradients)
 
 
@@ -190,18 +248,23 @@ _sweep.register_autograd(_differentiate, setup_context=_save)
 _sweep_backward.register_autograd(_refuse)
 
 
+def _plain(gradients: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Of an ``autograd.Function``, which takes a list for one input without a derivative."""
+    return tuple(None if isinstance(item, list) else item for item in gradients)
+
+
 class _EagerSweep(torch.autograd.Function):
     """The same two steps without the dispatcher, and without ``setup_context``, for which torch inspects a signature."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:
-        output = _compute(*inputs)
+        output = tuple(_compute(*inputs))
         _save(ctx, inputs, output)
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return _differentiate_with(_EagerSweepBackward.apply, ctx, *gradients)
+        return _plain(_differentiate_with(_EagerSweepBackward.apply, ctx, *gradients))
 
 
 class _EagerSweepBackward(torch.autograd.Function):
@@ -217,12 +280,15 @@ class _EagerSweepBackward(torch.autograd.Function):
 class _TransformedSweep(torch.autograd.Function):
     """The same for ``torch.func``, whose transforms ask for ``setup_context``."""
 
-    forward = staticmethod(_compute)
+    @staticmethod
+    def forward(*inputs: Any) -> Any:
+        return tuple(_compute(*inputs))
+
     setup_context = staticmethod(_save)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        return _differentiate_with(_TransformedSweepBackward.apply, ctx, *gradients)
+        return _plain(_differentiate_with(_TransformedSweepBackward.apply, ctx, *gradients))
 
 
 class _TransformedSweepBackward(torch.autograd.Function):
@@ -235,23 +301,26 @@ class _TransformedSweepBackward(torch.autograd.Function):
     backward = staticmethod(_refuse)
 
 
-def _step(logits: Tensor) -> Callable[..., Any]:
+def _step(logits: Tensor) -> Callable[..., Any] | None:
+    """The ``autograd.Function`` for these logits; None for a trace or a subclass, which take the operator."""
     if torch.compiler.is_compiling() or type(logits) not in (Tensor, torch.nn.Parameter):
-        return _sweep
+        return None
     # The question of autograd.Function.apply.
     return _TransformedSweep.apply if torch._C._are_functorch_transforms_active() else _EagerSweep.apply
 
 
-def sweep(
-    logits: Tensor,
-    target: Tensor,
-    pixel_weight: Tensor | None,
-    coefficients: Tensor,
-    logit_bias: Tensor | None,
-    request: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """One pass over the pixels; see ``engines.reference.forward`` for what comes back."""
-    result: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor] = _step(logits)(
-        logits, target, pixel_weight, coefficients, logit_bias, request
-    )
-    return result
+def sweep(tensors: Sweep, template: Request, text: str, call: Call) -> Swept:
+    """One pass over the pixels.
+
+    Args:
+        tensors: what is read.
+        template: what is to be delivered.
+        text: the template as text, for a trace.
+        call: what only the call knows.
+    """
+    inputs = (tensors.logits, tensors.target, tensors.pixel_weight, tensors.coefficients, tensors.logit_bias)
+    operands = list(tensors.operands)
+    step = _step(tensors.logits)
+    if step is None:
+        return Swept(*_sweep(*inputs, operands, text + call.encode()))
+    return Swept(*step(*inputs, operands, template.at(call)))

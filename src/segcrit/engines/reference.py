@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,38 +16,44 @@ from torch import Tensor
 
 from segcrit.core.dtypes import compute_dtype, without_autocast
 from segcrit.engines.binning import bin_index
+from segcrit.engines.capabilities import Capabilities
 from segcrit.engines.interpolation import interpolate, transpose
-from segcrit.engines.request import PixelRequest, Request, Shapes, gradient_like, spatial_size
+from segcrit.engines.request import (
+    Gradients,
+    PixelRequest,
+    Request,
+    Shapes,
+    Sweep,
+    Swept,
+    gradient_like,
+    spatial_size,
+)
 from segcrit.labels.mask import read_target, read_weight, refuse_fractions
 from segcrit.losses.formulas.pixel import PixelFormula, pixel_formulas
-from segcrit.losses.formulas.region import FIELDS
+from segcrit.losses.formulas.region import FIELDS, operand_of
 
-__all__ = ["Sweep", "backward", "forward", "select", "transform_logits"]
+__all__ = ["CAPABILITIES", "backward", "forward", "select", "transform_logits"]
+
+
+def _recomputes(classes: int, upsample: bool) -> bool:
+    return True
+
+
+CAPABILITIES = Capabilities(
+    formulas=None,
+    fields=frozenset(FIELDS),
+    operand_fields=frozenset("PQT"),
+    errors=frozenset({"none", "probability", "margin"}),
+    logits=frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64}),
+    targets=None,
+    recomputes=_recomputes,
+)
 
 # Elements of a tile: 1 MiB in float32, so that the dozen temporaries of a tile stay in a core's cache; less for small
 # logits, whose two dozen temporaries together shall stay below the size of the logits.
 _TILE_ELEMENTS = 1 << 18
 _TILES_AT_LEAST = 24
 _SMALLEST_TILE = 1 << 12
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The tensors of one sweep.
-
-    Attributes:
-        logits: (N, C, *S), any float dtype and strides; or (N, C, *low) where they are upsampled.
-        target: labels (N, *S), or (N, C, *S).
-        pixel_weight: (N, *S) or None.
-        coefficients: (J, 2, C): for each pixel loss the coefficient of positives and of negatives.
-        logit_bias: (1 or C, C) or None: b[label, class] of the logit transform.
-    """
-
-    logits: Tensor
-    target: Tensor
-    pixel_weight: Tensor | None
-    coefficients: Tensor
-    logit_bias: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class _Tile:
     target: Tensor  # (n, C, p), 0 where not valid
     valid: Tensor  # (n, 1 or C, p) bool
     weight: Tensor  # (n, 1 or C, p), 0 where not valid, NaN where the target is bad
+    operands: dict[str, Tensor]  # (n, C, p), 0 where not valid
 
 
 def _flat(tensor: Tensor, images: slice, keep: int) -> Tensor:
@@ -136,7 +143,12 @@ def _read_tile(
     encoded = torch.where(valid, reading.target, 0.0)
     if request.errors != "none" and request.kind == "soft" and request.check:
         refuse_fractions(encoded)
-    return _Tile(images, pixels, transform_logits(clean, encoded, sweep.logit_bias, request), encoded, valid, weight)
+    operands = {
+        name: torch.where(valid, _flat(operand, images, 2)[..., pixels].to(dtype), 0.0)
+        for name, operand in zip(request.operands, sweep.operands, strict=True)
+    }
+    scores = transform_logits(clean, encoded, sweep.logit_bias, request)
+    return _Tile(images, pixels, scores, encoded, valid, weight, operands)
 
 
 def transform_logits(logits: Tensor, target: Tensor, bias: Tensor | None, request: Request) -> Tensor:
@@ -221,13 +233,10 @@ def _class_sum(values: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
 def _fields(tile: _Tile, request: Request, probability: Tensor, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     target, weight = tile.target, tile.weight
     for name in request.fields:
-        if name == "V":
-            yield (
-                name,
-                (weight.expand_as(target) if request.sigmoid else weight.expand(-1, target.shape[1], -1)).sum(
-                    -1, dtype=dtype
-                ),
-            )
+        field, operand = name.partition("_")[0], operand_of(name)
+        if field == "V":
+            full = weight.expand_as(target) if request.sigmoid else weight.expand(-1, target.shape[1], -1)
+            yield name, full.sum(-1, dtype=dtype)
             continue
         values = {
             "I": lambda: probability * target,
@@ -236,26 +245,27 @@ def _fields(tile: _Tile, request: Request, probability: Tensor, dtype: torch.dty
             "T": lambda: target,
             "U": lambda: target * target,
             "D": lambda: (probability - target).abs(),
-        }[name]()
-        yield name, _class_sum(values, weight, dtype)
+        }[field]()
+        yield name, _class_sum(values * tile.operands[operand] if operand else values, weight, dtype)
 
 
-def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """One pass over the pixels; see ``_forward``.
+def forward(sweep: Sweep, request: Request) -> Swept:
+    """One pass over the pixels.
 
     What float32 cannot hold is computed once more in float64: logits of 1e38, whose differences overflow, weights of 1e38.
     """
     looks = _may_look(sweep)
-    result = _forward(sweep, request) if not looks or _are_moderate(sweep.coefficients) else None
-    if result is None or (looks and not all(bool(torch.isfinite(item).all()) for item in result[:4])):
+    swept = _forward(sweep, request) if not looks or _are_moderate(sweep.coefficients) else None
+    sums = () if swept is None else (swept.pixel, swept.tables, swept.counts, swept.moments)
+    if swept is None or (looks and not all(bool(torch.isfinite(item).all()) for item in sums)):
         compute = compute_dtype(sweep.logits.dtype)
-        pixel, tables, counts, moments, confusion, maps, normalizers = _forward(_in_float64(sweep), request)
+        swept = _forward(_in_float64(sweep), request)
         # The maxima of another engine's logits differ by a rounding, which is 1e31 where they are 1e38: it computes again.
-        unknown = torch.full_like(normalizers, float("nan"), dtype=compute)
-        result = pixel, tables, counts, moments, confusion, maps.to(compute), unknown
-    elif looks and request.upsample and bool((result[6].abs() > 1e5).any()):
-        result = *result[:6], torch.full_like(result[6], float("nan"))
-    return result
+        unknown = torch.full_like(swept.normalizers, float("nan"), dtype=compute)
+        swept = swept._replace(maps=swept.maps.to(compute), normalizers=unknown)
+    elif looks and request.upsample and bool((swept.normalizers.abs() > 1e5).any()):
+        swept = swept._replace(normalizers=torch.full_like(swept.normalizers, float("nan")))
+    return swept
 
 
 def _may_look(sweep: Sweep) -> bool:
@@ -267,54 +277,51 @@ def _may_look(sweep: Sweep) -> bool:
 
 def _in_float64(sweep: Sweep) -> Sweep:
     weight = None if sweep.pixel_weight is None else sweep.pixel_weight.double()
-    return Sweep(sweep.logits.double(), sweep.target, weight, sweep.coefficients, sweep.logit_bias)
+    return replace(sweep, logits=sweep.logits.double(), pixel_weight=weight)
 
 
-def _forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """One pass over the pixels.
-
-    Returns:
-        Pixel sums (J,), class sums (7, N or 1, C), histogram weights and moments (N or 1, C, 2, K), confusion counts and
-        pixel maps (J, N, *S) or, in sigmoid tasks, (J, N, C, *S), and with a softmax the normalizers (2, N, *S): largest
-        logit and Σ exp(z − largest). What was not asked for has no elements or is zero.
-    """
+def _forward(sweep: Sweep, request: Request) -> Swept:
+    """One pass over the pixels in the arithmetic of the logits' dtype."""
     logits = sweep.logits
     shapes = Shapes.of(logits, sweep.target, request)
     classes = logits.shape[1]
     device = logits.device
-    pixel = torch.zeros(shapes.pixel, dtype=shapes.table, device=device)
-    tables = torch.zeros(shapes.tables, dtype=shapes.table, device=device)
-    counts = torch.zeros(shapes.histogram, dtype=shapes.table, device=device)
-    moments = torch.zeros(shapes.histogram, dtype=shapes.table, device=device)
-    confusion = torch.zeros(shapes.confusion, dtype=torch.int64, device=device)
-    maps = torch.zeros(shapes.maps, dtype=shapes.compute, device=device)
-    normalizers = torch.zeros(shapes.normalizers, dtype=shapes.compute, device=device)
+    swept = Swept(
+        pixel=torch.zeros(shapes.pixel, dtype=shapes.table, device=device),
+        tables=torch.zeros(shapes.tables, dtype=shapes.table, device=device),
+        counts=torch.zeros(shapes.histogram, dtype=shapes.table, device=device),
+        moments=torch.zeros(shapes.histogram, dtype=shapes.table, device=device),
+        confusion=torch.zeros(shapes.confusion, dtype=torch.int64, device=device),
+        maps=torch.zeros(shapes.maps, dtype=shapes.compute, device=device),
+        normalizers=torch.zeros(shapes.normalizers, dtype=shapes.compute, device=device),
+    )
+    rows_of = dict(zip(request.rows, swept.tables, strict=True))
     for tile in _tiles(sweep, request):
         log_p, log_q = _log_probabilities(tile, request)
-        if normalizers.numel():
+        if swept.normalizers.numel():
             largest = tile.logits.amax(1)
-            flat = normalizers.view(2, len(logits), -1)[:, tile.images, tile.pixels]
+            flat = swept.normalizers.view(2, len(logits), -1)[:, tile.images, tile.pixels]
             flat[0] = largest
             flat[1] = torch.exp(tile.logits - largest[:, None]).sum(1)
         for index in range(len(request.pixel)):
             values = _pixel_values(sweep, request, tile, index, log_p, log_q)
-            pixel[index] += values.sum(dtype=shapes.table)
+            swept.pixel[index] += values.sum(dtype=shapes.table)
             if request.maps:
-                flat = maps[index][tile.images]
+                flat = swept.maps[index][tile.images]
                 flat.view(*values.shape[:-1], -1)[..., tile.pixels] = values
         if request.fields:
             rows = tile.images if request.per_image else slice(0, 1)
             for name, sums in _fields(tile, request, torch.exp(log_p), shapes.table):
-                tables[FIELDS.index(name), rows] += sums if request.per_image else sums.sum(0, keepdim=True)
+                rows_of[name][rows] += sums if request.per_image else sums.sum(0, keepdim=True)
         if request.errors != "none":
             errors = _errors(tile, request, log_p)
             index_of = _histogram_index(tile, request, errors, classes).reshape(-1)
             weight = tile.weight.expand_as(errors).reshape(-1).to(shapes.table)
-            counts.view(-1).scatter_add_(0, index_of, weight)
-            moments.view(-1).scatter_add_(0, index_of, weight * errors.reshape(-1).to(shapes.table))
+            swept.counts.view(-1).scatter_add_(0, index_of, weight)
+            swept.moments.view(-1).scatter_add_(0, index_of, weight * errors.reshape(-1).to(shapes.table))
         if request.confusion:
-            confusion += _confusion(tile, request, classes)
-    return pixel, tables, counts, moments, confusion, maps, normalizers
+            swept.confusion.add_(_confusion(tile, request, classes))
+    return swept
 
 
 def _confusion(tile: _Tile, request: Request, classes: int) -> Tensor:
@@ -332,21 +339,12 @@ def _confusion(tile: _Tile, request: Request, classes: int) -> Tensor:
     return torch.bincount((truth * classes + predicted)[valid], minlength=classes * classes).view(classes, classes)
 
 
-def backward(
-    sweep: Sweep,
-    request: Request,
-    normalizers: Tensor,
-    pixel_gradient: Tensor,
-    table_gradient: Tensor,
-    moment_gradient: Tensor,
-    map_gradient: Tensor | None,
-) -> Tensor:
+def backward(sweep: Sweep, request: Request, normalizers: Tensor, gradients: Gradients) -> Tensor:
     """One pass that writes the gradient; see ``_backward``. In float64 where a factor is no moderate number of float32."""
-    factors = (pixel_gradient, table_gradient, moment_gradient)
-    if _may_look(sweep) and not all(map(_are_moderate, (sweep.coefficients, *factors))):
-        wide = _backward(_in_float64(sweep), request, normalizers, *factors, map_gradient)
-        return wide.to(sweep.logits.dtype)
-    return _backward(sweep, request, normalizers, *factors, map_gradient)
+    factors = (sweep.coefficients, gradients.pixel, gradients.tables, gradients.moments)
+    if _may_look(sweep) and not all(map(_are_moderate, factors)):
+        return _backward(_in_float64(sweep), request, normalizers, gradients).to(sweep.logits.dtype)
+    return _backward(sweep, request, normalizers, gradients)
 
 
 def _are_moderate(factors: Tensor) -> bool:
@@ -355,25 +353,14 @@ def _are_moderate(factors: Tensor) -> bool:
     return not bool(((size > 1e30) | ((size < 1e-30) & (size != 0))).any())
 
 
-def _backward(
-    sweep: Sweep,
-    request: Request,
-    normalizers: Tensor,
-    pixel_gradient: Tensor,
-    table_gradient: Tensor,
-    moment_gradient: Tensor,
-    map_gradient: Tensor | None,
-) -> Tensor:
+def _backward(sweep: Sweep, request: Request, normalizers: Tensor, gradients: Gradients) -> Tensor:
     """One pass that recomputes the probabilities and writes the gradient of the logits.
 
     Args:
         sweep: the tensors of the forward pass.
         request: its request.
         normalizers: of the forward pass; not used here, where a tile's softmax is cheap beside the rest.
-        pixel_gradient: dL/d(pixel sums), (J,).
-        table_gradient: dL/d(class sums), (7, N or 1, C).
-        moment_gradient: dL/d(moments), (N or 1, C, 2, K).
-        map_gradient: dL/d(maps) or None.
+        gradients: dL/d of what the forward pass has delivered.
 
     Returns:
         dL/d(logits), in the logits' dtype and shape, 0 where ignored.
@@ -387,17 +374,17 @@ def _backward(
     for tile in _tiles(sweep, request):
         log_p, log_q = _log_probabilities(tile, request)
         probability = torch.exp(log_p)
-        slope = _probability_gradient(tile, request, probability, log_p, table_gradient, moment_gradient)
+        slope = _probability_gradient(tile, request, probability, log_p, gradients)
         if request.sigmoid:
             result = probability * torch.exp(log_q) * slope
         else:
             result = probability * (slope - (probability * slope).sum(1, keepdim=True))
         if request.errors == "margin":
-            result = result + _margin_gradient(tile, request, log_p, moment_gradient)
+            result = result + _margin_gradient(tile, request, log_p, gradients.moments)
         for index in range(len(request.pixel)):
-            upstream = pixel_gradient[index].to(log_p.dtype)
-            if map_gradient is not None:
-                part = _flat(map_gradient[index], tile.images, 2 if request.sigmoid else 1)[..., tile.pixels]
+            upstream = gradients.pixel[index].to(log_p.dtype)
+            if gradients.maps is not None:
+                part = _flat(gradients.maps[index], tile.images, 2 if request.sigmoid else 1)[..., tile.pixels]
                 upstream = upstream + (part if request.sigmoid else part[:, None])
             result = result + upstream * tile.weight * _pixel_gradient(sweep, request, tile, index, log_p, log_q)
         result = torch.where(tile.valid, result * request.logit_scale, 0.0)
@@ -412,31 +399,30 @@ def _backward(
 
 
 def _probability_gradient(
-    tile: _Tile,
-    request: Request,
-    probability: Tensor,
-    log_p: Tensor,
-    table_gradient: Tensor,
-    moment_gradient: Tensor,
+    tile: _Tile, request: Request, probability: Tensor, log_p: Tensor, gradients: Gradients
 ) -> Tensor:
-    """dL/dp = u (F_I t + F_P + 2 p F_Q + F_D sign(p − t)) and, for ranking losses, ± u w[class, label, bin]."""
+    """dL/dp = u (F_I t + F_P + 2 p F_Q + F_D sign(p − t) ± w[class, label, bin]), each F with φ where its sum has it."""
     dtype = probability.dtype
     slope = torch.zeros_like(probability)
     rows = tile.images if request.per_image else slice(0, 1)
+    table = dict(zip(request.rows, gradients.tables, strict=True))
     for name in request.fields:
-        if name not in ("I", "P", "Q", "D"):
+        field, operand = name.partition("_")[0], operand_of(name)
+        if field not in ("I", "P", "Q", "D"):
             continue
-        factor = table_gradient[FIELDS.index(name), rows].to(dtype)[:, :, None]
-        if name == "I":
+        factor = table[name][rows].to(dtype)[:, :, None]
+        if operand:
+            factor = factor * tile.operands[operand]
+        if field == "I":
             slope = slope + factor * tile.target
-        elif name == "P":
+        elif field == "P":
             slope = slope + factor
-        elif name == "Q":
+        elif field == "Q":
             slope = slope + 2.0 * factor * probability
         else:
             slope = slope + factor * torch.sign(probability - tile.target)
     if request.errors == "probability":
-        weights = _bin_gradient(tile, request, log_p, moment_gradient)
+        weights = _bin_gradient(tile, request, log_p, gradients.moments)
         slope = slope + torch.where(tile.target > 0, -weights, weights)
     return slope * tile.weight
 

@@ -21,13 +21,16 @@ from segcrit.engines import check_name
 from segcrit.losses import gate
 from segcrit.losses.averages import number_or_nan
 from segcrit.losses.buffers import ClassBuffers
+from segcrit.losses.derived import Derived
 from segcrit.losses.expression.syntax import parse
+from segcrit.losses.formulas.quotient import quotient
+from segcrit.losses.formulas.region import ClassSums
 from segcrit.losses.gate import Batch
 from segcrit.losses.keywords import checked_keywords
 from segcrit.losses.levels import check_level_weights, default_level_weights, split_levels
 from segcrit.losses.plan import Group, Plan, confusion_group, make_plan
 from segcrit.losses.sums import Sums, joined, reduced_over_ranks
-from segcrit.losses.terms import Measured, measure, term_values
+from segcrit.losses.terms import Measured, mean_denominator, measure, term_values
 
 __all__ = ["Criterion"]
 
@@ -136,6 +139,7 @@ class Criterion(ClassBuffers):
         weights = [f"{name}={value}" for name, value in _given(self._plan, self._shared).items()]
         self._signature = "|".join([str(self._plan.expression), self.task, str(self.ignore_index), *weights])
         self._calls = 0
+        self._derived = Derived()
         self._register_tensors()
         _warn_about(self._plan)
         self.last_terms: dict[str, Tensor] = {}
@@ -164,6 +168,7 @@ class Criterion(ClassBuffers):
         pixel_weight: Tensor | Sequence[Tensor] | None = None,
         *,
         sums: Sums | None = None,
+        maps: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None,
     ) -> Tensor:
         """The loss.
 
@@ -173,8 +178,10 @@ class Criterion(ClassBuffers):
             pixel_weight: (N, *S) or None; or a list.
             sums: sums over all micro-batches or tiles (made by ``sums``, added up). The value is then the loss of all of
                 them together, and the gradient is this part's share of it: added over the parts it is exact.
+            maps: the maps that ``needs`` names, made by ``segcrit.derive``; or a list with those of each output's target.
+                Default: derived here, once for the same labels.
         """
-        levels = self._measure_levels(logits, target, pixel_weight, statistics=self.statistics)
+        levels = self._measure_levels(logits, target, pixel_weight, maps, statistics=self.statistics)
         group = resolve_group(self.process_group)
         if group is not None or sums is not None:
             levels = self._join(levels, sums, group)
@@ -193,11 +200,18 @@ class Criterion(ClassBuffers):
                 result = result + as_plain("logits", level).reshape(-1)[:0].sum().to(result.dtype)
         return result
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the maps beside the target that the terms need: ``("distance",)`` for ``boundary``."""
+        return self._plan.needs
+
     def sums(
         self,
         logits: Tensor | Sequence[Tensor],
         target: Tensor | Sequence[Tensor],
         pixel_weight: Tensor | Sequence[Tensor] | None = None,
+        *,
+        maps: Mapping[str, Tensor] | None = None,
     ) -> Sums:
         """The sums of a batch alone: add those of several with ``+`` and give the total to ``criterion(..., sums=total)``.
 
@@ -205,20 +219,30 @@ class Criterion(ClassBuffers):
             Sums without gradient. Batches may be micro-batches, or tiles of one image (for terms without per_image).
 
         Raises:
-            ParameterError: a term sorts the pixels of the whole batch (``exact=True``) and has no sums.
+            ParameterError: a term ranks the pixels of the batch (``exact=True``, ``keep=``, ``ohem=``) and has no sums.
         """
         with torch.no_grad():
-            levels = self._measure_levels(logits, target, pixel_weight, statistics=False)
+            levels = self._measure_levels(logits, target, pixel_weight, maps, statistics=False)
         self._require_additive(levels)
         return Sums(self._signature, _flatten(levels))
 
-    def pixel_map(self, logits: Tensor, target: Tensor, pixel_weight: Tensor | None = None) -> Tensor:
+    def pixel_map(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        pixel_weight: Tensor | None = None,
+        *,
+        maps: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """What each pixel adds to the pixel terms of the loss.
 
         Returns:
             (N, *S), float32 or float64, without gradient: u w ℓ divided by the denominator of the mean, summed over terms
             (and channels in sigmoid tasks); it sums to the pixel part of the loss. Region and ranking terms have no share
             of a pixel and add nothing. 0 where ignored.
+
+        Raises:
+            ParameterError: no term is a pixel loss.
 
         Example:
             >>> import torch, segcrit
@@ -227,8 +251,14 @@ class Criterion(ClassBuffers):
             >>> torch.allclose(criterion.pixel_map(logits, target).sum(), criterion(logits, target))
             True
         """
+        if not any(term.loss.family == "pixel" for term in self._plan.terms):
+            raise ParameterError(
+                "a pixel loss among the terms, such as ce",
+                f"{self.expression!r}, whose terms are functions of sums over pixels: a pixel has no share of them",
+                "Add a pixel loss; segcrit explain shows the gradient of region and ranking losses at each pixel.",
+            )
         with torch.no_grad():
-            batch = self._batch(logits, target, pixel_weight)
+            batch = self._batch(logits, target, pixel_weight, maps)
             shape = (batch.logits.shape[0], *batch.size)
             result = batch.logits.new_zeros(shape, dtype=compute_dtype(batch.logits.dtype))
             for group in self._plan.groups:
@@ -236,16 +266,24 @@ class Criterion(ClassBuffers):
                 if not members:
                     continue
                 measured = self._measure(group, batch, maps=True)
-                values = term_values(self._plan, group, measured, measured.additive, self._lookup)
-                for position, term in enumerate(members):
-                    part = measured.maps[position]
-                    part = part if self.task == "multiclass" else part.sum(1)
-                    numerator = measured.additive["pixel"][position]
-                    share = torch.where(numerator == 0, 0.0, values[term.index] / numerator)
-                    result += term.weight * share.to(result.dtype) * part
+                sums = ClassSums(measured.additive["tables"], group.template.rows)
+                for term, part in zip(members, measured.maps, strict=True):
+                    values = part if self.task == "multiclass" else part.sum(1)
+                    denominator = mean_denominator(term, self._plan, sums, self._lookup)
+                    if denominator is not None and term.index in measured.kept:
+                        denominator = measured.kept[term.index][1]
+                    result += term.weight * (values if denominator is None else quotient(values, denominator))
             return result
 
-    def _batch(self, logits: Any, target: Any, pixel_weight: Any, *, is_level: bool = False) -> Batch:
+    def _batch(
+        self,
+        logits: Any,
+        target: Any,
+        pixel_weight: Any,
+        maps: Any,
+        *,
+        is_level: bool = False,
+    ) -> Batch:
         batch = gate.as_batch(
             logits,
             target,
@@ -261,7 +299,7 @@ class Criterion(ClassBuffers):
             looks = self.validate != "never" and self._looks(batch.logits.device)
             if looks and self.task == "multiclass" and self._calls == 1:
                 gate.warn_if_probabilities(batch.logits)
-        return batch
+        return self._derived.add_to(batch, self.needs, target, maps) if self.needs else batch
 
     def _measure(self, group: Group, batch: Batch, *, maps: bool = False, confusion: bool = False) -> Measured:
         check = self.validate == "always" or (self.validate == "auto" and self._looks(batch.logits.device))
@@ -296,12 +334,14 @@ class Criterion(ClassBuffers):
     def _needs_confusion_group(self) -> bool:
         return self.statistics and self._plain() == len(self._plan.groups)
 
-    def _measure_levels(self, logits: Any, target: Any, pixel_weight: Any, *, statistics: bool) -> list[_Level]:
+    def _measure_levels(
+        self, logits: Any, target: Any, pixel_weight: Any, maps: Any, *, statistics: bool
+    ) -> list[_Level]:
         split = split_levels(
             logits, target, pixel_weight, self.task, self.num_classes, upsample=self.upsample is not None
         )
         if split is None:
-            return [self._measure_level(1.0, self._batch(logits, target, pixel_weight), statistics)]
+            return [self._measure_level(1.0, self._batch(logits, target, pixel_weight, maps), statistics)]
         weights = self.level_weights or default_level_weights(len(split))
         if len(weights) != len(split):
             raise ParameterError(
@@ -313,7 +353,8 @@ class Criterion(ClassBuffers):
         for position, (level, weight) in enumerate(zip(split, weights, strict=True)):
             if weight == 0.0 and position > 0:
                 continue
-            batch = self._batch(*level, is_level=True)
+            of_level = maps[position] if isinstance(maps, (list, tuple)) else maps
+            batch = self._batch(*level, of_level, is_level=True)
             levels.append(self._measure_level(weight, batch, statistics and position == 0))
         return levels
 
@@ -333,6 +374,13 @@ class Criterion(ClassBuffers):
                 "terms whose sums add up over batches and ranks",
                 "exact=True, which sorts the pixels of one batch",
                 "Leave exact out: histograms of errors add up exactly; or use per_image=True.",
+            )
+        ranking = [term.text for term in self._plan.terms if term.reducer is not None]
+        if ranking:
+            raise ParameterError(
+                "terms whose sums add up over batches and ranks",
+                f"{', '.join(ranking)}, which choose among the pixels of one batch",
+                "Leave process_group out: each rank then chooses among its own pixels, and DDP averages the gradients.",
             )
 
     def _join(self, levels: list[_Level], sums: Sums | None, group: Any) -> list[_Level]:

@@ -44,7 +44,7 @@ class CustomLoss:
         **keywords: Any,
     ) -> Tensor:
         """The loss of a batch; keywords are the formula's parameters, those of its family, ``task`` and ``ignore_index``."""
-        from segcrit.functional import evaluate
+        from segcrit.losses.one_loss import evaluate
 
         return evaluate(self.loss.name, logits, target, pixel_weight=pixel_weight, reduction=reduction, **keywords)
 
@@ -76,11 +76,13 @@ def region_loss(formula: Callable[..., Tensor], /) -> CustomLoss: ...
 
 
 @overload
-def region_loss(*, pooled: bool = False) -> Callable[[Callable[..., Tensor]], CustomLoss]: ...
+def region_loss(
+    *, pooled: bool = False, fields: tuple[str, ...] | None = None
+) -> Callable[[Callable[..., Tensor]], CustomLoss]: ...
 
 
 def region_loss(
-    formula: Callable[..., Tensor] | None = None, /, *, pooled: bool = False
+    formula: Callable[..., Tensor] | None = None, /, *, pooled: bool = False, fields: tuple[str, ...] | None = None
 ) -> CustomLoss | Callable[[Callable[..., Tensor]], CustomLoss]:
     """Make a loss from a formula on the sums of each class.
 
@@ -90,7 +92,10 @@ def region_loss(
 
     Args:
         formula: ``def name(s, *, parameter=default)``; keyword-only parameters become parameters of the loss.
-        pooled: the formula combines the classes itself and returns (...).
+        pooled: the formula combines the classes itself and returns (...). Such a loss takes ``classes``, ``per_image`` and
+            ``reduction`` (over images), and neither ``class_weight`` nor ``absent``: T = 0 is a class without a pixel.
+        fields: the sums that it may read; default: those above that it is seen to read. Sums with a further map have to be
+            named: ``("P_distance", "V")`` gives it ``s.P_distance`` = Σ u p φ with φ the signed distances, see ``derive``.
 
     Returns:
         A ``CustomLoss``.
@@ -112,11 +117,12 @@ def region_loss(
     """
 
     def decorate(function: Callable[..., Tensor]) -> CustomLoss:
-        compute = RegionFormula(function, pooled)
+        compute = RegionFormula(function, pooled, fields)
         # Tried before it enters the table: a refused formula leaves nothing behind.
         defaults = {name: parameter.default for name, parameter in own_parameters(function).items()}
         fields_of(compute, defaults, function.__name__)
-        return _register(function, compute, "region", ())
+        # A pooled formula weighs the classes itself, and says itself what a class without a pixel is worth.
+        return _register(function, compute, "region", ("class_weight", "absent") if pooled else ())
 
     return decorate if formula is None else decorate(formula)
 

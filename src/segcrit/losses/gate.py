@@ -7,7 +7,8 @@ finite) are looked at by the engine while it reads them, unless ``check`` is off
 from __future__ import annotations
 
 import numbers
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,7 @@ class Batch:
         size: spatial size *S of the target.
         upsample: the logits have another spatial size and are interpolated linearly to that of the target.
         align_corners: how, as in ``torch.nn.functional.interpolate``.
+        maps: further maps beside the target by name, (N, C, *S); see ``derived.py``.
     """
 
     logits: Tensor
@@ -50,6 +52,7 @@ class Batch:
     size: tuple[int, ...]
     upsample: bool
     align_corners: bool
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def check_task(task: Any) -> Task:

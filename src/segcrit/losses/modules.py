@@ -1,131 +1,72 @@
-"""The losses as modules: thin shells around ``segcrit.functional``, with the same parameters."""
+"""The losses as modules, with the parameters of the functions.
+
+Written from the table of losses by ``tools/write_losses.py``: change the row of a loss, not this file.
+"""
+
+# fmt: off
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
-
-from torch import Tensor
+from collections.abc import Sequence
 
 from segcrit import functional
 from segcrit.core.constants import DEFAULT_IGNORE_INDEX, Task
-from segcrit.core.constraints import one_of
-from segcrit.functional import Weights
-from segcrit.losses.buffers import ClassBuffers
-from segcrit.losses.expression.syntax import Expression, Term
-from segcrit.losses.formulas.ranking import DEFAULT_BINS
-from segcrit.losses.gate import check_ignore_index, check_task, check_upsample
 from segcrit.losses.keywords import checked_keywords
-from segcrit.losses.plan import make_plan
-from segcrit.losses.table import list_losses
+from segcrit.losses.one_loss import FunctionalLoss, Matrix, Weights, WeightsOrNumber
 
 __all__ = [
     "BinaryCrossEntropyLoss",
+    "BoundaryLoss",
     "CrossEntropyLoss",
     "DiceLoss",
     "FocalLoss",
+    "GeneralisedDiceLoss",
     "JaccardLoss",
     "LovaszHingeLoss",
     "LovaszSoftmaxLoss",
     "PartialCrossEntropyLoss",
+    "Poly1Loss",
     "TverskyLoss",
 ]
 
 
-class FunctionalLoss(ClassBuffers):
-    """A function of ``segcrit.functional`` with its parameters.
-
-    Parameters that hold a number for each class become non-persistent buffers: they move with the module and stay out of
-    checkpoints.
-    """
-
-    function: ClassVar[Callable[..., Tensor]]
-
-    def __init__(self, **parameters: Any) -> None:
-        super().__init__()
-        name = self.function.__name__
-        row = next(loss for loss in list_losses() if loss.function == name)
-        _check_settings(row.name, parameters)
-        self._names = tuple(parameters)
-        self._changed: list[str] = []
-        for word, value in parameters.items():
-            constraint = row.parameters.get(word)
-            if constraint is not None and word != "reduction":
-                value = constraint.check(value)
-            if isinstance(value, Tensor):
-                self.keep(word, value)
-            else:
-                setattr(self, word, value)
-            if constraint is not None and value is not constraint.default and value != constraint.default:
-                self._changed.append(word)
-
-    def forward(self, logits: Tensor, target: Tensor, pixel_weight: Tensor | None = None) -> Tensor:
-        """The loss; see the class for its meaning and ``segcrit.Criterion`` for the shapes."""
-        keywords = {word: self.kept(word) if word in self._given else getattr(self, word) for word in self._names}
-        return type(self).function(logits, target, pixel_weight=pixel_weight, **keywords)
-
-    def extra_repr(self) -> str:
-        """The parameters that differ from their defaults."""
-        shown = ((name, getattr(self, name)) for name in self._changed)
-        return ", ".join(f"{n}={v.tolist() if isinstance(v, Tensor) else v!r}" for n, v in shown)
-
-
-def _check_settings(name: str, parameters: Mapping[str, Any]) -> None:
-    """Refuse at construction what the function would refuse at each call."""
-    settings = {"task", "ignore_index", "upsample", "align_corners"}
-    own = {word: value for word, value in parameters.items() if word not in settings}
-    if one_of("reduction", own["reduction"], ("mean", "sum", "none")) == "none":
-        own["reduction"] = "sum"
-    check_ignore_index(parameters["ignore_index"])
-    check_upsample(parameters["upsample"])
-    make_plan(Expression((Term(1.0, name, own),)), check_task(parameters["task"]), {})
-
-
 class CrossEntropyLoss(FunctionalLoss):
-    """Cross-entropy: ℓ_i = −Σ_c w_c t̃_ic log p_ic, mean = Σ u ℓ / Σ u Σ_c w_c t_ic over valid pixels.
+    """Cross-entropy: ℓ_i = −Σ_c w_c t̃_ic log p_ic;  mean = Σ_i u_i ℓ_i / Σ_i u_i Σ_c w_c t_ic.
+
+    Reference: torch.nn.CrossEntropyLoss.
+
+    With index targets equal to ``torch.nn.functional.cross_entropy`` in every option; with probability targets and
+    class weights torch divides by the number of pixels instead.
 
     The parameters are those of ``segcrit.functional.cross_entropy``.
 
     Example:
         >>> import torch
         >>> loss = CrossEntropyLoss()
-        >>> round(float(loss(torch.log(torch.tensor([[0.3, 0.6, 0.1]])), torch.tensor([1]))), 4)
-        0.5108
+        >>> round(float(loss(torch.zeros(1, 2, 4), torch.tensor([[0, 1, 1, 0]]))), 4)
+        0.6931
     """
 
     function = staticmethod(functional.cross_entropy)
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        label_smoothing: float = 0.0,
-        class_weight: Weights = None,
-        unlabelled: str = "ignore",
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "multiclass",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        label_smoothing: float = 0.0, class_weight: Weights = None, keep: float | None = None,
+        ohem: float | None = None, min_kept: int = 100000, unlabelled: str = "ignore", logit_scale: float = 1.0,
+        logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX, task: Task = "multiclass",
+        reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            label_smoothing=label_smoothing,
-            class_weight=class_weight,
-            unlabelled=unlabelled,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())
 
 
 class BinaryCrossEntropyLoss(FunctionalLoss):
-    """Binary cross-entropy: −[π t̃ log σ(z) + (1 − t̃) log(1 − σ(z))], mean over valid pixels and channels.
+    """Binary cross-entropy: ℓ_ic = −[π_c t̃ log σ(z) + (1 − t̃) log(1 − σ(z))];  mean over valid pixels and channels.
+
+    Reference: torch.nn.BCEWithLogitsLoss.
+
+    Equal to ``torch.nn.functional.binary_cross_entropy_with_logits`` where nothing is ignored. A class weight w divides
+    by Σ u w instead of the number of elements.
 
     The parameters are those of ``segcrit.functional.binary_cross_entropy``.
 
@@ -140,37 +81,19 @@ class BinaryCrossEntropyLoss(FunctionalLoss):
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        pos_weight: Tensor | Sequence[float] | float | None = None,
-        label_smoothing: float = 0.0,
-        class_weight: Weights = None,
-        unlabelled: str = "ignore",
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "binary",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        pos_weight: WeightsOrNumber = None, label_smoothing: float = 0.0, class_weight: Weights = None,
+        keep: float | None = None, ohem: float | None = None, min_kept: int = 100000, unlabelled: str = "ignore",
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "binary", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            pos_weight=pos_weight,
-            label_smoothing=label_smoothing,
-            class_weight=class_weight,
-            unlabelled=unlabelled,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())
 
 
 class FocalLoss(FunctionalLoss):
-    """Focal loss: −α (1 − p_t)^γ log p_t, mean as for cross-entropy; α never enters the denominator.
+    """Focal loss: ℓ_i = −α (1 − p_t)^γ log p_t;  mean as for cross-entropy, α not in the denominator.
+
+    Reference: Lin et al. 2017, Focal Loss for Dense Object Detection (γ = 2).
 
     The parameters are those of ``segcrit.functional.focal``.
 
@@ -185,46 +108,57 @@ class FocalLoss(FunctionalLoss):
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        gamma: float = 2.0,
-        alpha: Tensor | Sequence[float] | float | None = None,
-        label_smoothing: float = 0.0,
-        class_weight: Weights = None,
-        unlabelled: str = "ignore",
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "multiclass",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        gamma: float = 2.0, alpha: WeightsOrNumber = None, label_smoothing: float = 0.0, class_weight: Weights = None,
+        keep: float | None = None, ohem: float | None = None, min_kept: int = 100000, unlabelled: str = "ignore",
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "multiclass", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            gamma=gamma,
-            alpha=alpha,
-            label_smoothing=label_smoothing,
-            class_weight=class_weight,
-            unlabelled=unlabelled,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())
+
+
+class Poly1Loss(FunctionalLoss):
+    """Poly-1 cross-entropy: ℓ_i = −log p_t + ε (1 − p_t);  mean as for cross-entropy.
+
+    Reference: Leng et al. 2022, PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions (ε = 1).
+
+    Soft targets are linear in t, as in the paper's code.
+
+    The parameters are those of ``segcrit.functional.poly1``.
+
+    Example:
+        >>> import torch
+        >>> loss = Poly1Loss()
+        >>> round(float(loss(torch.zeros(1, 2, 4), torch.tensor([[0, 1, 1, 0]]))), 4)
+        1.1931
+    """
+
+    function = staticmethod(functional.poly1)
+
+    @checked_keywords
+    def __init__(
+        self, *,
+        epsilon: float = 1.0, label_smoothing: float = 0.0, class_weight: Weights = None, keep: float | None = None,
+        ohem: float | None = None, min_kept: int = 100000, unlabelled: str = "ignore", logit_scale: float = 1.0,
+        logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX, task: Task = "multiclass",
+        reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
+    ) -> None:
+        super().__init__(locals())
 
 
 class PartialCrossEntropyLoss(FunctionalLoss):
-    """Partial cross-entropy: mean of −log p_t over the annotated pixels (label ≠ ignore_index, non-zero one-hot rows).
+    """Partial cross-entropy: mean of −log p_t over the annotated pixels (label ≠ ignore_index).
+
+    Reference: Tang et al. 2018, On Regularized Losses for Weakly-supervised CNN Segmentation.
+
+    The original is the sum (``reduction="sum"``).
 
     The parameters are those of ``segcrit.functional.partial_cross_entropy``.
 
     Example:
         >>> import torch
         >>> loss = PartialCrossEntropyLoss()
-        >>> round(float(loss(torch.zeros(1, 2, 4), torch.tensor([[0, -100, -100, 1]]))), 4)
+        >>> round(float(loss(torch.zeros(1, 2, 4), torch.tensor([[0, 1, 1, 0]]))), 4)
         0.6931
     """
 
@@ -232,35 +166,23 @@ class PartialCrossEntropyLoss(FunctionalLoss):
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        foreground_only: bool = False,
-        label_smoothing: float = 0.0,
-        class_weight: Weights = None,
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "multiclass",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        foreground_only: bool = False, label_smoothing: float = 0.0, class_weight: Weights = None,
+        keep: float | None = None, ohem: float | None = None, min_kept: int = 100000, logit_scale: float = 1.0,
+        logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX, task: Task = "multiclass",
+        reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            foreground_only=foreground_only,
-            label_smoothing=label_smoothing,
-            class_weight=class_weight,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())
 
 
 class DiceLoss(FunctionalLoss):
-    """Dice loss: 1 − (2 I + s)/(P + T + s) for each class, mean over classes.
+    """Dice loss.
+
+    1 − (2 I + s)/(P + T + s) for each class, mean over the classes present; squared: Q + U in the denominator.
+
+    Reference: Milletari et al. 2016, V-Net (squared); Sudre et al. 2017.
+
+    Soft targets use I = Σ u min(p, t), which is minimal at p = t.
 
     The parameters are those of ``segcrit.functional.dice``.
 
@@ -275,45 +197,23 @@ class DiceLoss(FunctionalLoss):
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        smooth: float = 0.0,
-        squared: bool = False,
-        log: bool = False,
-        class_weight: Weights = None,
-        per_image: bool = False,
-        absent: str = "skip",
-        classes: Sequence[int] | None = None,
-        unlabelled: str = "ignore",
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "multiclass",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        smooth: float = 0.0, squared: bool = False, log: bool = False, class_weight: Weights = None,
+        per_image: bool = False, absent: str = "skip", classes: Sequence[int] | None = None, unlabelled: str = "ignore",
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "multiclass", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            smooth=smooth,
-            squared=squared,
-            log=log,
-            class_weight=class_weight,
-            per_image=per_image,
-            absent=absent,
-            classes=classes,
-            unlabelled=unlabelled,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())
 
 
 class JaccardLoss(FunctionalLoss):
-    """Jaccard (IoU) loss: 1 − (I + s)/(P + T − I + s) for each class, mean over classes.
+    """Jaccard loss.
+
+    1 − (I + s)/(P + T − I + s) for each class, mean over the classes present; squared: Q + U for P + T.
+
+    Reference: Rahman and Wang 2016; Wang et al. 2023, Jaccard Metric Losses (soft targets).
+
+    Soft targets use I = Σ u min(p, t), which is minimal at p = t.
 
     The parameters are those of ``segcrit.functional.jaccard``.
 
@@ -328,45 +228,23 @@ class JaccardLoss(FunctionalLoss):
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        smooth: float = 0.0,
-        squared: bool = False,
-        log: bool = False,
-        class_weight: Weights = None,
-        per_image: bool = False,
-        absent: str = "skip",
-        classes: Sequence[int] | None = None,
-        unlabelled: str = "ignore",
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "multiclass",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        smooth: float = 0.0, squared: bool = False, log: bool = False, class_weight: Weights = None,
+        per_image: bool = False, absent: str = "skip", classes: Sequence[int] | None = None, unlabelled: str = "ignore",
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "multiclass", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            smooth=smooth,
-            squared=squared,
-            log=log,
-            class_weight=class_weight,
-            per_image=per_image,
-            absent=absent,
-            classes=classes,
-            unlabelled=unlabelled,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())
 
 
 class TverskyLoss(FunctionalLoss):
-    """Tversky loss: 1 − (I + s)/(I + α FP + β FN + s) with FP = P − I and FN = T − I, mean over classes.
+    """Tversky loss.
+
+    1 − (I + s)/(I + α FP + β FN + s), FP = P − I, FN = T − I, for each class, mean over the classes present.
+
+    Reference: Salehi et al. 2017, Tversky loss function (α weighs false positives, β false negatives).
+
+    α weighs false positives, β false negatives.
 
     The parameters are those of ``segcrit.functional.tversky``.
 
@@ -381,47 +259,81 @@ class TverskyLoss(FunctionalLoss):
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        alpha: float = 0.5,
-        beta: float = 0.5,
-        smooth: float = 0.0,
-        log: bool = False,
-        class_weight: Weights = None,
-        per_image: bool = False,
-        absent: str = "skip",
-        classes: Sequence[int] | None = None,
-        unlabelled: str = "ignore",
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "multiclass",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        alpha: float = 0.5, beta: float = 0.5, smooth: float = 0.0, log: bool = False, class_weight: Weights = None,
+        per_image: bool = False, absent: str = "skip", classes: Sequence[int] | None = None, unlabelled: str = "ignore",
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "multiclass", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            alpha=alpha,
-            beta=beta,
-            smooth=smooth,
-            log=log,
-            class_weight=class_weight,
-            per_image=per_image,
-            absent=absent,
-            classes=classes,
-            unlabelled=unlabelled,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())
+
+
+class GeneralisedDiceLoss(FunctionalLoss):
+    """Generalised Dice loss: 1 − 2 Σ_c w_c I_c / Σ_c w_c (P_c + T_c) with w_c = 1/T_c², 0 for classes without a pixel.
+
+    Reference: Sudre et al. 2017, Generalised Dice overlap as a deep learning loss function.
+
+    The parameters are those of ``segcrit.functional.generalised_dice``.
+
+    Example:
+        >>> import torch
+        >>> loss = GeneralisedDiceLoss()
+        >>> round(float(loss(torch.zeros(1, 2, 4), torch.tensor([[0, 1, 1, 0]]))), 4)
+        0.5
+    """
+
+    function = staticmethod(functional.generalised_dice)
+
+    @checked_keywords
+    def __init__(
+        self, *,
+        per_image: bool = False, classes: Sequence[int] | None = None, unlabelled: str = "ignore",
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "multiclass", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
+    ) -> None:
+        super().__init__(locals())
+
+
+class BoundaryLoss(FunctionalLoss):
+    """Boundary loss.
+
+    Σ u p φ / Σ u for each class, φ its signed distance map (negative inside), mean over the classes present.
+
+    Reference: Kervadec et al. 2019, Boundary loss for highly unbalanced segmentation.
+
+    A term beside a loss of regions or pixels. The distances come from ``maps=``, or are derived from the target.
+
+    The parameters are those of ``segcrit.functional.boundary``.
+
+    Example:
+        >>> import torch
+        >>> loss = BoundaryLoss()
+        >>> round(float(loss(torch.zeros(1, 2, 4), torch.tensor([[0, 1, 1, 0]]))), 4)
+        0.25
+    """
+
+    function = staticmethod(functional.boundary)
+
+    @checked_keywords
+    def __init__(
+        self, *,
+        class_weight: Weights = None, per_image: bool = False, classes: Sequence[int] | None = None,
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "multiclass", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
+    ) -> None:
+        super().__init__(locals())
 
 
 class LovaszSoftmaxLoss(FunctionalLoss):
-    """Lovász-softmax loss: the Lovász extension of the Jaccard loss at the errors |t − p|, mean over classes.
+    """Lovász-softmax loss.
+
+    ∫₀^∞ (F(t) + B(t))/(G + B(t)) dt for each class, with F, B the positives and negatives of error ≥ t and error |t −
+    p|.
+
+    Reference: Berman et al. 2018, The Lovász-Softmax loss (classes='present').
+
+    From histograms of the errors, within 1/bins of sorting (typically 1e-5); ``exact=True`` sorts. In sigmoid tasks it
+    is the Lovász hinge of margins, see ``lovasz_hinge``.
 
     The parameters are those of ``segcrit.functional.lovasz_softmax``.
 
@@ -436,43 +348,24 @@ class LovaszSoftmaxLoss(FunctionalLoss):
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        bins: int = DEFAULT_BINS,
-        exact: bool = False,
-        class_weight: Weights = None,
-        per_image: bool = False,
-        absent: str = "skip",
-        classes: Sequence[int] | None = None,
-        unlabelled: str = "ignore",
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "multiclass",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        bins: int = 4096, exact: bool = False, class_weight: Weights = None, per_image: bool = False,
+        absent: str = "skip", classes: Sequence[int] | None = None, unlabelled: str = "ignore",
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "multiclass", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            bins=bins,
-            exact=exact,
-            class_weight=class_weight,
-            per_image=per_image,
-            absent=absent,
-            classes=classes,
-            unlabelled=unlabelled,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())
 
 
 class LovaszHingeLoss(FunctionalLoss):
-    """Lovász hinge loss: the Lovász extension of the Jaccard loss at the errors max(0, 1 − z (2t − 1)), mean over channels.
+    """Lovász hinge loss.
+
+    ∫₀^∞ (F(t) + B(t))/(G + B(t)) dt for each class, with F, B the positives and negatives of error ≥ t and error max(0,
+    1 − z (2t − 1)).
+
+    Reference: Yu and Blaschko 2015; Berman et al. 2018 (binary).
+
+    From histograms: within (8/bins)(1 + loss) of sorting for errors below 255; ``exact=True`` sorts.
 
     The parameters are those of ``segcrit.functional.lovasz_hinge``.
 
@@ -487,36 +380,10 @@ class LovaszHingeLoss(FunctionalLoss):
 
     @checked_keywords
     def __init__(
-        self,
-        *,
-        bins: int = DEFAULT_BINS,
-        exact: bool = False,
-        class_weight: Weights = None,
-        per_image: bool = False,
-        absent: str = "penalize",
-        classes: Sequence[int] | None = None,
-        unlabelled: str = "ignore",
-        logit_scale: float = 1.0,
-        logit_bias: Tensor | Sequence[float] | Sequence[Sequence[float]] | None = None,
-        ignore_index: int = DEFAULT_IGNORE_INDEX,
-        task: Task = "binary",
-        reduction: str = "mean",
-        upsample: str | None = None,
-        align_corners: bool = False,
+        self, *,
+        bins: int = 4096, exact: bool = False, class_weight: Weights = None, per_image: bool = False,
+        absent: str = "penalize", classes: Sequence[int] | None = None, unlabelled: str = "ignore",
+        logit_scale: float = 1.0, logit_bias: Matrix = None, ignore_index: int = DEFAULT_IGNORE_INDEX,
+        task: Task = "binary", reduction: str = "mean", upsample: str | None = None, align_corners: bool = False,
     ) -> None:
-        super().__init__(
-            bins=bins,
-            exact=exact,
-            class_weight=class_weight,
-            per_image=per_image,
-            absent=absent,
-            classes=classes,
-            unlabelled=unlabelled,
-            logit_scale=logit_scale,
-            logit_bias=logit_bias,
-            ignore_index=ignore_index,
-            task=task,
-            reduction=reduction,
-            upsample=upsample,
-            align_corners=align_corners,
-        )
+        super().__init__(locals())

@@ -22,10 +22,14 @@ from segcrit.labels.mask import View
 from segcrit.losses.expression.syntax import Expression
 from segcrit.losses.formulas.pixel import PixelFormula
 from segcrit.losses.formulas.ranking import RankingFormula
+from segcrit.losses.formulas.reducers import Reducer, reducer_of
 from segcrit.losses.formulas.region import FIELDS, ClassSums, RegionFormula
-from segcrit.losses.table import Loss, list_losses, lookup
+from segcrit.losses.table import COMMON, Loss, list_losses, lookup
 
 __all__ = ["Group", "Plan", "PlannedTerm", "make_plan"]
+
+# What a row that leaves out a parameter of its family has in its place.
+_DEFAULTS = {parameter.name: parameter.default for family in COMMON.values() for parameter in family}
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,24 @@ class PlannedTerm:
     loss: Loss
     values: Mapping[str, Any]
 
-    def scalars(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """The named parameters as keyword arguments."""
-        return {name: self.values[name] for name in names}
+    def setting(self, name: str) -> Any:
+        """A parameter that the family shares; its default where the row leaves it out."""
+        return self.values[name] if name in self.values else _DEFAULTS[name]
 
     @property
     def per_image(self) -> bool:
         """Whether the term averages over images."""
-        return bool(self.values.get("per_image", False))
+        return bool(self.setting("per_image"))
+
+    @property
+    def reducer(self) -> Reducer | None:
+        """Which pixels of a pixel loss count, where not all do."""
+        return reducer_of(self.values) if self.loss.family == "pixel" else None
 
     @property
     def view(self) -> View:
         """How the term looks at the target."""
-        return View(self.values.get("unlabelled") == "background", bool(self.values.get("foreground_only", False)))
+        return View(self.setting("unlabelled") == "background", bool(self.values.get("foreground_only", False)))
 
 
 @dataclass(frozen=True)
@@ -72,9 +81,11 @@ class Group:
         ranking: ranking terms on histograms.
         exact: ranking terms that sort.
         bias_of: index of the term whose logit_bias the group uses, or None.
-        request: what the sweep delivers, as text.
+        places: positions in the request of what reducers look at: ``"log"``, the map of u (−log p), ``"counted"``, of u, and
+            by the index of a term with class weights the map of u w.
+        template: what the sweep delivers.
+        text: the same as text.
         plain: no view and no logit transform: its confusion counts are those of the network.
-        template: the request itself.
     """
 
     pixel: tuple[PlannedTerm, ...]
@@ -83,9 +94,10 @@ class Group:
     ranking: tuple[PlannedTerm, ...]
     exact: tuple[PlannedTerm, ...]
     bias_of: int | None
-    request: str
-    plain: bool
+    places: Mapping[str | int, int]
     template: Request = field(repr=False)
+    text: str = field(repr=False)
+    plain: bool
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,11 @@ class Plan:
     task: Task
     terms: tuple[PlannedTerm, ...]
     groups: tuple[Group, ...]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The maps beside the target that the terms need."""
+        return tuple(dict.fromkeys(name for group in self.groups for name in group.template.operands))
 
     @property
     def has_ranking(self) -> bool:
@@ -150,12 +167,30 @@ def _check_combination(loss: Loss, task: Task, values: Mapping[str, Any]) -> Non
             f"alpha={describe_value(alpha)}",
             "Positives weigh alpha and negatives 1 - alpha, which must not be negative; class_weight scales a channel.",
         )
-    if loss.family == "region" and values["absent"] == "penalize" and values.get("smooth") == 0:
+    if values.get("keep") is not None and values.get("ohem") is not None:
+        raise ParameterError(
+            "one rule for the pixels that count",
+            f"keep={values['keep']:g} and ohem={values['ohem']:g}",
+            "Give keep=, the share of the pixels with the largest values, or ohem=, the threshold of the probability.",
+        )
+    if loss.family == "region" and values.get("absent") == "penalize" and values.get("smooth") == 0:
         raise ParameterError(
             "smooth greater than 0 with absent='penalize'",
             "smooth=0",
             "At smooth=0 the loss of an absent class is a constant without gradient; use for example smooth=1.",
         )
+
+
+def _check_shared(terms: list[PlannedTerm], shared: Mapping[str, Any]) -> None:
+    """A class weight for every term is refused where a term cannot take one."""
+    for term in terms if shared.get("class_weight") is not None else ():
+        if "class_weight" not in term.values:
+            others = [other.text for other in terms if "class_weight" in other.values]
+            raise ParameterError(
+                "terms that take the class_weight that is given for all of them",
+                f"{term.text!r}, which has no class weights",
+                f"Give it in the terms that take it, {', '.join(others)}." if others else "Leave class_weight out.",
+            )
 
 
 def make_plan(expression: Expression, task: Task, shared: Mapping[str, Any]) -> Plan:
@@ -186,6 +221,7 @@ def make_plan(expression: Expression, task: Task, shared: Mapping[str, Any]) -> 
         seen[term.text] = seen.get(term.text, 0) + 1
         text = term.text if seen[term.text] == 1 else f"{term.text}#{seen[term.text]}"
         terms.append(PlannedTerm(index, text, term.weight, loss, MappingProxyType(values)))
+    _check_shared(terms, shared)
     return Plan(expression, task, tuple(terms), _group(tuple(terms), task))
 
 
@@ -225,9 +261,9 @@ def _histogram(term: PlannedTerm) -> tuple[str, int, bool] | None:
 
 def _can_share(bucket: list[PlannedTerm], term: PlannedTerm) -> bool:
     first = bucket[0]
-    if first.view != term.view or first.values["logit_scale"] != term.values["logit_scale"]:
+    if first.view != term.view or first.setting("logit_scale") != term.setting("logit_scale"):
         return False
-    if not _same_bias(first.values["logit_bias"], term.values["logit_bias"]):
+    if not _same_bias(first.setting("logit_bias"), term.setting("logit_bias")):
         return False
     if _is_custom(first) != _is_custom(term):
         return False
@@ -238,30 +274,42 @@ def _can_share(bucket: list[PlannedTerm], term: PlannedTerm) -> bool:
 class _Recorder(ClassSums):
     """Class sums that remember which fields a formula reads."""
 
-    def __init__(self, table: Tensor) -> None:
-        read: set[str] = set()
-        object.__setattr__(self, "read", read)
-        super().__init__(table)
-        read.clear()
+    def __init__(self, table: Tensor, names: tuple[str, ...]) -> None:
+        super().__init__(table, names)
+        self.read: set[str] = set()
+        rows = self._rows
+        recorder = self
 
-    def __getattribute__(self, name: str) -> Any:
-        table = object.__getattribute__(self, "table") if name in (*FIELDS, "table", "num_classes") else None
-        if table is None:
-            return object.__getattribute__(self, name)
-        if name == "num_classes":
-            return table.shape[-1]
-        # A formula that takes the table itself may read any of its rows.
-        object.__getattribute__(self, "read").update(FIELDS if name == "table" else (name,))
-        return table if name == "table" else table[FIELDS.index(name)]
+        class Recorded(dict[str, Tensor]):
+            def __getitem__(self, name: str) -> Tensor:
+                recorder.read.add(name)
+                return rows[name]
+
+        self._rows = Recorded(rows)
+
+    @property
+    def table(self) -> Tensor:
+        """A formula that takes the table itself may read any of its rows."""
+        self.read.update(self._names)
+        return self._table
 
 
 def fields_of(formula: RegionFormula, keywords: Mapping[str, Any], name: str) -> set[str]:
     """The sums that a region formula reads, found by running it on small numbers; checks its result's shape."""
-    table = torch.full((len(FIELDS), 2, 3), 2.0, dtype=torch.float64, device="cpu")
-    table[0], table[5], table[6] = 1.0, 4.0, 2.0
-    recorder = _Recorder(table)
+    names = FIELDS if formula.fields is None else formula.fields
+    small = {"I": 1.0, "V": 4.0}
+    table = torch.stack(
+        [torch.full((2, 3), small.get(field, 2.0), dtype=torch.float64, device="cpu") for field in names]
+    )
+    recorder = _Recorder(table, names)
     try:
         result = formula.function(recorder, **keywords)
+    except (KeyError, AttributeError) as error:
+        raise ParameterError(
+            f"the formula {name!r} to read the sums {', '.join(names)}",
+            str(error),
+            "Add the sum to the fields that its row declares." if formula.fields else "Use one of these sums.",
+        ) from error
     except RuntimeError as error:
         raise ParameterError(
             f"the formula {name!r} to work on sums of any number of classes",
@@ -276,7 +324,7 @@ def fields_of(formula: RegionFormula, keywords: Mapping[str, Any], name: str) ->
             describe_value(result) if not isinstance(result, Tensor) else f"shape {tuple(result.shape)} for {wanted}",
             "Work elementwise on the fields of s; use pooled=True for a formula that combines the classes itself.",
         )
-    read: set[str] = object.__getattribute__(recorder, "read")
+    read = recorder.read
     # D of hard labels is P + T − 2 I, and U is T.
     if "D" in read:
         read |= {"I", "P", "T"}
@@ -287,10 +335,12 @@ def fields_of(formula: RegionFormula, keywords: Mapping[str, Any], name: str) ->
 
 def own_keywords(term: PlannedTerm) -> dict[str, Any]:
     """The parameters of the formula itself, without those of its family."""
-    from segcrit.losses.table import COMMON
-
     shared = {parameter.name for parameter in COMMON[term.loss.family]}
     return {name: value for name, value in term.values.items() if name not in shared}
+
+
+def _field_order(name: str) -> tuple[int, str]:
+    return (FIELDS.index(name), "") if name in FIELDS else (len(FIELDS), name)
 
 
 def _make_group(bucket: list[PlannedTerm], task: Task) -> Group:
@@ -308,32 +358,43 @@ def _make_group(bucket: list[PlannedTerm], task: Task) -> Group:
     requests = [_pixel_request(term) for term in pixel]
     if custom:
         requests = [PixelRequest("cross_entropy")]
+    places: dict[str | int, int] = {"log": 0} if custom else {}
+    reduced = [term for term in (*pixel, *custom) if term.reducer is not None]
+    for term in reduced:
+        wanted: list[tuple[str | int, str]] = [("counted", "counted")]
+        if term.values.get("ohem") is not None:
+            wanted.append(("log", "cross_entropy"))
+        if term.values.get("class_weight") is not None:
+            wanted.append((term.index, "counted"))
+        for name, key in wanted:
+            if name not in places:
+                places[name] = len(requests)
+                requests.append(PixelRequest(key))
     template = Request(
         task=task,
         view=first.view,
-        logit_scale=first.values["logit_scale"],
+        logit_scale=first.setting("logit_scale"),
         pixel=tuple(requests),
-        fields=tuple(name for name in FIELDS if name in fields),
+        fields=tuple(sorted(fields, key=_field_order)),
         per_image=any(term.per_image for term in bucket),
-        errors="none" if histogram is None else histogram[0],  # type: ignore[arg-type]
+        errors="none" if histogram is None else histogram[0],
         bins=0 if histogram is None else histogram[1],
         bins_per_image=False if histogram is None else histogram[2],
-        maps=bool(custom),
+        maps=bool(custom or reduced),
     )
-    biased = first.values["logit_bias"] is not None
-    plain = first.view == View() and first.values["logit_scale"] == 1.0 and not biased
-    return Group(
-        pixel, custom, region, ranking, exact, first.index if biased else None, template.encode(), plain, template
-    )  # fmt: skip
+    biased = first.setting("logit_bias") is not None
+    plain = first.view == View() and template.logit_scale == 1.0 and not biased
+    bias_of = first.index if biased else None
+    return Group(pixel, custom, region, ranking, exact, bias_of, places, template, template.encode(), plain)
 
 
 def _pixel_request(term: PlannedTerm) -> PixelRequest:
     formula: PixelFormula = term.loss.compute
     scalars = tuple((name, float(term.values[name])) for name in formula.scalars)
-    return PixelRequest(formula.key, scalars, term.values["label_smoothing"])
+    return PixelRequest(formula.key, scalars, term.setting("label_smoothing"))
 
 
 def confusion_group(task: Task) -> Group:
     """A sweep that only counts the confusion matrix, for plans in which no group looks at the plain logits."""
     template = Request(task=task, confusion=True)
-    return Group((), (), (), (), (), None, template.encode(), True, template)
+    return Group((), (), (), (), (), None, {}, template, template.encode(), True)

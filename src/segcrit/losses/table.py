@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from segcrit.core.constants import Task
-from segcrit.core.constraints import Boolean, ClassList, Constraint, Number, OneOf, PerClass
+from segcrit.core.constraints import Boolean, ClassList, Constraint, Number, OneOf, PerClass, WholeNumber
 from segcrit.core.errors import ParameterError
 from segcrit.core.names import near_names, nearest
 
@@ -69,6 +69,7 @@ class Loss:
         module: name of the ``nn.Module`` class, None for a user's formula.
         aliases: other names understood in expressions.
         sigmoid_twin: name of the row that stands for this one in sigmoid tasks, if any.
+        notes: what else there is to know, for the docstrings.
         compute: the formula itself.
     """
 
@@ -85,6 +86,7 @@ class Loss:
     module: str | None
     aliases: tuple[str, ...]
     sigmoid_twin: str | None
+    notes: str
     compute: Any = field(repr=False)
 
     @property
@@ -127,6 +129,21 @@ _PER_IMAGE = Parameter(
     Boolean(),
     "sums for each image and a mean over images, instead of sums over the batch",
 )
+_KEEP = Parameter(
+    "keep",
+    None,
+    Number(0.0, 1.0, optional=True),
+    "share of the valid pixels that counts, those with the largest values; at least one pixel",
+)
+_OHEM = Parameter(
+    "ohem",
+    None,
+    Number(0.0, 1.0, optional=True),
+    "only the pixels whose target has a lower probability count (online hard example mining)",
+)
+_MIN_KEPT = Parameter(
+    "min_kept", 100_000, WholeNumber(0, 2**40), "with ohem: so many pixels count at least, the least probable ones"
+)
 _CLASSES = Parameter("classes", None, ClassList(), "classes that count, for example [1, 2]; None for all")
 
 COMMON: Final[Mapping[Family, tuple[Parameter, ...]]] = MappingProxyType(
@@ -139,6 +156,9 @@ COMMON: Final[Mapping[Family, tuple[Parameter, ...]]] = MappingProxyType(
                 "share of the target that is spread evenly over the classes",
             ),
             _CLASS_WEIGHT,
+            _KEEP,
+            _OHEM,
+            _MIN_KEPT,
             _REDUCTION,
             _UNLABELLED,
             _SCALE,
@@ -207,6 +227,7 @@ def register(
     module: str | None = None,
     aliases: tuple[str, ...] = (),
     sigmoid_twin: str | None = None,
+    notes: str = "",
     defaults: Mapping[str, Any] = MappingProxyType({}),
     without: tuple[str, ...] = (),
 ) -> Loss:
@@ -231,6 +252,7 @@ def register(
         module=module,
         aliases=aliases,
         sigmoid_twin=sigmoid_twin,
+        notes=notes,
         compute=compute,
     )
     for word in (name, *aliases):
@@ -241,10 +263,27 @@ def register(
                 f"{word!r}, which is {_TABLE[owner].title}",
                 "Choose another name for the formula.",
             )
+    _check_key(name, compute)
     for word in (name, *aliases):
         _NAMES[word] = name
     _TABLE[name] = row
     return row
+
+
+def keyed_formulas() -> dict[str, Any]:
+    """The formulas that engines know by a key."""
+    return {row.compute.key: row.compute for row in _TABLE.values() if hasattr(row.compute, "key")}
+
+
+def _check_key(name: str, compute: Any) -> None:
+    for row in _TABLE.values() if hasattr(compute, "key") else ():
+        same = row.name == name or getattr(row.compute, "key", None) != compute.key
+        if not same and not compute.is_same_pair(row.compute):
+            raise ParameterError(
+                "a capability key of its own for each formula",
+                f"the key {compute.key!r} of {row.title} with another formula",
+                "Give the formula another key: engines compute what they know under it.",
+            )
 
 
 def list_losses() -> list[Loss]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from segcrit.engines import asked_for, keeps_normalizers
 from segcrit.engines.interpolation import interpolate
 from segcrit.engines.operators import sweep
 from segcrit.engines.reference import select, transform_logits
-from segcrit.engines.request import call_suffix
+from segcrit.engines.request import Call, Sweep, Swept
 from segcrit.labels.mask import View, read_labels, read_target, read_weight, refuse_fractions
 from segcrit.losses import averages
 from segcrit.losses.formulas.pixel import PixelFormula
@@ -27,7 +27,7 @@ from segcrit.losses.formulas.region import ClassSums, RegionFormula
 from segcrit.losses.gate import Batch
 from segcrit.losses.plan import Group, Plan, PlannedTerm, own_keywords
 
-__all__ = ["Measured", "measure", "per_class", "term_values"]
+__all__ = ["Measured", "mean_denominator", "measure", "per_class", "read_whole", "term_values"]
 
 Lookup = Callable[[int, str], Any]
 
@@ -40,21 +40,22 @@ class Measured:
         additive: sums that add up over batches, differentiable; see ``Sums``.
         direct: terms that sort the pixels of the whole batch and do not add up: term index -> loss for each class.
         sorted_images: terms that sort the pixels of each image: term index -> (N, C).
-        tables: class sums (7, N or 1, C), differentiable.
-        counts: histogram weights (N or 1, C, 2, K).
-        moments: histogram moments, differentiable.
-        maps: u w ℓ of each pixel term, in the order ``pixel`` then ``custom``, where asked for.
-        confusion: counts where asked for.
+        swept: what the engine delivered.
+        maps: u w ℓ of each pixel term, in the order ``pixel`` then ``custom``, where asked for; 0 where a reducer drops it.
+        kept: pixel terms with a reducer: term index -> sum of the values that it keeps, and of what they are divided by.
     """
 
     additive: Mapping[str, Tensor]
     direct: Mapping[int, Tensor]
     sorted_images: Mapping[int, Tensor]
-    tables: Tensor
-    counts: Tensor
-    moments: Tensor
+    swept: Swept
     maps: tuple[Tensor, ...]
-    confusion: Tensor
+    kept: Mapping[int, tuple[Tensor, Tensor]]
+
+    @property
+    def confusion(self) -> Tensor:
+        """Counts where asked for."""
+        return self.swept.confusion
 
 
 def _as_vector(value: Any, classes: int, device: torch.device, dtype: torch.dtype, name: str) -> Tensor:
@@ -82,9 +83,8 @@ def _coefficients(group: Group, batch: Batch, lookup: Lookup, sigmoid: bool) -> 
     device = batch.logits.device
     # Not yet in the arithmetic's type: a weight of 1e-45 would lose its digits there.
     dtype = table_dtype(device) if device.type == "cpu" else compute_dtype(batch.logits.dtype)
-    if group.custom:
-        return torch.ones(1, 2, classes, device=device, dtype=dtype)
     rows = []
+    weighted = {place: term for term, place in group.places.items() if isinstance(term, int)}
     for term in group.pixel:
         formula: PixelFormula = term.loss.compute
         names = [name for name, parameter in term.loss.parameters.items() if parameter.is_tensor]
@@ -100,6 +100,10 @@ def _coefficients(group: Group, batch: Batch, lookup: Lookup, sigmoid: bool) -> 
         if weight is not None:
             pair = pair * _as_vector(weight, classes, device, dtype, "class_weight")
         rows.append(pair)
+    for place in range(len(rows), len(group.template.pixel)):
+        # What reducers look at, and the log-probabilities of users' formulas.
+        weight = lookup(weighted[place], "class_weight") if place in weighted else 1.0
+        rows.append(_as_vector(weight, classes, device, dtype, "class_weight").expand(2, -1))
     if len(rows) == 1:
         return rows[0][None]
     return torch.stack(rows) if rows else torch.ones(0, 2, classes, device=device, dtype=dtype)
@@ -147,12 +151,12 @@ def measure(
     """
     sigmoid = batch.task != "multiclass"
     if group.exact and batch.kind == "soft" and check:
-        refuse_fractions(_read_whole(batch, View()).target)
+        refuse_fractions(read_whole(batch, View()).target)
     backend = asked_for(backend)
     has_gradient = torch.is_grad_enabled() and batch.logits.requires_grad
-    suffix = call_suffix(
-        batch.kind,
-        batch.ignore_index,
+    call = Call(
+        kind=batch.kind,
+        ignore_index=batch.ignore_index,
         confusion=confusion,
         maps=maps,
         check=check,
@@ -163,41 +167,76 @@ def measure(
     )
     bias = _bias(group, batch, lookup)
     coefficients = _coefficients(group, batch, lookup, sigmoid)
-    pixel, tables, counts, moments, confusion_counts, raw_maps, _ = sweep(
-        batch.logits, batch.target, batch.pixel_weight, coefficients, bias, group.request + suffix
-    )
+    operands = tuple(batch.maps[name] for name in group.template.operands)
+    tensors = Sweep(batch.logits, batch.target, batch.pixel_weight, coefficients, bias, operands)
+    swept = sweep(tensors, group.template, group.text, call)
+    maps_of_pixels = swept.maps
     if group.custom and batch.pixel_weight is not None:
         # The formula needs log p itself, not u log p; pixels of weight 0 stay out because they may hold anything.
         counted = (batch.pixel_weight > 0).to(torch.uint8)
-        raw_maps = sweep(batch.logits, batch.target, counted, coefficients, bias, group.request + suffix)[5]
-    pixel_maps: tuple[Tensor, ...] = tuple(raw_maps.unbind(0)) if maps and not group.custom else ()
+        maps_of_pixels = sweep(replace(tensors, pixel_weight=counted), group.template, group.text, call).maps
+    pixel_maps: tuple[Tensor, ...] = swept.maps.unbind(0)[: len(group.pixel)] if maps or group.places else ()
     additive: dict[str, Tensor] = {}
     if group.pixel:
-        additive["pixel"] = pixel
+        additive["pixel"] = swept.pixel[: len(group.pixel)]
     if group.custom:
-        pixel_maps = tuple(_custom_map(term, group, batch, lookup, -raw_maps[0]) for term in group.custom)
+        pixel_maps = tuple(_custom_map(term, group, batch, lookup, -maps_of_pixels[0]) for term in group.custom)
         additive["pixel"] = torch.stack([item.sum(dtype=table_dtype(item.device)) for item in pixel_maps])
+    pixel_maps, kept = _keep(group, swept, maps_of_pixels, pixel_maps)
+    tables = swept.tables
     additive["tables"] = tables[:, 0] if tables.shape[1] == 1 else tables.sum(1)
     if group.ranking and not group.template.bins_per_image:
-        additive["counts"] = counts[0]
-        additive["moments"] = moments[0]
+        additive["counts"] = swept.counts[0]
+        additive["moments"] = swept.moments[0]
     direct: dict[int, Tensor] = {}
     images: list[Tensor] = []
     exact = _exact_classes(group, batch, bias) if group.exact else {}
     for term in (*group.region, *group.ranking, *group.exact):
         if term.per_image:
-            losses = exact[term.index] if term.index in exact else _class_losses(term, tables, counts, moments)
-            images.append(_image_sums(term, losses, tables, lookup))
+            sums = ClassSums(tables, group.template.rows)
+            losses = exact[term.index] if term.index in exact else _class_losses(term, sums, swept)
+            images.append(_image_sums(term, losses, tables.detach(), group, lookup))
         elif term.index in exact:
             direct[term.index] = exact[term.index]
     if images:
         additive["images"] = torch.stack(images)
     sorted_images = {term.index: exact[term.index] for term in group.exact if term.per_image}
-    return Measured(additive, direct, sorted_images, tables, counts, moments, pixel_maps, confusion_counts)
+    return Measured(additive, direct, sorted_images, swept, pixel_maps, kept)
+
+
+def _keep(
+    group: Group, swept: Swept, of_logs: Tensor, maps: tuple[Tensor, ...]
+) -> tuple[tuple[Tensor, ...], dict[int, tuple[Tensor, Tensor]]]:
+    """The maps after the reducers, and the sums of what they keep.
+
+    Args:
+        group: the terms.
+        swept: what the engine delivered.
+        of_logs: the maps that hold the log-probabilities, without pixel weights for users' formulas.
+        maps: u w ℓ of each pixel term.
+    """
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+    result = list(maps)
+    for position, term in enumerate((*group.pixel, *group.custom) if "counted" in group.places else ()):
+        reducer = term.reducer
+        if reducer is None:
+            continue
+        counted = swept.maps[group.places["counted"]].detach()
+        # A weight that is NaN marks a bad label, which must reach the loss.
+        valid = counted != 0
+        logs = of_logs[group.places["log"]].detach() if "log" in group.places else torch.zeros_like(counted)
+        if not group.custom:
+            logs = torch.where(valid, logs / counted, 0.0)
+        share = reducer(maps[position].detach(), -logs, valid)
+        weight = swept.maps[group.places[term.index]].detach() if term.index in group.places else counted
+        result[position] = select(share, maps[position])
+        dtype = table_dtype(share.device)
+        kept[term.index] = result[position].sum(dtype=dtype), select(share, weight).sum(dtype=dtype)
+    return tuple(result), kept
 
 
 @dataclass(frozen=True)
-class _Whole:
+class Whole:
     """The whole batch as one tile: target (N, C, M), valid and weight (N, 1 or C, M)."""
 
     target: Tensor
@@ -205,7 +244,7 @@ class _Whole:
     weight: Tensor
 
 
-def _read_whole(batch: Batch, view: View) -> _Whole:
+def read_whole(batch: Batch, view: View) -> Whole:
     images, pixels = batch.logits.shape[0], math.prod(batch.size)
     keep = batch.target.ndim - len(batch.size)
     target = batch.target.reshape(*batch.target.shape[:keep], pixels)
@@ -222,7 +261,7 @@ def _read_whole(batch: Batch, view: View) -> _Whole:
     )
     weight = None if batch.pixel_weight is None else batch.pixel_weight.reshape(images, pixels)
     valid, factor = read_weight(weight, reading, dtype, check=False)
-    return _Whole(reading.target, valid, factor)
+    return Whole(reading.target, valid, factor)
 
 
 def _flat_logits(batch: Batch) -> Tensor:
@@ -233,109 +272,113 @@ def _flat_logits(batch: Batch) -> Tensor:
     return logits.reshape(*logits.shape[:2], math.prod(batch.size))
 
 
-def _class_losses(term: PlannedTerm, tables: Tensor, counts: Tensor, moments: Tensor) -> Tensor:
+def _class_losses(term: PlannedTerm, sums: ClassSums, swept: Swept) -> Tensor:
     """The loss of a region or ranking term for each class, (rows, C), or (rows,) of a pooled formula."""
     if term.loss.family == "ranking":
-        return histogram_loss(counts, moments)
+        return histogram_loss(swept.counts, swept.moments)
     formula: RegionFormula = term.loss.compute
-    table = tables
-    classes = term.values["classes"]
+    classes = term.setting("classes")
     if formula.pooled and classes is not None:
-        table = averages.pick_classes(table, classes)
-    if not formula.pooled and term.values["absent"] == "skip":
+        sums = sums.map(lambda table: averages.pick_classes(table, classes))
+    if not formula.pooled and term.setting("absent") == "skip":
         # The formula sees harmless numbers instead of an absent class's zeros, whose 0/0 would poison the gradient.
-        table = torch.where(table[3] > 0, table, 1.0)
-    return formula.function(ClassSums(table), **own_keywords(term))
+        present = sums.T > 0
+        sums = sums.map(lambda table: torch.where(present, table, 1.0))
+    return formula.function(sums, **own_keywords(term))
 
 
-def _counted(term: PlannedTerm, tables: Tensor) -> Tensor:
+def _counted(term: PlannedTerm, fixed: ClassSums) -> Tensor:
     """Which classes enter the mean: those with a pixel in the target, or, penalised, all where anything is valid."""
-    present = tables[3] > 0
-    if term.values["absent"] == "penalize":
-        anything = tables[5] > 0
-        return anything.expand_as(present)
-    return present
+    if term.setting("absent") == "penalize":
+        return (fixed.V > 0).expand_as(fixed.T)
+    return fixed.T > 0
 
 
-def _pool(term: PlannedTerm, losses: Tensor, tables: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+def _pool(term: PlannedTerm, losses: Tensor, fixed: ClassSums, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean (or sum) over classes: value and whether anything counted, without the class dimension."""
-    if losses.ndim == tables.ndim - 2:
-        return losses, (tables[5] > 0).any(-1)
-    classes = term.values["classes"]
-    counted = averages.pick_classes(_counted(term, tables), classes)
+    if losses.ndim == fixed.V.ndim - 1:
+        anything = fixed.T if term.loss.compute.skips_absent else fixed.V
+        return losses, (averages.pick_classes(anything, term.setting("classes")) > 0).any(-1)
+    classes = term.setting("classes")
+    counted = averages.pick_classes(_counted(term, fixed), classes)
     losses = averages.pick_classes(losses, classes)
     if weight is not None:
         weight = averages.pick_classes(weight, classes)
-    if term.values["reduction"] == "sum":
+    if term.setting("reduction") == "sum":
         return averages.class_sum(losses, counted, weight), counted.any(-1)
     return averages.class_mean(losses, counted, weight)
 
 
-def _image_sums(term: PlannedTerm, losses: Tensor, tables: Tensor, lookup: Lookup) -> Tensor:
+def _image_sums(term: PlannedTerm, losses: Tensor, tables: Tensor, group: Group, lookup: Lookup) -> Tensor:
     """(sum of the images' losses, number of images that count): additive over batches and ranks."""
-    fixed = tables.detach()
-    weight = class_weight_of(term, lookup, fixed, tables.shape[-1])
-    values, counted = _pool(term, losses, fixed, weight)
+    weight = class_weight_of(term, lookup, tables, tables.shape[-1])
+    values, counted = _pool(term, losses, ClassSums(tables, group.template.rows), weight)
     return torch.stack((torch.where(counted, values, 0.0).sum(), counted.to(values.dtype).sum()))
 
 
-def per_class(term: PlannedTerm, measured: Measured) -> Tensor:
+def per_class(term: PlannedTerm, group: Group, measured: Measured) -> Tensor:
     """Losses for each class without reduction: (C,), or (N, C) with per_image; NaN where a class is skipped."""
     direct = measured.sorted_images.get(term.index)
     if term.index in measured.direct:
         direct = measured.direct[term.index][None]
-    tables = measured.tables if term.per_image else measured.tables.sum(1, keepdim=True)
-    losses = direct if direct is not None else _class_losses(term, tables, measured.counts, measured.moments)
+    tables = measured.swept.tables
+    sums = ClassSums(tables if term.per_image else tables.sum(1, keepdim=True), group.template.rows)
+    losses = direct if direct is not None else _class_losses(term, sums, measured.swept)
     if losses.ndim == 2:
-        losses = torch.where(_counted(term, tables), losses, float("nan"))
-        losses = averages.pick_classes(losses, term.values["classes"])
+        losses = torch.where(_counted(term, sums), losses, float("nan"))
+        losses = averages.pick_classes(losses, term.setting("classes"))
     return losses if term.per_image else losses[0]
+
+
+def mean_denominator(term: PlannedTerm, plan: Plan, fixed: ClassSums, lookup: Lookup) -> Tensor | None:
+    """What the sum of a pixel term is divided by; None where its reduction is the sum."""
+    if term.setting("reduction") == "sum":
+        return None
+    weight = class_weight_of(term, lookup, fixed.V, fixed.num_classes)
+    return averages.pixel_denominator(fixed.T, fixed.V, weight, plan.task != "multiclass")
 
 
 def term_values(
     plan: Plan, group: Group, measured: Measured, sums: Mapping[str, Tensor], lookup: Lookup
 ) -> dict[int, Tensor]:
     """The value of each term of a group, from (joined) sums, without its weight λ."""
-    sigmoid = plan.task != "multiclass"
     tables = sums["tables"]
     # T and V depend on no logit; divisions by them need no derivative.
-    fixed = tables.detach()
-    classes = tables.shape[-1]
+    fixed = ClassSums(tables.detach(), group.template.rows)
     values: dict[int, Tensor] = {}
     for position, term in enumerate((*group.pixel, *group.custom)):
         numerator = sums["pixel"][position]
-        if term.values["reduction"] == "sum":
-            values[term.index] = numerator
-            continue
-        weight = class_weight_of(term, lookup, fixed, classes)
-        denominator = averages.pixel_denominator(fixed[3], fixed[5], weight, sigmoid)
-        values[term.index] = quotient(numerator, denominator)
+        denominator = mean_denominator(term, plan, fixed, lookup)
+        if term.index in measured.kept:
+            numerator, of_kept = measured.kept[term.index]
+            denominator = None if denominator is None else of_kept
+        values[term.index] = numerator if denominator is None else quotient(numerator, denominator)
     row = 0
     for term in (*group.region, *group.ranking, *group.exact):
         if term.per_image:
             total, count = sums["images"][row].unbind(0)
             row += 1
-            values[term.index] = total if term.values["reduction"] == "sum" else quotient(total, count)
+            values[term.index] = total if term.setting("reduction") == "sum" else quotient(total, count)
             continue
         if term.index in measured.direct:
             losses = measured.direct[term.index]
         elif term.loss.family == "ranking":
             losses = histogram_loss(sums["counts"], sums["moments"])
         else:
-            losses = _class_losses(term, tables[:, None], tables, tables)[0]
-        weight = class_weight_of(term, lookup, fixed, classes)
+            losses = _class_losses(term, ClassSums(tables, group.template.rows), measured.swept)
+        weight = class_weight_of(term, lookup, fixed.V, fixed.num_classes)
         value, counted = _pool(term, losses, fixed, weight)
         values[term.index] = torch.where(counted, value, value * 0)
     # Labels that nobody looked at and that are out of range make V = Σ u NaN, logits that are NaN make P NaN. It must reach
     # the value and the gradient: a class whose T is NaN, or that is absent, would otherwise hide it. Elsewhere the factor is
     # exactly 1.
-    sound = 1.0 + 0.0 * fixed.sum()
+    sound = 1.0 + 0.0 * fixed.table.sum()
     return {index: value * sound for index, value in values.items()}
 
 
 def _exact_classes(group: Group, batch: Batch, bias: Tensor | None) -> dict[int, Tensor]:
     """Losses by sorting for each exact term: (C,), or (N, C) with per_image."""
-    whole = _read_whole(batch, group.template.view)
+    whole = read_whole(batch, group.template.view)
     logits = torch.where(whole.valid, _flat_logits(batch), 0.0)
     scores = transform_logits(logits, whole.target, bias, group.template)
     result: dict[int, Tensor] = {}
@@ -393,7 +436,7 @@ def _custom_map(term: PlannedTerm, group: Group, batch: Batch, lookup: Lookup, l
 def _custom_soft_map(
     term: PlannedTerm, group: Group, batch: Batch, lookup: Lookup, class_weight: Tensor | None
 ) -> Tensor:
-    whole = _read_whole(batch, group.template.view)
+    whole = read_whole(batch, group.template.view)
     logits = torch.where(whole.valid, _flat_logits(batch), 0.0)
     scores = transform_logits(logits, whole.target, _bias(group, batch, lookup), group.template)
     labels = torch.arange(logits.shape[1], device=logits.device)[None, :, None].expand(logits.shape)

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # Version of the C interface, native/segcrit.h; a library of another version is not used.
-_ABI = 4
+_ABI = 5
 _NAME = "segcrit_cpu.dll" if sys.platform == "win32" else "segcrit_cpu.so"
 
 ELEMENT_TYPES = {
@@ -102,7 +102,8 @@ class Job(ctypes.Structure):
         ("logit_bias", ctypes.c_void_p),
         ("bias_rows", ctypes.c_int64),
         ("losses", ctypes.c_int32),
-        ("gamma", ctypes.c_void_p),
+        ("formula", ctypes.c_void_p),
+        ("parameter", ctypes.c_void_p),
         ("smoothing", ctypes.c_void_p),
         ("coefficients", ctypes.c_void_p),
         ("fields", ctypes.c_int32),
@@ -111,6 +112,8 @@ class Job(ctypes.Structure):
         ("bins", ctypes.c_int32),
         ("confusion", ctypes.c_int32),
         ("maps", ctypes.c_int32),
+        ("operands", ctypes.c_int32),
+        ("operand", ctypes.c_void_p),
         ("pixel", ctypes.c_void_p),
         ("tables", ctypes.c_void_p),
         ("counts", ctypes.c_void_p),

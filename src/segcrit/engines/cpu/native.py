@@ -1,8 +1,7 @@
 """The native CPU engine: C++ kernels called through ctypes, one read of the logits forward, one read and one write backward.
 
-The kernels take every loss and form of target, with the few exceptions of ``is_supported``. What also remains for the
-reference engine are empty batches and a batch with a label or weight that is not allowed: the error is then raised in the
-one place that words it.
+``CAPABILITIES`` says what the kernels take. A batch with a label or weight that is not allowed is handed back as well: the
+reference engine words the error.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from segcrit.core.dtypes import compute_dtype
-from segcrit.engines import reference
+from segcrit.engines.capabilities import Capabilities
 from segcrit.engines.cpu.gradient_memory import new_gradient
 from segcrit.engines.cpu.library import (
     ELEMENT_TYPES,
@@ -26,12 +25,12 @@ from segcrit.engines.cpu.library import (
     samples_as_pixels,
     threads,
 )
-from segcrit.engines.reference import Sweep
-from segcrit.engines.request import PixelRequest, Request, Shapes, spatial_size
+from segcrit.engines.request import Gradients, PixelRequest, Request, Shapes, Sweep, Swept, spatial_size
 from segcrit.losses.formulas.region import FIELDS
 
-__all__ = ["backward", "computes_again", "describe", "forward", "is_supported"]
+__all__ = ["CAPABILITIES", "backward", "describe", "forward"]
 
+_FORMULAS = {"focal": 0, "poly1": 1, "counted": 2}
 _ERRORS = {"none": 0, "probability": 1, "margin": 2}
 _FORMS = {"index": 0, "onehot": 1, "soft": 2}
 _ELEMENTS = 3
@@ -39,31 +38,46 @@ _ELEMENTS = 3
 _CPU = torch.device("cpu")
 
 
-def is_supported(sweep: Sweep, request: Request) -> bool:
-    """Whether the kernels take this sweep; the reference engine computes the others."""
+def _leaves(sweep: Sweep, request: Request) -> bool:
     logits, target = sweep.logits, sweep.target
     if logits.numel() == 0 or target.numel() == 0 or logits.device.type != "cpu":
-        return False
-    if target.dtype not in ELEMENT_TYPES:
-        return False
+        return True
     # The samples of plain classification, (N, C), are taken as the pixels of one image.
     if logits.ndim == 2 and len(logits) > 1 and (request.per_image or (request.maps and request.sigmoid)):
-        return False
-    if request.sigmoid or request.errors == "none":
         return True
-    # Softmax errors are counted where every pixel has one label. Fractions are refused by the reference engine, which words
-    # the error; label smoothing of focal losses spreads the label over the classes.
-    return request.kind != "soft" and not any(item.label_smoothing and _gamma(item) for item in request.pixel)
+    # Softmax errors are counted where every pixel has one label. The reference engine refuses fractions.
+    return request.errors != "none" and not request.sigmoid and request.kind == "soft"
 
 
-def _gamma(item: PixelRequest) -> float:
-    """Cross-entropy is the focal pair with exponent 0."""
-    return dict(item.scalars).get("gamma", 0.0)
+def _leaves_item(item: PixelRequest, request: Request) -> bool:
+    """Label smoothing of other losses than cross-entropy spreads the label over the classes: not beside softmax errors."""
+    spreads = bool(item.label_smoothing) and _code(item) != (0, 0.0)
+    return spreads and request.errors != "none" and not request.sigmoid
 
 
-def computes_again(classes: int, upsample: bool) -> bool:
-    """Whether the backward pass needs no normalizers: those of two classes are computed faster than written and read."""
+def _recomputes(classes: int, upsample: bool) -> bool:
+    """The normalizers of two classes are computed faster than written and read."""
     return classes <= 2 and not upsample
+
+
+CAPABILITIES = Capabilities(
+    formulas=frozenset({"cross_entropy", *_FORMULAS}),
+    fields=frozenset(FIELDS),
+    operand_fields=frozenset("P"),
+    errors=frozenset(_ERRORS),
+    logits=frozenset(dtype for dtype in ELEMENT_TYPES if dtype.is_floating_point),
+    targets=frozenset(ELEMENT_TYPES),
+    recomputes=_recomputes,
+    leaves=_leaves,
+    leaves_item=_leaves_item,
+)
+
+
+def _code(item: PixelRequest) -> tuple[int, float]:
+    """Formula and parameter of native/segcrit.h; cross-entropy is the focal pair with exponent 0."""
+    if item.key == "cross_entropy":
+        return 0, 0.0
+    return _FORMULAS[item.key], next((value for _, value in item.scalars), 0.0)
 
 
 def _form(request: Request) -> int:
@@ -104,12 +118,17 @@ class _Call:
             job.logit_bias = self.keep(sweep.logit_bias.to(torch.float64).contiguous())
             job.bias_rows = sweep.logit_bias.shape[0]
         job.losses = len(request.pixel)
-        gamma = [_gamma(item) for item in request.pixel]
-        smoothing = [item.label_smoothing for item in request.pixel]
-        self.scalars = _doubles(gamma), _doubles(smoothing)
-        job.gamma, job.smoothing = (ctypes.addressof(item) for item in self.scalars)
+        codes = [_code(item) for item in request.pixel]
+        formulas = (ctypes.c_int32 * len(codes))(*(formula for formula, _ in codes))
+        parameters = _doubles([parameter for _, parameter in codes])
+        smoothing = _doubles([item.label_smoothing for item in request.pixel])
+        operands = [flat(item, 2).to(compute_dtype(logits.dtype)).contiguous() for item in sweep.operands]
+        addresses = (ctypes.c_void_p * len(operands))(*(self.keep(item) for item in operands))
+        self.arrays = formulas, parameters, smoothing, addresses
+        job.formula, job.parameter, job.smoothing, job.operand = (ctypes.addressof(item) for item in self.arrays)
+        job.operands = len(operands)
         job.coefficients = self.keep(sweep.coefficients.to(torch.float64).contiguous())
-        job.fields = sum(1 << FIELDS.index(name) for name in request.fields)
+        job.fields = sum(1 << FIELDS.index(name) for name in request.fields if name in FIELDS)
         job.per_image, job.errors, job.bins = int(request.per_image), _ERRORS[request.errors], request.bins
         job.confusion, job.maps = int(request.confusion), int(request.maps)
         job.threads = threads()
@@ -124,94 +143,90 @@ def _part(sweep: Sweep, image: int) -> Sweep:
     """The sweep of one image."""
     one = slice(image, image + 1)
     weight = None if sweep.pixel_weight is None else sweep.pixel_weight[one]
-    return Sweep(sweep.logits[one], sweep.target[one], weight, sweep.coefficients, sweep.logit_bias)
+    operands = tuple(item[one] for item in sweep.operands)
+    return Sweep(sweep.logits[one], sweep.target[one], weight, sweep.coefficients, sweep.logit_bias, operands)
 
 
-def forward(sweep: Sweep, request: Request) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """See ``reference.forward``."""
+def forward(sweep: Sweep, request: Request) -> Swept | None:
+    """See ``reference.forward``; None where a label or weight is not allowed, or the library cannot be used."""
     library, _ = load()
-    if library is None or not is_supported(sweep, request):
-        return reference.forward(sweep, request)
+    if library is None:
+        return None
     if request.bins_per_image and len(sweep.logits) > 1:
         return _join([forward(_part(sweep, image), request) for image in range(len(sweep.logits))], request)
     shapes = Shapes.of(sweep.logits, sweep.target, request)
-    pixel = torch.zeros(shapes.pixel, dtype=torch.float64, device=_CPU)
-    tables = torch.zeros(shapes.tables, dtype=torch.float64, device=_CPU)
-    counts = torch.zeros(shapes.histogram, dtype=torch.float64, device=_CPU)
-    moments = torch.zeros(shapes.histogram, dtype=torch.float64, device=_CPU)
-    confusion = torch.zeros(shapes.confusion, dtype=torch.int64, device=_CPU)
-    maps = torch.empty(shapes.maps, dtype=shapes.compute, device=_CPU)
-    normalizers = torch.empty(shapes.normalizers, dtype=shapes.compute, device=_CPU)
+    swept = Swept(
+        pixel=torch.zeros(shapes.pixel, dtype=torch.float64, device=_CPU),
+        tables=torch.zeros(shapes.tables, dtype=torch.float64, device=_CPU),
+        counts=torch.zeros(shapes.histogram, dtype=torch.float64, device=_CPU),
+        moments=torch.zeros(shapes.histogram, dtype=torch.float64, device=_CPU),
+        confusion=torch.zeros(shapes.confusion, dtype=torch.int64, device=_CPU),
+        maps=torch.empty(shapes.maps, dtype=shapes.compute, device=_CPU),
+        normalizers=torch.empty(shapes.normalizers, dtype=shapes.compute, device=_CPU),
+    )
     call = _Call(sweep, request)
     job = call.job
-    job.pixel, job.tables, job.counts, job.moments = (item.data_ptr() for item in (pixel, tables, counts, moments))
-    job.counted, job.map = confusion.data_ptr(), maps.data_ptr()
-    job.normalizers = normalizers.data_ptr() if normalizers.numel() else None
-    if library.segcrit_forward(ctypes.byref(job)) != 0:
-        return reference.forward(sweep, request)
-    return pixel, tables, counts, moments, confusion, maps, normalizers
+    job.pixel, job.tables = swept.pixel.data_ptr(), swept.tables.data_ptr()
+    job.counts, job.moments = swept.counts.data_ptr(), swept.moments.data_ptr()
+    job.counted, job.map = swept.confusion.data_ptr(), swept.maps.data_ptr()
+    job.normalizers = swept.normalizers.data_ptr() if swept.normalizers.numel() else None
+    return swept if library.segcrit_forward(ctypes.byref(job)) == 0 else None
 
 
-def _join(
-    parts: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]], request: Request
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _join(images: list[Swept | None], request: Request) -> Swept | None:
     """What the images of a batch brought one by one, so that no thread holds the histograms of all of them."""
-    pixel, tables, counts, moments, confusion, maps, normalizers = zip(*parts, strict=True)
-    return (
-        torch.stack(pixel).sum(0),
-        torch.cat(tables, 1) if request.per_image else torch.stack(tables).sum(0),
-        torch.cat(counts),
-        torch.cat(moments),
-        torch.stack(confusion).sum(0),
-        torch.cat(maps, 1) if request.maps else maps[0],
-        torch.cat(normalizers, 1) if normalizers[0].numel() else normalizers[0],
+    found = [image for image in images if image is not None]
+    if len(found) < len(images):
+        return None
+    pixel, tables, counts, moments, confusion, maps, normalizers = zip(*found, strict=True)
+    return Swept(
+        pixel=torch.stack(pixel).sum(0),
+        tables=torch.cat(tables, 1) if request.per_image else torch.stack(tables).sum(0),
+        counts=torch.cat(counts),
+        moments=torch.cat(moments),
+        confusion=torch.stack(confusion).sum(0),
+        maps=torch.cat(maps, 1) if request.maps else maps[0],
+        normalizers=torch.cat(normalizers, 1) if normalizers[0].numel() else normalizers[0],
     )
 
 
-def backward(
-    sweep: Sweep,
-    request: Request,
-    normalizers: Tensor,
-    pixel_gradient: Tensor,
-    table_gradient: Tensor,
-    moment_gradient: Tensor,
-    map_gradient: Tensor | None,
-) -> Tensor:
-    """See ``reference.backward``."""
+def backward(sweep: Sweep, request: Request, normalizers: Tensor, gradients: Gradients) -> Tensor | None:
+    """See ``reference.backward``; None as in ``forward``."""
     library, _ = load()
-    gradients = (pixel_gradient, table_gradient, moment_gradient, map_gradient)
-    ready = request.sigmoid or normalizers.numel() or computes_again(sweep.logits.shape[1], request.upsample)
-    if library is None or not ready or not is_supported(sweep, request):
-        return reference.backward(sweep, request, normalizers, *gradients)
+    if library is None:
+        return None
     gradient = new_gradient(sweep.logits)
     if request.bins_per_image and len(sweep.logits) > 1:
         for image in range(len(sweep.logits)):
             one = slice(image, image + 1)
-            gradient[one] = backward(
+            part = backward(
                 _part(sweep, image),
                 request,
                 normalizers[:, one] if normalizers.numel() else normalizers,
-                pixel_gradient,
-                table_gradient[:, one] if request.per_image else table_gradient,
-                moment_gradient[one],
-                None if map_gradient is None else map_gradient[:, one],
+                Gradients(
+                    gradients.pixel,
+                    gradients.tables[:, one] if request.per_image else gradients.tables,
+                    gradients.moments[one],
+                    None if gradients.maps is None else gradients.maps[:, one],
+                ),
             )
+            if part is None:
+                return None
+            gradient[one] = part
         return gradient
     call = _Call(sweep, request)
     job = call.job
     # The forward pass has looked at the values.
     job.check = 0
-    job.pixel_gradient = call.keep(pixel_gradient.to(torch.float64).contiguous())
-    job.table_gradient = call.keep(table_gradient.to(torch.float64).contiguous())
-    job.moment_gradient = call.keep(moment_gradient.to(torch.float64).contiguous())
-    if map_gradient is not None:
-        job.map_gradient = call.keep(map_gradient.to(compute_dtype(sweep.logits.dtype)).contiguous())
+    job.pixel_gradient = call.keep(gradients.pixel.to(torch.float64).contiguous())
+    job.table_gradient = call.keep(gradients.tables.to(torch.float64).contiguous())
+    job.moment_gradient = call.keep(gradients.moments.to(torch.float64).contiguous())
+    if gradients.maps is not None:
+        job.map_gradient = call.keep(gradients.maps.to(compute_dtype(sweep.logits.dtype)).contiguous())
     if normalizers.numel():
         job.normalizers = call.keep(normalizers.contiguous())
     _set_gradient(job, gradient)
-    if library.segcrit_backward(ctypes.byref(job)) != 0:
-        return reference.backward(sweep, request, normalizers, *gradients)
-    return gradient
+    return gradient if library.segcrit_backward(ctypes.byref(job)) == 0 else None
 
 
 def _set_gradient(job: Job, gradient: Tensor) -> None:

@@ -15,7 +15,7 @@ _OF_PROBABILITIES = ("I", "P", "Q", "D")
 
 def gamma_of(item: PixelRequest) -> float:
     """The exponent of a pixel loss; cross-entropy is the focal pair with exponent 0."""
-    return dict(item.scalars).get("gamma", 0.0)
+    return dict(item.scalars)["gamma"] if item.key == "focal" else 0.0
 
 
 def is_general(request: Request) -> bool:

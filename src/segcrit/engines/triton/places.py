@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from segcrit.engines.cpu.library import flat, flat_target, in_memory, samples_as_pixels
-from segcrit.engines.reference import Sweep
-from segcrit.engines.request import Request, spatial_size
+from segcrit.engines.request import Request, Sweep, spatial_size
 
 __all__ = ["FORMS", "Places", "Upsampling", "target_form"]
 

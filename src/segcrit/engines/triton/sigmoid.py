@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcrit.engines.reference import Sweep
-from segcrit.engines.request import Request, Shapes, gradient_like
+from segcrit.engines.request import Gradients, Request, Shapes, Sweep, gradient_like
 from segcrit.engines.triton import options
 from segcrit.engines.triton.histograms import Words
 from segcrit.engines.triton.launch import divide
@@ -76,14 +75,7 @@ def _confusion(request: Request, shapes: Shapes, of_channels: Tensor, rows: dict
     return over_images(of_channels[..., start : start + 4])[0].to(torch.int64).reshape(shapes.confusion)
 
 
-def backward(
-    sweep: Sweep,
-    request: Request,
-    pixel_gradient: Tensor,
-    table_gradient: Tensor,
-    moment_gradient: Tensor,
-    map_gradient: Tensor | None,
-) -> Tensor:
+def backward(sweep: Sweep, request: Request, gradients: Gradients) -> Tensor:
     """Run the backward kernel, or for interpolated logits the one that visits their samples."""
     from segcrit.engines.triton.kernels.gather import sigmoid_gather
     from segcrit.engines.triton.kernels.sigmoid import sigmoid_backward
@@ -93,8 +85,7 @@ def backward(
     axes = places.upsampling
     gradient = gradient_like(sweep.logits)
     tensors = (
-        places.logits, places.target, places.weight, places.coefficients, places.bias,
-        pixel_gradient, table_gradient, moment_gradient, map_gradient, gradient,
+        places.logits, places.target, places.weight, places.coefficients, places.bias, *gradients, gradient,
     )  # fmt: skip
     division = divide(axes.samples if axes.axes else places.pixels, 1, gather=axes.axes > 0)
     grid = (places.images * places.classes * division.blocks,)

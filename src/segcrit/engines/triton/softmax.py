@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcrit.engines.reference import Sweep
-from segcrit.engines.request import Request, Shapes, gradient_like
+from segcrit.engines.request import Gradients, Request, Shapes, Sweep, gradient_like
 from segcrit.engines.triton import options
 from segcrit.engines.triton.histograms import Words
 from segcrit.engines.triton.launch import divide
@@ -84,15 +83,7 @@ def _with_diagonal(missed: Tensor, truth: Tensor) -> Tensor:
     return missed + torch.diag(right)
 
 
-def backward(
-    sweep: Sweep,
-    request: Request,
-    normalizers: Tensor,
-    pixel_gradient: Tensor,
-    table_gradient: Tensor,
-    moment_gradient: Tensor,
-    map_gradient: Tensor | None,
-) -> Tensor:
+def backward(sweep: Sweep, request: Request, normalizers: Tensor, gradients: Gradients) -> Tensor:
     """Run the backward kernel, or for interpolated logits the two of them."""
     from segcrit.engines.triton.kernels.softmax_backward import softmax_backward
 
@@ -111,7 +102,6 @@ def backward(
         strides = (0, 0, 0)
     else:
         strides = strides_of(gradient)
-    gradients = (pixel_gradient, table_gradient, moment_gradient, map_gradient)
     if not axes.axes or totals is not None or of_labels is not None or labels is not None:
         division = divide(places.pixels, places.classes, interpolated=axes.axes > 0)
         kernel: Any = softmax_backward
@@ -141,7 +131,7 @@ def _gather(
     request: Request,
     constants: dict[str, Any],
     normalizers: Tensor,
-    gradients: tuple[Tensor, Tensor, Tensor, Tensor | None],
+    gradients: Gradients,
     left: tuple[Tensor | None, Tensor | None, Tensor | None],
     gradient: Tensor,
 ) -> None:

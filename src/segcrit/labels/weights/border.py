@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from segcrit.core.errors import LabelError, ParameterError, ShapeError
-from segcrit.core.optional import require
+from segcrit.labels.distances import distances_to
 from segcrit.labels.label_maps import as_label_tensor
 
 __all__ = ["border_weight_map"]
@@ -104,11 +104,10 @@ def _two_nearest(labels: npt.NDArray[Any], inside: npt.NDArray[np.bool_], sampli
     i, together they contain all others. (m symbols serve n ≤ C(m, m // 2) instances, the most possible by
     Sperner's theorem: 10 for 252.)
     """
-    distance_transform = require("scipy.ndimage", extra="data").distance_transform_edt
     numbers, compact = np.unique(labels[inside], return_inverse=True)
     if len(numbers) < 2:
         return None
-    to_nearest, nearest_pixel = distance_transform(~inside, sampling=sampling, return_indices=True)
+    to_nearest, nearest_pixel = distances_to(inside, sampling, return_indices=True)
     instance = np.zeros(labels.shape, dtype=np.int32)
     instance[inside] = compact.reshape(-1)
     nearest = instance[tuple(nearest_pixel)]
@@ -117,7 +116,7 @@ def _two_nearest(labels: npt.NDArray[Any], inside: npt.NDArray[np.bool_], sampli
     for code in codes.T:
         if not code.any():
             continue
-        to_set = distance_transform(~(inside & code[instance]), sampling=sampling)
+        to_set = distances_to(inside & code[instance], sampling)
         np.minimum(to_second, to_set, out=to_second, where=~code[nearest])
     return to_nearest + to_second
 

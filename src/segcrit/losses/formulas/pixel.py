@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from segcrit.core.constraints import Boolean, Number, PerClass
-from segcrit.losses.table import register
+from segcrit.losses.table import keyed_formulas, register
 
 __all__ = ["PixelFormula", "cross_entropy", "focal", "pixel_formulas"]
 
@@ -32,7 +32,8 @@ class PixelFormula:
     """A pixel loss in closed form.
 
     Attributes:
-        key: name under which the engines know the pair.
+        key: the capability key: engines whose table has it compute the pair in a kernel, the reference engine computes the
+            others from ``value`` and ``derivative``. Two rows of the table of losses share a key only with the same pair.
         value: v(log p; parameters), elementwise.
         derivative: v′(log p; parameters), finite wherever the loss is.
         scalars: names of the parameters that the pair receives.
@@ -45,6 +46,10 @@ class PixelFormula:
     derivative: Callable[..., Tensor]
     scalars: tuple[str, ...] = ()
     coefficients: Coefficients = _no_coefficients
+
+    def is_same_pair(self, other: PixelFormula) -> bool:
+        """Whether both compute the same numbers."""
+        return (self.value, self.derivative, self.scalars) == (other.value, other.derivative, other.scalars)
 
 
 def cross_entropy(log_probability: Tensor) -> Tensor:
@@ -87,9 +92,29 @@ def _alpha(parameters: Mapping[str, Any], sigmoid: bool) -> tuple[Any, Any]:
     return (alpha, 1.0 - alpha) if sigmoid else (alpha, 1.0)
 
 
+def poly1(log_probability: Tensor, *, epsilon: float) -> Tensor:
+    """v = −log p + ε (1 − p)."""
+    return -log_probability - epsilon * torch.expm1(log_probability)
+
+
+def poly1_derivative(log_probability: Tensor, *, epsilon: float) -> Tensor:
+    """v′ = −1 − ε p."""
+    return -1.0 - epsilon * torch.exp(log_probability)
+
+
+def counted(log_probability: Tensor) -> Tensor:
+    """v = 1: the loss of no name whose map says how much each pixel counts."""
+    return torch.ones_like(log_probability)
+
+
+def counted_derivative(log_probability: Tensor) -> Tensor:
+    """v′ = 0."""
+    return torch.zeros_like(log_probability)
+
+
 def pixel_formulas() -> Mapping[str, PixelFormula]:
-    """The closed-form pairs by key: what an engine must know."""
-    return _FORMULAS
+    """The closed-form pairs by key, those of the table of losses and ``counted``: what the reference engine computes."""
+    return {_COUNTED.key: _COUNTED, **keyed_formulas()}
 
 
 def _ce_signature() -> None:
@@ -119,6 +144,13 @@ def _focal_signature(
     """Parameters of focal loss; γ = 2 is the paper's default."""
 
 
+def _poly1_signature(
+    *,
+    epsilon: Annotated[float, Number(-1.0), "weight of the first-order term 1 − p added to cross-entropy"] = 1.0,
+) -> None:
+    """Parameters of Poly-1; the paper's default."""
+
+
 def _partial_signature(
     *,
     foreground_only: Annotated[bool, Boolean(), "also leave out the pixels labelled as background (class 0)"] = False,
@@ -128,8 +160,9 @@ def _partial_signature(
 
 _CROSS_ENTROPY = PixelFormula("cross_entropy", cross_entropy, cross_entropy_derivative)
 _BINARY = PixelFormula("cross_entropy", cross_entropy, cross_entropy_derivative, coefficients=_positive_weight)
+_POLY1 = PixelFormula("poly1", poly1, poly1_derivative, scalars=("epsilon",))
+_COUNTED = PixelFormula("counted", counted, counted_derivative)
 _FOCAL = PixelFormula("focal", focal, focal_derivative, scalars=("gamma",), coefficients=_alpha)
-_FORMULAS: dict[str, PixelFormula] = {item.key: item for item in (_CROSS_ENTROPY, _FOCAL)}
 
 register(
     _CROSS_ENTROPY,
@@ -142,6 +175,8 @@ register(
     reference="torch.nn.CrossEntropyLoss",
     use_when="always a sound start: calibrated probabilities, stable gradients, every pixel counts the same",
     avoid_when="the classes you care about cover few pixels and the metric is IoU: add dice, jaccard or lovasz",
+    notes="With index targets equal to ``torch.nn.functional.cross_entropy`` in every option; with probability "
+    "targets and class weights torch divides by the number of pixels instead.",
     function="cross_entropy",
     module="CrossEntropyLoss",
     aliases=("cross_entropy",),
@@ -157,6 +192,8 @@ register(
     reference="torch.nn.BCEWithLogitsLoss",
     use_when="one foreground class, or channels that may overlap",
     avoid_when="classes exclude each other: ce compares them directly",
+    notes="Equal to ``torch.nn.functional.binary_cross_entropy_with_logits`` where nothing is ignored. A class "
+    "weight w divides by Σ u w instead of the number of elements.",
     function="binary_cross_entropy",
     module="BinaryCrossEntropyLoss",
     aliases=("binary_cross_entropy",),
@@ -176,6 +213,21 @@ register(
     module="FocalLoss",
 )
 register(
+    _POLY1,
+    _poly1_signature,
+    name="poly1",
+    family="pixel",
+    title="Poly-1 cross-entropy",
+    tasks=("multiclass", "multilabel", "binary"),
+    formula="ℓ_i = −log p_t + ε (1 − p_t);  mean as for cross-entropy",
+    reference="Leng et al. 2022, PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions (ε = 1)",
+    use_when="cross-entropy with one number to tune: ε > 0 pulls longer at pixels that are nearly right",
+    avoid_when="probabilities must be calibrated, or there is no budget to tune ε",
+    notes="Soft targets are linear in t, as in the paper's code.",
+    function="poly1",
+    module="Poly1Loss",
+)
+register(
     _CROSS_ENTROPY,
     _partial_signature,
     name="partial_ce",
@@ -186,6 +238,7 @@ register(
     reference="Tang et al. 2018, On Regularized Losses for Weakly-supervised CNN Segmentation",
     use_when="only some pixels are labelled: scribbles, points, partly drawn masks",
     avoid_when="every pixel is labelled: it is then cross-entropy",
+    notes='The original is the sum (``reduction="sum"``).',
     function="partial_cross_entropy",
     module="PartialCrossEntropyLoss",
     aliases=("partial_cross_entropy",),

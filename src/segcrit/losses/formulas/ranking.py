@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from segcrit.core.constraints import Boolean, WholeNumber
+from segcrit.core.errors import ParameterError
 from segcrit.losses.formulas.quotient import quotient
 from segcrit.losses.table import register
 
@@ -39,6 +40,14 @@ class RankingFormula:
     """
 
     errors: Literal["probability", "margin"]
+
+    def __post_init__(self) -> None:
+        if self.errors not in ("probability", "margin"):
+            raise ParameterError(
+                "errors 'probability' or 'margin'",
+                repr(self.errors),
+                "Write a pixel or region formula for other errors.",
+            )
 
 
 def bin_weights(counts: Tensor) -> Tensor:
@@ -156,6 +165,8 @@ register(
     reference="Berman et al. 2018, The Lovász-Softmax loss (classes='present')",
     use_when="the metric is mean IoU: it is the tightest convex surrogate of the Jaccard loss; best beside or after ce",
     avoid_when="targets are soft or noisy, or training starts from scratch without ce",
+    notes="From histograms of the errors, within 1/bins of sorting (typically 1e-5); ``exact=True`` sorts. In sigmoid tasks "
+    "it is the Lovász hinge of margins, see ``lovasz_hinge``.",
     function="lovasz_softmax",
     module="LovaszSoftmaxLoss",
     aliases=("lovasz_softmax",),
@@ -172,6 +183,7 @@ register(
     reference="Yu and Blaschko 2015; Berman et al. 2018 (binary)",
     use_when="the metric is foreground IoU in a sigmoid task; best beside or after bce",
     avoid_when="targets are soft or noisy, or probabilities must be calibrated",
+    notes="From histograms: within (8/bins)(1 + loss) of sorting for errors below 255; ``exact=True`` sorts.",
     function="lovasz_hinge",
     module="LovaszHingeLoss",
     defaults={"absent": "penalize"},

@@ -9,7 +9,7 @@ On hard labels M = I. On soft targets the linear forms use M, which makes them m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -19,21 +19,34 @@ from segcrit.core.constraints import Boolean, Number
 from segcrit.losses.formulas.quotient import quotient
 from segcrit.losses.table import register
 
-__all__ = ["FIELDS", "ClassSums", "RegionFormula", "dice", "jaccard", "tversky"]
+__all__ = ["FIELDS", "ClassSums", "RegionFormula", "dice", "jaccard", "operand_of", "tversky"]
 
 FIELDS = ("I", "P", "Q", "T", "U", "V", "D")
+
+
+def operand_of(field: str) -> str:
+    """The map that weighs the pixels of a sum: Σ u p φ with φ the distances is ``"P_distance"``; "" for a plain sum.
+
+    Example:
+        >>> operand_of("P_distance"), operand_of("P")
+        ('distance', '')
+    """
+    return field.partition("_")[2]
+
 
 # Floor inside the logarithm of the log forms: −log of a class without any overlap stays finite (value of
 # segmentation_models_pytorch and pytorch-toolbelt).
 _LOG_FLOOR = 1e-7
 
 
-@dataclass(frozen=True)
 class ClassSums:
-    """The sums of a region formula, each of shape (..., C).
+    """The sums of a region formula by name, each of shape (..., C).
 
-    Attributes:
-        table: the seven sums stacked, shape (7, ..., C), in the order of ``FIELDS``.
+    Beside the fields below, a sum that an operand weighs has the name of both: ``s.P_distance`` is Σ u p φ.
+
+    Args:
+        table: the sums stacked, (rows, ..., C).
+        names: of the rows.
 
     Example:
         >>> s = ClassSums(torch.tensor([1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 3.0]).reshape(7, 1))
@@ -41,57 +54,68 @@ class ClassSums:
         (1.0, 3.0, 1.0)
     """
 
-    table: Tensor
-    _rows: tuple[Tensor, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, table: Tensor, names: tuple[str, ...] = FIELDS) -> None:
+        self.num_classes = table.shape[-1]
+        self._table, self._names = table, names
         # Together: the derivative of one row alone is a table of zeros, that of all of them one table.
-        object.__setattr__(self, "_rows", self.table.unbind(0))
+        self._rows = dict(zip(names, table.unbind(0), strict=True))
+
+    def __getattr__(self, name: str) -> Tensor:
+        # Sums with an operand; while the object is made there are none.
+        rows = self.__dict__.get("_rows", {})
+        if name not in rows:
+            raise AttributeError(f"{name!r} is none of the sums {', '.join(rows)}")
+        row: Tensor = rows[name]
+        return row
+
+    @property
+    def table(self) -> Tensor:
+        """The sums stacked, (rows, ..., C); those of ``FIELDS`` come first."""
+        return self._table
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> ClassSums:
+        """Every row changed, all at once."""
+        return ClassSums(change(self._table), self._names)
 
     @property
     def I(self) -> Tensor:  # noqa: E743 - the field's name of the intersection
         """Σ u p t."""
-        return self._rows[0]
+        return self._rows["I"]
 
     @property
     def P(self) -> Tensor:
         """Σ u p."""
-        return self._rows[1]
+        return self._rows["P"]
 
     @property
     def Q(self) -> Tensor:
         """Σ u p²."""
-        return self._rows[2]
+        return self._rows["Q"]
 
     @property
     def T(self) -> Tensor:
         """Σ u t."""
-        return self._rows[3]
+        return self._rows["T"]
 
     @property
     def U(self) -> Tensor:
         """Σ u t²."""
-        return self._rows[4]
+        return self._rows["U"]
 
     @property
     def V(self) -> Tensor:
         """Σ u."""
-        return self._rows[5]
+        return self._rows["V"]
 
     @property
     def D(self) -> Tensor:
         """Σ u |p − t|."""
-        return self._rows[6]
+        return self._rows["D"]
 
     @property
     def M(self) -> Tensor:
         """Σ u min(p, t) = (P + T − D)/2: the intersection that is right for soft targets too."""
         return (self.P + self.T - self.D) / 2
-
-    @property
-    def num_classes(self) -> int:
-        """C."""
-        return self.table.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -101,10 +125,14 @@ class RegionFormula:
     Attributes:
         function: ClassSums and keyword parameters -> loss for each class (..., C), or (...) with ``pooled``.
         pooled: the formula combines the classes itself.
+        fields: the sums that it may read, by name; None for those that it is seen to read.
+        skips_absent: a pooled formula that leaves out classes without a pixel: where there is no other, nothing counts.
     """
 
     function: Callable[..., Tensor]
     pooled: bool = False
+    fields: tuple[str, ...] | None = None
+    skips_absent: bool = False
 
 
 def loss_of(score: Tensor, log: bool) -> Tensor:
@@ -145,8 +173,19 @@ def tversky(
     return loss_of(quotient(overlap + smooth, denominator), log)
 
 
+def generalised_dice(s: ClassSums) -> Tensor:
+    """1 − 2 Σ_c w_c I_c / Σ_c w_c (P_c + T_c) with w = 1/T², 0 for absent classes."""
+    weight = torch.where(s.T > 0, s.T, float("inf")) ** -2
+    return 1.0 - quotient(2 * (weight * s.M).sum(-1), (weight * (s.P + s.T)).sum(-1))
+
+
+def boundary(s: ClassSums) -> Tensor:
+    """Σ u p φ / Σ u with φ the signed distance to the border of the class."""
+    return quotient(s.P_distance, s.V)
+
+
 register(
-    RegionFormula(dice),
+    RegionFormula(dice, fields=("I", "P", "Q", "T", "U", "D")),
     dice,
     name="dice",
     family="region",
@@ -156,11 +195,12 @@ register(
     reference="Milletari et al. 2016, V-Net (squared); Sudre et al. 2017",
     use_when="small or rare regions must count as much as large ones and the metric is Dice or IoU",
     avoid_when="used alone on few, noisy pixels: gradients are weak where p is near 0 or 1; pair it with ce",
+    notes="Soft targets use I = Σ u min(p, t), which is minimal at p = t.",
     function="dice",
     module="DiceLoss",
 )
 register(
-    RegionFormula(jaccard),
+    RegionFormula(jaccard, fields=("I", "P", "Q", "T", "U", "D")),
     jaccard,
     name="jaccard",
     family="region",
@@ -170,12 +210,13 @@ register(
     reference="Rahman and Wang 2016; Wang et al. 2023, Jaccard Metric Losses (soft targets)",
     use_when="the metric is IoU and regions are small",
     avoid_when="used alone from scratch: it starts slowly; pair it with ce",
+    notes="Soft targets use I = Σ u min(p, t), which is minimal at p = t.",
     function="jaccard",
     module="JaccardLoss",
     aliases=("iou",),
 )
 register(
-    RegionFormula(tversky),
+    RegionFormula(tversky, fields=("P", "T", "D")),
     tversky,
     name="tversky",
     family="region",
@@ -185,6 +226,40 @@ register(
     reference="Salehi et al. 2017, Tversky loss function (α weighs false positives, β false negatives)",
     use_when="missing a region costs more than a false alarm (β > α), or the other way round",
     avoid_when="both errors cost the same: it is then dice",
+    notes="α weighs false positives, β false negatives.",
     function="tversky",
     module="TverskyLoss",
+)
+register(
+    RegionFormula(generalised_dice, pooled=True, fields=("P", "T", "D"), skips_absent=True),
+    generalised_dice,
+    name="generalised_dice",
+    family="region",
+    title="Generalised Dice loss",
+    tasks=("multiclass", "multilabel", "binary"),
+    formula="1 − 2 Σ_c w_c I_c / Σ_c w_c (P_c + T_c) with w_c = 1/T_c², 0 for classes without a pixel",
+    reference="Sudre et al. 2017, Generalised Dice overlap as a deep learning loss function",
+    use_when="classes differ in size by orders of magnitude and one pooled score shall balance them",
+    avoid_when="a class has only a few pixels in many batches: its weight 1/T² then drowns all others",
+    function="generalised_dice",
+    module="GeneralisedDiceLoss",
+    aliases=("generalized_dice",),
+    without=("class_weight", "absent"),
+)
+register(
+    RegionFormula(boundary, fields=("P_distance", "V")),
+    boundary,
+    name="boundary",
+    family="region",
+    title="Boundary loss",
+    tasks=("multiclass", "multilabel", "binary"),
+    formula="Σ u p φ / Σ u for each class, φ its signed distance map (negative inside), mean over the classes present",
+    reference="Kervadec et al. 2019, Boundary loss for highly unbalanced segmentation",
+    use_when="the border counts and regions are small: beside dice or ce, with a weight that rises during training",
+    avoid_when="used alone: it has no scale of its own and an empty prediction is nearly as good",
+    notes="A term beside a loss of regions or pixels. The distances come from ``maps=``, or are derived from the "
+    "target.",
+    function="boundary",
+    module="BoundaryLoss",
+    without=("absent", "unlabelled"),
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrit.core import optional
+from segcrit.labels.distances import distances_to
 from segcrit.metrics.ratios import Floats
 
 __all__ = ["Bools", "DistanceField", "edge_pixels"]
@@ -61,11 +61,8 @@ class DistanceField:
     """
 
     def __init__(self, pixels: Bools, spacing: Floats) -> None:
-        ndimage = optional.require("scipy.ndimage", extra="data")
         self._spacing = spacing
-        self._nearest = ndimage.distance_transform_edt(
-            ~pixels, sampling=tuple(spacing), return_distances=False, return_indices=True
-        )
+        self._nearest = distances_to(pixels, tuple(spacing), return_distances=False, return_indices=True)
 
     def at(self, where: Bools) -> Floats:
         """The distances of these pixels, in the order of the array."""
