@@ -94,9 +94,9 @@ def _compute_gradient(
     first, *others = parts(whole, request, normalizers=normalizers)
     if not others:
         return _backward(first.engine, whole, request, normalizers, gradients)
-    total = None
     row = {name: place for place, name in enumerate(request.rows)}
-    for part in (first, *others):
+
+    def of_part(part: Part) -> Tensor:
         losses = list(part.losses)
         own = Gradients(
             pixel_gradient[losses],
@@ -104,9 +104,11 @@ def _compute_gradient(
             moment_gradient if part is first else moment_gradient[:0],
             None if map_gradient is None else map_gradient[losses],
         )
-        found = _backward(part.engine, part.of(whole), part.request, normalizers, own)
-        total = found if total is None else total.add_(found)
-    assert total is not None
+        return _backward(part.engine, part.of(whole), part.request, normalizers, own)
+
+    total = of_part(first)
+    for part in others:
+        total.add_(of_part(part))
     return total
 
 
