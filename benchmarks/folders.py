@@ -26,12 +26,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segcrit.apps.bench.machine import describe_machine, describe_versions
+from segcrit.apps.bench.contenders import contender_versions
 from segcrit.apps.bench.problems import interpolate
 from segcrit.apps.evaluate.counting.run import Job, count_files
 from segcrit.apps.evaluate.counting.workers import default_workers
 from segcrit.apps.evaluate.options import Options
 from segcrit.core import atomic
+from segcrit.core.machine import machine_facts
 
 RESULTS = Path(__file__).resolve().parent / "results"
 CLASSES, HEIGHT, WIDTH = 19, 512, 1024
@@ -67,8 +68,8 @@ def main() -> int:
         "seconds": times,
         "median_seconds": seconds,
         "share_of_decoding": seconds["decoding"] / seconds["evaluate"],
-        "machine": describe_machine(),
-        "versions": describe_versions(),
+        "machine": machine_facts(),
+        "versions": contender_versions(),
     }
     path = options.out or RESULTS / f"folders-{date.today()}.json"
     atomic.atomic_write_text(path, json.dumps(content, indent=1) + "\n")

@@ -18,12 +18,11 @@ from pathlib import Path
 
 import torch
 
-from segcrit.apps.bench.machine import file_name
 from segcrit.apps.bench.plot import draw
 from segcrit.apps.bench.progress import Progress
 from segcrit.apps.bench.records import Result
 from segcrit.apps.bench.session import Options, PanelPlan, measure, new_result
-from segcrit.apps.bench.suite import SHOWN, plans
+from segcrit.apps.bench.suite import SHOWN, file_name, plans
 from segcrit.apps.bench.targets import TARGETS, judge
 from segcrit.cli._bench_text import print_machine, print_panel, print_targets
 from segcrit.core.errors import SegcritError

@@ -25,10 +25,12 @@ from torch import Tensor
 
 import segcrit
 from segcrit.apps.bench import eager
-from segcrit.apps.bench.machine import describe_machine, describe_versions, file_name
+from segcrit.apps.bench.contenders import contender_versions
 from segcrit.apps.bench.measure import Turns
 from segcrit.apps.bench.problems import Problem
+from segcrit.apps.bench.suite import file_name
 from segcrit.core import atomic
+from segcrit.core.machine import machine_facts
 
 HERE = Path(__file__).resolve().parent
 BINS = 4096
@@ -53,10 +55,10 @@ def main() -> int:
         kernels = ctypes.CDLL(str(library))
         tables = [measure(kernels, "multiclass", shape) for shape in ((2, 21, 512, 512), (1, 150, 512, 512))]
         tables.append(measure(kernels, "binary", (8, 1, 512, 512)))
-    machine = describe_machine()
+    machine = machine_facts()
     name = file_name("stripped", date.today(), machine["processor"], machine["threads"], "threads")
     path = HERE / "results" / f"{name}.json"
-    content = {"date": str(date.today()), "machine": machine, "versions": describe_versions(), "tables": tables}
+    content = {"date": str(date.today()), "machine": machine, "versions": contender_versions(), "tables": tables}
     atomic.atomic_write_text(path, json.dumps(content, indent=1) + "\n")
     print(path)
     return 0

@@ -25,7 +25,8 @@ import torch
 from cases import cases
 
 import segcrit
-from segcrit.apps.bench.machine import describe_versions, file_name
+from segcrit.apps.bench.contenders import contender_versions
+from segcrit.apps.bench.suite import file_name
 from segcrit.core.atomic import atomic_write_text
 
 HERE = Path(__file__).resolve().parent
@@ -87,7 +88,7 @@ def main() -> int:
 def describe() -> dict[str, Any]:
     """Device, driver, versions."""
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    versions = describe_versions()
+    versions = contender_versions()
     import triton
 
     return {

@@ -236,7 +236,7 @@ def test_losses_of_a_module_of_the_user(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_missing_compiler_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from segcrit.apps.bench.machine import why_no_compiler
+    from segcrit.apps.bench.contenders import why_no_compiler
 
     def missing() -> str:
         raise RuntimeError("no C++ compiler")

@@ -219,7 +219,7 @@ def test_the_readme(result: Result, tmp_path: Path) -> None:
     assert line == "| ce, 2×21×512×512 | 80 ms | 30 ms | – | **4.0 ms** | 20× | 126 MiB | **42 MiB** |"
     assert "![Time and peak memory of losses and of evaluation](benchmarks/results/new.png)" in block
     met = sum(verdict.status == "met" for verdict in found.verdicts)
-    assert f"{met} of " in block
+    assert f"{met} were reached" in block
     text = readme.replace_block((REPOSITORY / "README.md").read_text(encoding="utf-8"), block)
     assert block in text
     assert text.count(readme.START) == text.count(readme.END) == 1

@@ -131,49 +131,24 @@ def _engines() -> list[dict[str, Any]]:
 def _processor() -> dict[str, Any]:
     import torch
 
+    from segcrit.core.machine import processor_model, usable_cores
+
     variables = {name: os.environ[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ}
     return {
-        "model": _processor_model(),
+        "model": processor_model(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "torch_threads": torch.get_num_threads(),
         "environment": variables,
     }
 
 
-def _usable_cores() -> int:
-    # A container or a job scheduler may allow fewer than the machine has.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor_model() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
-            found = re.search(r"^model name\s*:\s*(.+)$", stream.read(), flags=re.MULTILINE)
-    except OSError:
-        found = None
-    return found.group(1).strip() if found else (platform.processor() or platform.machine())
-
-
 def _memory() -> dict[str, float | None]:
     """Memory of the machine in GiB; None where the system does not tell."""
-    total = available = None
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total = page * os.sysconf("SC_PHYS_PAGES") / GIBIBYTE
-        available = page * os.sysconf("SC_AVPHYS_PAGES") / GIBIBYTE
-        with open("/proc/meminfo", encoding="ascii") as stream:
-            found = re.search(r"^MemAvailable:\s*(\d+) kB", stream.read(), flags=re.MULTILINE)
-        if found:  # counts the file cache, which a program may take, as available
-            available = int(found.group(1)) * 1024 / GIBIBYTE
-    except (AttributeError, OSError, ValueError):
-        pass
-    return {
-        "total_gib": None if total is None else round(total, 1),
-        "available_gib": None if available is None else round(available, 1),
-    }
+    from segcrit.core.machine import free_memory, total_memory
+
+    known = {"total_gib": total_memory(), "available_gib": free_memory()}
+    return {name: None if size is None else round(size / GIBIBYTE, 1) for name, size in known.items()}
 
 
 def _gpus() -> list[dict[str, Any]]:

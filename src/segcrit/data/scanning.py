@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit.core.errors import DataError
+from segcrit.core.machine import usable_cores
 from segcrit.data.cache import FileMemory
 from segcrit.data.files.formats import Header, probe
 from segcrit.data.files.reading import read_stored_mask
@@ -121,7 +121,7 @@ def _in_threads(
     if not paths:
         return
     # Decoders leave Python while they unpack, so threads share the work; processes would cost their start.
-    executor = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    executor = ThreadPoolExecutor(max_workers=min(8, usable_cores()))
     try:
         with progress_bar(title, len(paths), progress) as advance:
             for path, value in zip(paths, executor.map(attempt, paths), strict=True):

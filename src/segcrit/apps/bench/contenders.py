@@ -14,18 +14,33 @@ from torch import Tensor
 from segcrit.apps.bench import counting, eager
 from segcrit.apps.bench.eager import Loss
 from segcrit.apps.bench.problems import Problem, Tensors, interpolate
-from segcrit.core.constants import Task
+from segcrit.core.constants import VERSION, Task
 from segcrit.core.errors import ParameterError
+from segcrit.core.machine import versions
 from segcrit.losses.criterion import Criterion
 from segcrit.losses.expression.syntax import parse
 
-__all__ = ["COMPILED", "EAGER", "EVALUATION", "OURS", "REFERENCE", "Contender", "Work", "contenders", "find", "kinds"]
+__all__ = [
+    "COMPILED",
+    "EAGER",
+    "EVALUATION",
+    "OURS",
+    "REFERENCE",
+    "Contender",
+    "Work",
+    "contender_versions",
+    "contenders",
+    "find",
+    "kinds",
+    "why_no_compiler",
+]
 
 EAGER: Final = "torch"
 COMPILED: Final = "torch.compile"
 OURS: Final = "segcrit"
 REFERENCE: Final = "segcrit reference"
 EVALUATION: Final = ("evaluate logits", "evaluate labels")
+_PACKAGES: Final = ("torch", "numpy", "monai", "kornia", "torchmetrics", "segmentation-models-pytorch")
 
 
 @dataclass(frozen=True)
@@ -275,3 +290,21 @@ def _counted(build: Callable[[Problem], counting.Counter]) -> Callable[[Problem]
         return Work(counter.step, counter.value)
 
     return make
+
+
+def contender_versions() -> dict[str, str]:
+    """Versions of Python, of segcrit and of every other package that takes part and is installed."""
+    return {"segcrit": VERSION, **versions(_PACKAGES)}
+
+
+def why_no_compiler() -> str:
+    """Why ``torch.compile`` cannot make kernels here, in a few words; empty where it can."""
+    try:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+    except ImportError:
+        return ""  # another torch; compiling will tell
+    try:
+        get_cpp_compiler()
+    except Exception:
+        return "torch.compile found no C++ compiler (g++ or clang++)"
+    return ""

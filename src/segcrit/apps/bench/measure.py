@@ -8,12 +8,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 
 from segcrit.apps.bench.records import Timing
+from segcrit.core.machine import process_memory, reset_peak_memory
 
 __all__ = ["ALLOCATOR", "Step", "Turns", "allocated_peak", "resident_peak"]
 
@@ -129,24 +130,15 @@ def resident_peak(step: Step) -> int | None:
 
     To be called in a process of its own that was started with the variables ``ALLOCATOR``.
     """
-    clear = Path("/proc/self/clear_refs")
-    if not sys.platform.startswith("linux") or not clear.exists():
+    if not sys.platform.startswith("linux"):
         return None
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
     if trim is not None:
         trim(0)
-    try:
-        clear.write_text("5")  # forget the peak so far
-    except OSError:
+    if not reset_peak_memory(torch.device("cpu")):
         return None  # some containers do not allow it
-    before = _status("VmRSS")
+    before = process_memory("VmRSS")
     step()
-    return max(0, _status("VmHWM") - before)
-
-
-def _status(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
+    peak = process_memory("VmHWM")
+    return None if before is None or peak is None else max(0, peak - before)

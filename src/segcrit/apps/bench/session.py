@@ -12,15 +12,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from segcrit.apps.bench.contenders import Contender, Work, contenders
+from segcrit.apps.bench.contenders import Contender, Work, contender_versions, contenders, why_no_compiler
 from segcrit.apps.bench.fit import MARGIN, size_in_words
-from segcrit.apps.bench.machine import (
-    describe_engines,
-    describe_machine,
-    describe_versions,
-    free_memory,
-    why_no_compiler,
-)
 from segcrit.apps.bench.measure import Step, Turns
 from segcrit.apps.bench.memory import Entry, MemoryMeter, base_bytes, estimate, largest_bytes
 from segcrit.apps.bench.memory_process import WARM_UP, describe
@@ -28,6 +21,8 @@ from segcrit.apps.bench.precision import LovaszOracle
 from segcrit.apps.bench.problems import Problem, Tensors
 from segcrit.apps.bench.progress import Progress
 from segcrit.apps.bench.records import Memory, Panel, Result, Row
+from segcrit.core.machine import free_memory, machine_facts
+from segcrit.engines import backends
 
 __all__ = ["Options", "PanelPlan", "measure", "new_result", "plan_panel"]
 
@@ -96,9 +91,9 @@ def new_result(options: Options, commit: str | None = None) -> Result:
     return Result(
         date=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         commit=commit,
-        machine=describe_machine(),
-        versions=describe_versions(),
-        engines=describe_engines(),
+        machine=machine_facts(),
+        versions=contender_versions(),
+        engines={engine.name: engine.reason for engine in backends() if engine.available},
         settings={"seconds": options.seconds, "memory": options.memory},
     )
 

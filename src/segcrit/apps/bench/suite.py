@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -24,6 +25,7 @@ __all__ = [
     "UPSAMPLED",
     "VARIANTS",
     "VOLUME",
+    "file_name",
     "plans",
 ]
 
@@ -99,3 +101,13 @@ def _variants(problem: Problem) -> PanelPlan:
     contenders = [find(problem.task, key) for key in keys]
     entries = [Entry(contender, variant) for variant in variants for contender in contenders]
     return PanelPlan(VARIANTS, problem, tuple(entries))
+
+
+def file_name(*words: object) -> str:
+    """Name of a file of results: letters, digits and hyphens.
+
+    Example:
+        >>> file_name("2026-11-25", "AMD EPYC(tm)", 2, "threads")
+        '2026-11-25-amd-epyc-tm-2-threads'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, words)).lower()).strip("-")

@@ -32,6 +32,9 @@ from segcrit.metrics.report import Report
 __all__ = ["assemble", "loss_results"]
 
 _LONGEST_NAME: Final = 60
+_PACKAGES: Final = (
+    "torch", "lightning", "monai", "numpy", "segmentation-models-pytorch", "timm", "transformers", "tensorboard"
+)  # fmt: skip
 _OPTIMIZER_NAMES: Final = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD, Nesterov momentum 0.9"}
 _SCHEDULE_NAMES: Final = {
     "one-cycle": "one cycle: cosine warm-up over 10 % of the steps, cosine decay to 0",
@@ -98,7 +101,7 @@ def assemble(
         created=state.created,
         elapsed_seconds=state.elapsed_seconds,
         segcrit_version=state.segcrit_version,
-        versions=versions(),
+        versions=versions(_PACKAGES),
         machine=describe_machine(devices, world),
         command=state.command or "segcrit.compare(...)",
         seeds=settings.seeds,

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from segcrit.core.errors import DataError, ParameterError
+from segcrit.core.machine import memory_limit
 from segcrit.data.files.stored import Header
 
 __all__ = ["BUDGET", "memory_budget", "require_memory", "set_memory_budget"]
@@ -28,16 +29,8 @@ def memory_budget() -> int:
     given = os.environ.get(BUDGET)
     if given:
         return _bytes(given)
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        memory = _ASSUMED
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            memory = min(memory, int(Path(limit).read_text()))
-        except (OSError, ValueError):  # no such file, or the word "max"
-            continue
-    return memory // 2
+    limit = memory_limit()
+    return (_ASSUMED if limit is None else limit) // 2
 
 
 def set_memory_budget(gib: str | None) -> None:

@@ -20,7 +20,7 @@ from segcrit.apps.compare.records import ClassEntry
 from segcrit.apps.compare.settings import Settings
 from segcrit.core.constants import Task
 from segcrit.core.errors import DataError, ParameterError
-from segcrit.core.machine import available_memory, usable_cores
+from segcrit.core.machine import free_memory, usable_cores
 from segcrit.core.quantities import worded
 from segcrit.data.files.reading import mask_shape, probe
 from segcrit.data.model import LabelSource, SegmentationData, Split
@@ -30,6 +30,7 @@ __all__ = ["FolderSource", "default_crop", "imagenet_normalised"]
 
 # Share of the free memory that decoded images may fill.
 _CACHE_SHARE: Final = 0.35
+_ASSUMED_FREE: Final = 4e9  # bytes of memory, where the system does not tell
 # Mean and deviation of ImageNet's channels, on a scale of 0 to 1: what pretrained encoders were trained with.
 _IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
@@ -226,7 +227,8 @@ class FolderSource:
         labels: LabelSource = "train" if split == "train" else "masks"
         sample = [self._load(id, labels) for id in {ids[0], ids[len(ids) // 2], ids[-1]}]
         size = sum(part.nbytes for item in sample for part in item if part is not None) / len(sample) * len(ids)
-        if size > available_memory() * _CACHE_SHARE:
+        free = free_memory()
+        if size > (_ASSUMED_FREE if free is None else free) * _CACHE_SHARE:
             return
         self._cached.add(split)
         with ThreadPoolExecutor(min(8, usable_cores())) as pool:

@@ -21,6 +21,7 @@ from segcrit.apps.evaluate.counting.one_image import Plan, count_pair
 from segcrit.apps.evaluate.counting.stamps import stamp_of
 from segcrit.apps.evaluate.counting.store import Row
 from segcrit.apps.evaluate.reading.matching import Pair
+from segcrit.core.machine import usable_cores
 
 __all__ = ["Timer", "WorkerLost", "default_workers", "rows_of", "uninterrupted"]
 
@@ -33,11 +34,7 @@ _ANSWERED: Final = (signal.SIGINT, signal.SIGTERM)
 
 def default_workers() -> int:
     """Processors that this process may use, at most 16."""
-    try:
-        number = len(os.sched_getaffinity(0))
-    except AttributeError:
-        number = os.cpu_count() or 1
-    return max(1, min(16, number))
+    return min(16, usable_cores())
 
 
 def _count(pair: Pair, plan: Plan) -> Row:
