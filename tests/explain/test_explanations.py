@@ -224,6 +224,13 @@ def test_a_loss_of_the_user_is_explained_by_its_result() -> None:
     assert explanation.agrees
 
 
+@pytest.mark.parametrize(
+    "loss", ["ce(keep=0.5)", "focal(ohem=0.5, min_kept=1)", "poly1", "boundary + generalised_dice"]
+)
+def test_losses_without_steps_of_their_own_are_explained_by_their_result(loss: str) -> None:
+    assert explain_numbers(loss).agrees
+
+
 def test_a_wrong_step_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = build.library_result
 

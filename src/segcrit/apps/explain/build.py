@@ -28,6 +28,7 @@ from segcrit.apps.explain.view import View, look
 from segcrit.core.constants import Task
 from segcrit.core.errors import ExpressionError, ParameterError
 from segcrit.losses.expression.syntax import Expression, Term, parse
+from segcrit.losses.formulas.reducers import reducer_of
 from segcrit.losses.table import Loss, lookup
 
 __all__ = ["explain_numbers", "explain_problem", "only_sigmoid", "worked_example"]
@@ -210,7 +211,8 @@ def _explain_term(
 
 
 def _steps_of(name: str, parameters: Mapping[str, Any], view: View) -> Result | None:
-    if name in PIXEL:
+    # Of a loss that drops pixels (keep=, ohem=) there is the library's value only, as of a user's formula.
+    if name in PIXEL and reducer_of(parameters) is None:
         return pixel_steps(name, parameters, view)
     if name in REGION:
         return region_steps(name, parameters, view)
