@@ -83,7 +83,7 @@ def test_with_all_that_it_needs(gpu: None, monkeypatch: pytest.MonkeyPatch, tmp_
     (tmp_path / "Python.h").touch()
     monkeypatch.setenv("CC", "cc")
     monkeypatch.setattr(availability.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
-    assert engines.pick("auto", torch.device("cuda")).__name__.endswith("triton_engine.engine")
+    assert engines.pick("auto", torch.device("cuda")).__name__.endswith("triton.engine")
 
 
 def test_what_is_installed_is_found_out_once(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,31 +222,43 @@ def parts(sweep: Sweep, request: Request, *, normalizers: Tensor | None = None) 
         BackendError: no engine computes it.
     """
     engine = pick(request.backend, sweep.logits.device)
+    if not _takes(engine, sweep, request, normalizers):
+        engine = reference
+    # The same for every sweep of a request.
+    known: dict[str, tuple[Part, ...]] = request.__dict__.setdefault("_parts", {})
+    if engine.__name__ not in known:
+        known[engine.__name__] = _split(engine, request)
+    return known[engine.__name__]
+
+
+def _split(engine: ModuleType, request: Request) -> tuple[Part, ...]:
     everything = tuple(range(len(request.pixel)))
-    if engine is not reference and _takes(engine, sweep, request, normalizers):
-        table = engine.CAPABILITIES
-        losses = tuple(place for place in everything if table.has_item(request.pixel[place], request))
-        fields = tuple(name for name in request.fields if table.has_field(name))
-        if len(losses) == len(everything) and len(fields) == len(request.fields):
-            return (Part(engine, request, everything, request.operands, True),)
-        if losses or set(fields) - {"T", "V"} or request.errors != "none" or request.confusion:
-            others = tuple(place for place in everything if place not in losses)
-            left = tuple(name for name in request.fields if name not in fields)
-            own = replace(request, pixel=tuple(request.pixel[place] for place in losses), fields=fields)
-            rest = replace(
-                request, pixel=tuple(request.pixel[place] for place in others), fields=left,
-                errors="none", bins=0, bins_per_image=False, confusion=False, save=False,
-            )  # fmt: skip
-            _require(rest)
-            return (
-                Part(engine, own, losses, request.operands, False),
-                Part(reference, rest, others, request.operands, False),
-            )
-    _require(request)
-    return (Part(reference, request, everything, request.operands, True),)
+    table = engine.CAPABILITIES
+    losses = tuple(place for place in everything if table.has_item(request.pixel[place], request))
+    fields = tuple(name for name in request.fields if table.has_field(name))
+    useful = losses or set(fields) - {"T", "V"} or request.errors != "none" or request.confusion
+    if engine is reference or not useful:
+        _require(request)
+        return (Part(reference, request, everything, request.operands, True),)
+    if len(losses) == len(everything) and len(fields) == len(request.fields):
+        return (Part(engine, request, everything, request.operands, True),)
+    others = tuple(place for place in everything if place not in losses)
+    left = tuple(name for name in request.fields if name not in fields)
+    own = replace(request, pixel=tuple(request.pixel[place] for place in losses), fields=fields)
+    rest = replace(
+        request, pixel=tuple(request.pixel[place] for place in others), fields=left,
+        errors="none", bins=0, bins_per_image=False, confusion=False, save=False,
+    )  # fmt: skip
+    _require(rest)
+    return (
+        Part(engine, own, losses, request.operands, False),
+        Part(reference, rest, others, request.operands, False),
+    )
 
 
 def _takes(engine: ModuleType, sweep: Sweep, request: Request, normalizers: Tensor | None) -> bool:
+    if engine is reference:
+        return True
     table = engine.CAPABILITIES
     # None are kept where another engine has computed the forward pass.
     missing = normalizers is not None and not request.sigmoid and normalizers.numel() == 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -178,12 +178,12 @@ class Request:
         """Whether probabilities come from a sigmoid."""
         return self.task != "multiclass"
 
-    @property
+    @cached_property
     def rows(self) -> tuple[str, ...]:
         """Names of the rows of the tables."""
         return (*FIELDS, *(name for name in self.fields if operand_of(name)))
 
-    @property
+    @cached_property
     def operands(self) -> tuple[str, ...]:
         """Names of the further maps that the fields need."""
         return tuple(dict.fromkeys(operand_of(name) for name in self.fields if operand_of(name)))

@@ -266,7 +266,7 @@ class Criterion(ClassBuffers):
                 if not members:
                     continue
                 measured = self._measure(group, batch, maps=True)
-                sums = ClassSums(measured.additive["tables"], group.template.rows)
+                sums = ClassSums(measured.additive["tables"], group.rows)
                 for term, part in zip(members, measured.maps, strict=True):
                     values = part if self.task == "multiclass" else part.sum(1)
                     denominator = mean_denominator(term, self._plan, sums, self._lookup)

@@ -86,6 +86,8 @@ class Group:
         template: what the sweep delivers.
         text: the same as text.
         plain: no view and no logit transform: its confusion counts are those of the network.
+        rows: names of the class sums that it delivers.
+        operands: names of the maps beside the target.
     """
 
     pixel: tuple[PlannedTerm, ...]
@@ -98,21 +100,19 @@ class Group:
     template: Request = field(repr=False)
     text: str = field(repr=False)
     plain: bool
+    rows: tuple[str, ...]
+    operands: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything about an expression that does not depend on the call."""
+    """Everything about an expression that does not depend on the call; ``needs`` names the maps beside the target."""
 
     expression: Expression
     task: Task
     terms: tuple[PlannedTerm, ...]
     groups: tuple[Group, ...]
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The maps beside the target that the terms need."""
-        return tuple(dict.fromkeys(name for group in self.groups for name in group.template.operands))
+    needs: tuple[str, ...]
 
     @property
     def has_ranking(self) -> bool:
@@ -222,7 +222,9 @@ def make_plan(expression: Expression, task: Task, shared: Mapping[str, Any]) -> 
         text = term.text if seen[term.text] == 1 else f"{term.text}#{seen[term.text]}"
         terms.append(PlannedTerm(index, text, term.weight, loss, MappingProxyType(values)))
     _check_shared(terms, shared)
-    return Plan(expression, task, tuple(terms), _group(tuple(terms), task))
+    groups = _group(tuple(terms), task)
+    needs = tuple(dict.fromkeys(name for group in groups for name in group.operands))
+    return Plan(expression, task, tuple(terms), groups, needs)
 
 
 def _same_bias(first: Any, second: Any) -> bool:
@@ -385,7 +387,10 @@ def _make_group(bucket: list[PlannedTerm], task: Task) -> Group:
     biased = first.setting("logit_bias") is not None
     plain = first.view == View() and template.logit_scale == 1.0 and not biased
     bias_of = first.index if biased else None
-    return Group(pixel, custom, region, ranking, exact, bias_of, places, template, template.encode(), plain)
+    return Group(
+        pixel, custom, region, ranking, exact, bias_of, places,
+        template, template.encode(), plain, template.rows, template.operands,
+    )  # fmt: skip
 
 
 def _pixel_request(term: PlannedTerm) -> PixelRequest:
@@ -397,4 +402,4 @@ def _pixel_request(term: PlannedTerm) -> PixelRequest:
 def confusion_group(task: Task) -> Group:
     """A sweep that only counts the confusion matrix, for plans in which no group looks at the plain logits."""
     template = Request(task=task, confusion=True)
-    return Group((), (), (), (), (), None, {}, template, template.encode(), True)
+    return Group((), (), (), (), (), None, {}, template, template.encode(), True, template.rows, ())

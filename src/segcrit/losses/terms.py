@@ -167,7 +167,7 @@ def measure(
     )
     bias = _bias(group, batch, lookup)
     coefficients = _coefficients(group, batch, lookup, sigmoid)
-    operands = tuple(batch.maps[name] for name in group.template.operands)
+    operands = tuple(batch.maps[name] for name in group.operands)
     tensors = Sweep(batch.logits, batch.target, batch.pixel_weight, coefficients, bias, operands)
     swept = sweep(tensors, group.template, group.text, call)
     maps_of_pixels = swept.maps
@@ -193,7 +193,7 @@ def measure(
     exact = _exact_classes(group, batch, bias) if group.exact else {}
     for term in (*group.region, *group.ranking, *group.exact):
         if term.per_image:
-            sums = ClassSums(tables, group.template.rows)
+            sums = ClassSums(tables, group.rows)
             losses = exact[term.index] if term.index in exact else _class_losses(term, sums, swept)
             images.append(_image_sums(term, losses, tables.detach(), group, lookup))
         elif term.index in exact:
@@ -312,7 +312,7 @@ def _pool(term: PlannedTerm, losses: Tensor, fixed: ClassSums, weight: Tensor | 
 def _image_sums(term: PlannedTerm, losses: Tensor, tables: Tensor, group: Group, lookup: Lookup) -> Tensor:
     """(sum of the images' losses, number of images that count): additive over batches and ranks."""
     weight = class_weight_of(term, lookup, tables, tables.shape[-1])
-    values, counted = _pool(term, losses, ClassSums(tables, group.template.rows), weight)
+    values, counted = _pool(term, losses, ClassSums(tables, group.rows), weight)
     return torch.stack((torch.where(counted, values, 0.0).sum(), counted.to(values.dtype).sum()))
 
 
@@ -322,7 +322,7 @@ def per_class(term: PlannedTerm, group: Group, measured: Measured) -> Tensor:
     if term.index in measured.direct:
         direct = measured.direct[term.index][None]
     tables = measured.swept.tables
-    sums = ClassSums(tables if term.per_image else tables.sum(1, keepdim=True), group.template.rows)
+    sums = ClassSums(tables if term.per_image else tables.sum(1, keepdim=True), group.rows)
     losses = direct if direct is not None else _class_losses(term, sums, measured.swept)
     if losses.ndim == 2:
         losses = torch.where(_counted(term, sums), losses, float("nan"))
@@ -344,7 +344,7 @@ def term_values(
     """The value of each term of a group, from (joined) sums, without its weight λ."""
     tables = sums["tables"]
     # T and V depend on no logit; divisions by them need no derivative.
-    fixed = ClassSums(tables.detach(), group.template.rows)
+    fixed = ClassSums(tables.detach(), group.rows)
     values: dict[int, Tensor] = {}
     for position, term in enumerate((*group.pixel, *group.custom)):
         numerator = sums["pixel"][position]
@@ -365,7 +365,7 @@ def term_values(
         elif term.loss.family == "ranking":
             losses = histogram_loss(sums["counts"], sums["moments"])
         else:
-            losses = _class_losses(term, ClassSums(tables, group.template.rows), measured.swept)
+            losses = _class_losses(term, ClassSums(tables, group.rows), measured.swept)
         weight = class_weight_of(term, lookup, fixed.V, fixed.num_classes)
         value, counted = _pool(term, losses, fixed, weight)
         values[term.index] = torch.where(counted, value, value * 0)
