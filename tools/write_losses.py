@@ -1,4 +1,4 @@
-"""Write ``segcrit/functional.py`` and ``segcrit/modules.py`` from the table of losses.
+"""Write ``segcrit/functional.py`` and ``segcrit/losses/modules.py`` from the table of losses.
 
 python tools/write_losses.py            write both files
 python tools/write_losses.py --check    exit 1 where they are not what would be written
@@ -156,7 +156,7 @@ def module(loss: Loss) -> str:
     lines += ["        >>> import torch", f"        >>> loss = {loss.module}()"]
     lines += [f"        >>> round(float(loss({call})), 4)", f"        {value}", '    """', ""]
     lines += [
-        f"    function = staticmethod(functional.{loss.function})",
+        f'    loss = "{loss.name}"',
         "",
         "    @checked_keywords",
         "    def __init__(",
@@ -176,7 +176,7 @@ def texts() -> dict[Path, str]:
     )
     modules = (
         HEAD.format(title="The losses as modules, with the parameters of the functions.", more="")
-        + f"\n{START}from collections.abc import Sequence\n\nfrom segcrit import functional\n{CONSTANTS}{KEYWORDS}"
+        + f"\n{START}from collections.abc import Sequence\n\n{CONSTANTS}{KEYWORDS}"
         + "from segcrit.losses.one_loss import FunctionalLoss, Matrix, Weights, WeightsOrNumber\n"
     )
     found = {}

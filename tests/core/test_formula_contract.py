@@ -13,10 +13,10 @@ from segcrit import engines
 from segcrit.core.errors import BackendError, ParameterError
 from segcrit.engines import reference
 from segcrit.engines.cpu import native
+from segcrit.engines.formulas import PixelFormula
 from segcrit.engines.request import Call, Request, Sweep
 from segcrit.engines.triton import engine as triton
 from segcrit.losses import table
-from segcrit.losses.formulas.pixel import PixelFormula
 from segcrit.losses.formulas.ranking import RankingFormula
 from segcrit.losses.formulas.region import RegionFormula
 from tests.laws.problems import mask_of, problem

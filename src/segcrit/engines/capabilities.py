@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from segcrit.engines.formulas import operand_of, pixel_formulas
 from segcrit.engines.request import PixelRequest, Request, Sweep
-from segcrit.losses.formulas.pixel import pixel_formulas
-from segcrit.losses.formulas.region import operand_of
 
 __all__ = ["Capabilities"]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from segcrit.core.dtypes import compute_dtype, without_autocast
 from segcrit.engines.binning import bin_index
 from segcrit.engines.capabilities import Capabilities
+from segcrit.engines.formulas import FIELDS, PixelFormula, operand_of, pixel_formulas
 from segcrit.engines.interpolation import interpolate, transpose
 from segcrit.engines.request import (
     Gradients,
@@ -29,8 +30,6 @@ from segcrit.engines.request import (
     spatial_size,
 )
 from segcrit.labels.mask import read_target, read_weight, refuse_fractions
-from segcrit.losses.formulas.pixel import PixelFormula, pixel_formulas
-from segcrit.losses.formulas.region import FIELDS, operand_of
 
 __all__ = ["CAPABILITIES", "backward", "forward", "select", "transform_logits"]
 

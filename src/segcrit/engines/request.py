@@ -15,8 +15,8 @@ from torch import Tensor
 
 from segcrit.core.constants import Task
 from segcrit.core.dtypes import compute_dtype, table_dtype
+from segcrit.engines.formulas import FIELDS, operand_of
 from segcrit.labels.mask import TargetKind, View
-from segcrit.losses.formulas.region import FIELDS, operand_of
 
 __all__ = [
     "Call",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from segcrit import functional
 from segcrit.core.constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit.losses.keywords import checked_keywords
 from segcrit.losses.one_loss import FunctionalLoss, Matrix, Weights, WeightsOrNumber
@@ -47,7 +46,7 @@ class CrossEntropyLoss(FunctionalLoss):
         0.6931
     """
 
-    function = staticmethod(functional.cross_entropy)
+    loss = "ce"
 
     @checked_keywords
     def __init__(
@@ -77,7 +76,7 @@ class BinaryCrossEntropyLoss(FunctionalLoss):
         0.6931
     """
 
-    function = staticmethod(functional.binary_cross_entropy)
+    loss = "bce"
 
     @checked_keywords
     def __init__(
@@ -104,7 +103,7 @@ class FocalLoss(FunctionalLoss):
         0.1733
     """
 
-    function = staticmethod(functional.focal)
+    loss = "focal"
 
     @checked_keywords
     def __init__(
@@ -133,7 +132,7 @@ class Poly1Loss(FunctionalLoss):
         1.1931
     """
 
-    function = staticmethod(functional.poly1)
+    loss = "poly1"
 
     @checked_keywords
     def __init__(
@@ -162,7 +161,7 @@ class PartialCrossEntropyLoss(FunctionalLoss):
         0.6931
     """
 
-    function = staticmethod(functional.partial_cross_entropy)
+    loss = "partial_ce"
 
     @checked_keywords
     def __init__(
@@ -193,7 +192,7 @@ class DiceLoss(FunctionalLoss):
         0.5
     """
 
-    function = staticmethod(functional.dice)
+    loss = "dice"
 
     @checked_keywords
     def __init__(
@@ -224,7 +223,7 @@ class JaccardLoss(FunctionalLoss):
         0.6667
     """
 
-    function = staticmethod(functional.jaccard)
+    loss = "jaccard"
 
     @checked_keywords
     def __init__(
@@ -255,7 +254,7 @@ class TverskyLoss(FunctionalLoss):
         0.5
     """
 
-    function = staticmethod(functional.tversky)
+    loss = "tversky"
 
     @checked_keywords
     def __init__(
@@ -282,7 +281,7 @@ class GeneralisedDiceLoss(FunctionalLoss):
         0.5
     """
 
-    function = staticmethod(functional.generalised_dice)
+    loss = "generalised_dice"
 
     @checked_keywords
     def __init__(
@@ -312,7 +311,7 @@ class BoundaryLoss(FunctionalLoss):
         0.25
     """
 
-    function = staticmethod(functional.boundary)
+    loss = "boundary"
 
     @checked_keywords
     def __init__(
@@ -344,7 +343,7 @@ class LovaszSoftmaxLoss(FunctionalLoss):
         0.5
     """
 
-    function = staticmethod(functional.lovasz_softmax)
+    loss = "lovasz"
 
     @checked_keywords
     def __init__(
@@ -376,7 +375,7 @@ class LovaszHingeLoss(FunctionalLoss):
         1.0
     """
 
-    function = staticmethod(functional.lovasz_hinge)
+    loss = "lovasz_hinge"
 
     @checked_keywords
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -110,13 +110,12 @@ class FunctionalLoss(ClassBuffers):
         given: the names and values of ``__init__`` of a module, its ``locals()``.
     """
 
-    function: ClassVar[Callable[..., Tensor]]
+    loss: ClassVar[str]
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         super().__init__()
         parameters = {word: value for word, value in given.items() if word not in ("self", "__class__")}
-        name = self.function.__name__
-        row = next(loss for loss in list_losses() if loss.function == name)
+        row = next(loss for loss in list_losses() if loss.name == self.loss)
         _check_settings(row.name, parameters)
         self._names = tuple(parameters)
         self._changed: list[str] = []
@@ -143,7 +142,7 @@ class FunctionalLoss(ClassBuffers):
         keywords = {word: self.kept(word) if word in self._given else getattr(self, word) for word in self._names}
         if maps is not None:
             keywords["maps"] = maps
-        return type(self).function(logits, target, pixel_weight=pixel_weight, **keywords)
+        return evaluate(self.loss, logits, target, pixel_weight=pixel_weight, **keywords)
 
     def extra_repr(self) -> str:
         """The parameters that differ from their defaults."""

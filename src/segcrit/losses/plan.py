@@ -17,13 +17,13 @@ from torch import Tensor
 from segcrit.core.constants import Task
 from segcrit.core.constraints import describe_value
 from segcrit.core.errors import ParameterError
+from segcrit.engines.formulas import FIELDS, PixelFormula
 from segcrit.engines.request import PixelRequest, Request
 from segcrit.labels.mask import View
 from segcrit.losses.expression.syntax import Expression
-from segcrit.losses.formulas.pixel import PixelFormula
 from segcrit.losses.formulas.ranking import RankingFormula
 from segcrit.losses.formulas.reducers import Reducer, reducer_of
-from segcrit.losses.formulas.region import FIELDS, ClassSums, RegionFormula
+from segcrit.losses.formulas.region import ClassSums, RegionFormula
 from segcrit.losses.table import COMMON, Loss, list_losses, lookup
 
 __all__ = ["Group", "Plan", "PlannedTerm", "make_plan"]

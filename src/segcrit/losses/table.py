@@ -17,6 +17,7 @@ from segcrit.core.constants import Task
 from segcrit.core.constraints import Boolean, ClassList, Constraint, Number, OneOf, PerClass, WholeNumber
 from segcrit.core.errors import ParameterError
 from segcrit.core.names import near_names, nearest
+from segcrit.engines.formulas import PixelFormula, add_formula, pixel_formulas
 
 __all__ = ["COMMON", "Family", "Loss", "Parameter", "list_losses", "lookup", "nearest", "nearest_loss", "register"]
 
@@ -266,24 +267,25 @@ def register(
     _check_key(name, compute)
     for word in (name, *aliases):
         _NAMES[word] = name
+    if isinstance(compute, PixelFormula):
+        add_formula(compute)
     _TABLE[name] = row
     return row
 
 
-def keyed_formulas() -> dict[str, Any]:
-    """The formulas that engines know by a key."""
-    return {row.compute.key: row.compute for row in _TABLE.values() if hasattr(row.compute, "key")}
-
-
 def _check_key(name: str, compute: Any) -> None:
-    for row in _TABLE.values() if hasattr(compute, "key") else ():
-        same = row.name == name or getattr(row.compute, "key", None) != compute.key
-        if not same and not compute.is_same_pair(row.compute):
-            raise ParameterError(
-                "a capability key of its own for each formula",
-                f"the key {compute.key!r} of {row.title} with another formula",
-                "Give the formula another key: engines compute what they know under it.",
-            )
+    if not isinstance(compute, PixelFormula):
+        return
+    known = pixel_formulas().get(compute.key)
+    # A loss that is defined again may change the formula of its own key.
+    is_own = name in _TABLE and getattr(_TABLE[name].compute, "key", None) == compute.key
+    shared = any(row.name != name and getattr(row.compute, "key", None) == compute.key for row in _TABLE.values())
+    if known is not None and not compute.is_same_pair(known) and (shared or not is_own):
+        raise ParameterError(
+            "a capability key of its own for each formula",
+            f"the key {compute.key!r}, which another formula has",
+            "Give the formula another key: engines compute what they know under it.",
+        )
 
 
 def list_losses() -> list[Loss]:

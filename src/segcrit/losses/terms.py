@@ -14,13 +14,13 @@ from torch import Tensor
 from segcrit.core.dtypes import compute_dtype, table_dtype
 from segcrit.core.errors import ParameterError
 from segcrit.engines import asked_for, keeps_normalizers
+from segcrit.engines.formulas import PixelFormula
 from segcrit.engines.interpolation import interpolate
 from segcrit.engines.operators import sweep
 from segcrit.engines.reference import select, transform_logits
 from segcrit.engines.request import Call, Sweep, Swept
 from segcrit.labels.mask import View, read_labels, read_target, read_weight, refuse_fractions
 from segcrit.losses import averages
-from segcrit.losses.formulas.pixel import PixelFormula
 from segcrit.losses.formulas.quotient import quotient
 from segcrit.losses.formulas.ranking import exact_loss, histogram_loss
 from segcrit.losses.formulas.region import ClassSums, RegionFormula

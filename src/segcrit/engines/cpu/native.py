@@ -25,8 +25,8 @@ from segcrit.engines.cpu.library import (
     samples_as_pixels,
     threads,
 )
+from segcrit.engines.formulas import FIELDS
 from segcrit.engines.request import Gradients, PixelRequest, Request, Shapes, Sweep, Swept, spatial_size
-from segcrit.losses.formulas.region import FIELDS
 
 __all__ = ["CAPABILITIES", "backward", "describe", "forward"]
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from segcrit.engines.capabilities import Capabilities
 from segcrit.engines.cpu.library import ELEMENT_TYPES
+from segcrit.engines.formulas import FIELDS
 from segcrit.engines.request import Gradients, Request, Shapes, Sweep, Swept, spatial_size
 from segcrit.engines.triton.availability import OLDEST_DEVICE
 from segcrit.engines.triton.histograms import most_pixels
 from segcrit.engines.triton.launch import on_device
 from segcrit.engines.triton.options import ERRORS
-from segcrit.losses.formulas.region import FIELDS
 
 __all__ = ["CAPABILITIES", "backward", "forward"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segcrit.engines.formulas import FIELDS
 from segcrit.engines.request import Request, Shapes
 from segcrit.engines.triton.histograms import Words
 from segcrit.engines.triton.options import ERRORS
-from segcrit.losses.formulas.region import FIELDS
 
 __all__ = ["Sums", "finish_histograms", "of_programs", "over_images", "stack_fields"]
 

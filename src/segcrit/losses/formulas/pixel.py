@@ -8,48 +8,17 @@ stands once, in the engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from segcrit.core.constraints import Boolean, Number, PerClass
-from segcrit.losses.table import keyed_formulas, register
+from segcrit.engines.formulas import PixelFormula
+from segcrit.losses.table import register
 
-__all__ = ["PixelFormula", "cross_entropy", "focal", "pixel_formulas"]
-
-Coefficients = Callable[[Mapping[str, Any], bool], tuple[Any, Any]]
-
-
-def _no_coefficients(parameters: Mapping[str, Any], sigmoid: bool) -> tuple[Any, Any]:
-    return 1.0, 1.0
-
-
-@dataclass(frozen=True)
-class PixelFormula:
-    """A pixel loss in closed form.
-
-    Attributes:
-        key: the capability key: engines whose table has it compute the pair in a kernel, the reference engine computes the
-            others from ``value`` and ``derivative``. Two rows of the table of losses share a key only with the same pair.
-        value: v(log p; parameters), elementwise.
-        derivative: v′(log p; parameters), finite wherever the loss is.
-        scalars: names of the parameters that the pair receives.
-        coefficients: (parameters, sigmoid) -> coefficient of positives and of negatives, numbers or one for each class;
-            they never enter the denominator of the mean.
-    """
-
-    key: str
-    value: Callable[..., Tensor]
-    derivative: Callable[..., Tensor]
-    scalars: tuple[str, ...] = ()
-    coefficients: Coefficients = _no_coefficients
-
-    def is_same_pair(self, other: PixelFormula) -> bool:
-        """Whether both compute the same numbers."""
-        return (self.value, self.derivative, self.scalars) == (other.value, other.derivative, other.scalars)
+__all__ = ["cross_entropy", "focal"]
 
 
 def cross_entropy(log_probability: Tensor) -> Tensor:
@@ -102,21 +71,6 @@ def poly1_derivative(log_probability: Tensor, *, epsilon: float) -> Tensor:
     return -1.0 - epsilon * torch.exp(log_probability)
 
 
-def counted(log_probability: Tensor) -> Tensor:
-    """v = 1: the loss of no name whose map says how much each pixel counts."""
-    return torch.ones_like(log_probability)
-
-
-def counted_derivative(log_probability: Tensor) -> Tensor:
-    """v′ = 0."""
-    return torch.zeros_like(log_probability)
-
-
-def pixel_formulas() -> Mapping[str, PixelFormula]:
-    """The closed-form pairs by key, those of the table of losses and ``counted``: what the reference engine computes."""
-    return {_COUNTED.key: _COUNTED, **keyed_formulas()}
-
-
 def _ce_signature() -> None:
     """Cross-entropy has only the parameters of its family."""
 
@@ -161,7 +115,6 @@ def _partial_signature(
 _CROSS_ENTROPY = PixelFormula("cross_entropy", cross_entropy, cross_entropy_derivative)
 _BINARY = PixelFormula("cross_entropy", cross_entropy, cross_entropy_derivative, coefficients=_positive_weight)
 _POLY1 = PixelFormula("poly1", poly1, poly1_derivative, scalars=("epsilon",))
-_COUNTED = PixelFormula("counted", counted, counted_derivative)
 _FOCAL = PixelFormula("focal", focal, focal_derivative, scalars=("gamma",), coefficients=_alpha)
 
 register(

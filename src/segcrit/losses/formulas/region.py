@@ -16,23 +16,11 @@ import torch
 from torch import Tensor
 
 from segcrit.core.constraints import Boolean, Number
+from segcrit.engines.formulas import FIELDS
 from segcrit.losses.formulas.quotient import quotient
 from segcrit.losses.table import register
 
-__all__ = ["FIELDS", "ClassSums", "RegionFormula", "dice", "jaccard", "operand_of", "tversky"]
-
-FIELDS = ("I", "P", "Q", "T", "U", "V", "D")
-
-
-def operand_of(field: str) -> str:
-    """The map that weighs the pixels of a sum: Σ u p φ with φ the distances is ``"P_distance"``; "" for a plain sum.
-
-    Example:
-        >>> operand_of("P_distance"), operand_of("P")
-        ('distance', '')
-    """
-    return field.partition("_")[2]
-
+__all__ = ["ClassSums", "RegionFormula", "dice", "jaccard", "tversky"]
 
 # Floor inside the logarithm of the log forms: −log of a class without any overlap stays finite (value of
 # segmentation_models_pytorch and pytorch-toolbelt).
