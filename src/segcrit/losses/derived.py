@@ -19,7 +19,7 @@ from segcrit.labels.distances import signed_distances
 from segcrit.labels.mask import View
 from segcrit.losses import gate
 from segcrit.losses.gate import Batch
-from segcrit.losses.terms import read_whole
+from segcrit.losses.whole_batch import read_whole
 
 __all__ = ["Derived", "derive"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,19 +14,19 @@ from segcrit.core.dtypes import compute_dtype, table_dtype
 from segcrit.core.errors import ParameterError
 from segcrit.engines import asked_for, keeps_normalizers
 from segcrit.engines.formulas import PixelFormula
-from segcrit.engines.interpolation import interpolate
 from segcrit.engines.operators import sweep
 from segcrit.engines.reference import select, transform_logits
 from segcrit.engines.request import Call, Sweep, Swept
-from segcrit.labels.mask import View, read_labels, read_target, read_weight, refuse_fractions
+from segcrit.labels.mask import View, read_labels, refuse_fractions
 from segcrit.losses import averages
 from segcrit.losses.formulas.quotient import quotient
-from segcrit.losses.formulas.ranking import exact_loss, histogram_loss
+from segcrit.losses.formulas.ranking import histogram_loss
 from segcrit.losses.formulas.region import ClassSums, RegionFormula
 from segcrit.losses.gate import Batch
 from segcrit.losses.plan import Group, Plan, PlannedTerm, own_keywords
+from segcrit.losses.whole_batch import exact_classes, flat_logits, read_whole
 
-__all__ = ["Measured", "mean_denominator", "measure", "per_class", "read_whole", "term_values"]
+__all__ = ["Measured", "mean_denominator", "measure", "per_class", "term_values"]
 
 Lookup = Callable[[int, str], Any]
 
@@ -190,7 +189,7 @@ def measure(
         additive["moments"] = swept.moments[0]
     direct: dict[int, Tensor] = {}
     images: list[Tensor] = []
-    exact = _exact_classes(group, batch, bias) if group.exact else {}
+    exact = exact_classes(group, batch, bias) if group.exact else {}
     for term in (*group.region, *group.ranking, *group.exact):
         if term.per_image:
             sums = ClassSums(tables, group.rows)
@@ -233,43 +232,6 @@ def _keep(
         dtype = table_dtype(share.device)
         kept[term.index] = result[position].sum(dtype=dtype), select(share, weight).sum(dtype=dtype)
     return tuple(result), kept
-
-
-@dataclass(frozen=True)
-class Whole:
-    """The whole batch as one tile: target (N, C, M), valid and weight (N, 1 or C, M)."""
-
-    target: Tensor
-    valid: Tensor
-    weight: Tensor
-
-
-def read_whole(batch: Batch, view: View) -> Whole:
-    images, pixels = batch.logits.shape[0], math.prod(batch.size)
-    keep = batch.target.ndim - len(batch.size)
-    target = batch.target.reshape(*batch.target.shape[:keep], pixels)
-    dtype = compute_dtype(batch.logits.dtype)
-    reading = read_target(
-        target,
-        kind=batch.kind,
-        sigmoid=batch.task != "multiclass",
-        num_classes=batch.logits.shape[1],
-        ignore_index=batch.ignore_index,
-        view=view,
-        dtype=dtype,
-        check=False,
-    )
-    weight = None if batch.pixel_weight is None else batch.pixel_weight.reshape(images, pixels)
-    valid, factor = read_weight(weight, reading, dtype, check=False)
-    return Whole(reading.target, valid, factor)
-
-
-def _flat_logits(batch: Batch) -> Tensor:
-    """(N, C, M) in the arithmetic's dtype; what sorts all pixels needs them all, upsampled ones too."""
-    logits = batch.logits.to(compute_dtype(batch.logits.dtype))
-    if batch.upsample:
-        logits = interpolate(logits, batch.size, batch.align_corners)
-    return logits.reshape(*logits.shape[:2], math.prod(batch.size))
 
 
 def _class_losses(term: PlannedTerm, sums: ClassSums, swept: Swept) -> Tensor:
@@ -376,29 +338,6 @@ def term_values(
     return {index: value * sound for index, value in values.items()}
 
 
-def _exact_classes(group: Group, batch: Batch, bias: Tensor | None) -> dict[int, Tensor]:
-    """Losses by sorting for each exact term: (C,), or (N, C) with per_image."""
-    whole = read_whole(batch, group.template.view)
-    logits = torch.where(whole.valid, _flat_logits(batch), 0.0)
-    scores = transform_logits(logits, whole.target, bias, group.template)
-    result: dict[int, Tensor] = {}
-    for term in group.exact:
-        if term.loss.compute.errors == "margin":
-            errors = torch.relu(1.0 - scores * (2.0 * whole.target - 1.0))
-        else:
-            errors = (whole.target - torch.softmax(scores, 1)).abs()
-        positive = whole.target > 0
-        weight = whole.weight.expand_as(errors)
-        if not term.per_image:
-            # All images as one: (1, C, N·M).
-            errors, positive, weight = (item.transpose(0, 1).flatten(1)[None] for item in (errors, positive, weight))
-        rows, classes = errors.shape[:2]
-        cells = [exact_loss(errors[n, c], positive[n, c], weight[n, c]) for n in range(rows) for c in range(classes)]
-        losses = torch.stack(cells).view(rows, classes) if cells else errors.sum(-1)
-        result[term.index] = losses if term.per_image else losses[0]
-    return result
-
-
 def _custom_map(term: PlannedTerm, group: Group, batch: Batch, lookup: Lookup, log_probability: Tensor) -> Tensor:
     """u w f(log p, label) of a user's pixel formula.
 
@@ -437,7 +376,7 @@ def _custom_soft_map(
     term: PlannedTerm, group: Group, batch: Batch, lookup: Lookup, class_weight: Tensor | None
 ) -> Tensor:
     whole = read_whole(batch, group.template.view)
-    logits = torch.where(whole.valid, _flat_logits(batch), 0.0)
+    logits = torch.where(whole.valid, flat_logits(batch), 0.0)
     scores = transform_logits(logits, whole.target, _bias(group, batch, lookup), group.template)
     labels = torch.arange(logits.shape[1], device=logits.device)[None, :, None].expand(logits.shape)
     column = 1.0 if class_weight is None else class_weight[None, :, None]
