@@ -139,7 +139,9 @@ class FunctionalLoss(ClassBuffers):
         maps: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """The loss; see the class for its meaning and ``segcrit.Criterion`` for the shapes."""
-        keywords = {word: self.kept(word) if word in self._given else getattr(self, word) for word in self._names}
+        keywords: dict[str, Any] = {
+            word: self.kept(word) if word in self._given else getattr(self, word) for word in self._names
+        }
         if maps is not None:
             keywords["maps"] = maps
         return evaluate(self.loss, logits, target, pixel_weight=pixel_weight, **keywords)
