@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ import segcrit
 import segcrit.functional
 from segcrit.core.errors import SegcritError
 from segcrit.losses.table import Loss
+from tests.rules.source import REPOSITORY
 
 BUILT_IN = [loss for loss in segcrit.list_losses() if loss.function is not None]
 
@@ -69,3 +71,13 @@ def test_function_and_module_have_the_parameters_of_the_table(loss: Loss) -> Non
     assert function.pop("pixel_weight", None) is None
     assert function.pop("maps", None) is None
     assert _keywords(module_class) == function
+
+
+def test_functions_and_modules_are_written_from_the_table() -> None:
+    """What ``make check`` looks at."""
+    spec = importlib.util.spec_from_file_location("write_losses", REPOSITORY / "tools" / "write_losses.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.main(["--check"]) == 0
