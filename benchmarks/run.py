@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 from segcrit.apps.bench.plot import draw
-from segcrit.apps.bench.progress import Progress
 from segcrit.apps.bench.records import Result
 from segcrit.apps.bench.session import Options, PanelPlan, measure, new_result
 from segcrit.apps.bench.suite import SHOWN, file_name, plans
 from segcrit.apps.bench.targets import TARGETS, judge
 from segcrit.cli._bench_text import print_machine, print_panel, print_targets
 from segcrit.core.errors import SegcritError
+from segcrit.core.progress import StageReporter
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PARTS = HERE / "results", HERE.parent / "runs" / "bench"
@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
         torch.set_num_threads(options.threads)
         settings = Options(seconds=options.seconds, memory=not options.no_memory, show=print_panel)
         chosen = _chosen(options.only)
-        result = measure(chosen, settings, Progress(), new_result(settings, _commit()))
+        result = measure(chosen, settings, StageReporter(), new_result(settings, _commit()))
         # What the documentation is made of is complete; parts lie where git does not look.
         folder = PARTS if options.only or result.interrupted else RESULTS
         path = options.out or folder / f"{_slug(result)}.json"

@@ -13,9 +13,9 @@ import torch
 from segcrit.apps.bench import session
 from segcrit.apps.bench.contenders import COMPILED
 from segcrit.apps.bench.measure import Turns
-from segcrit.apps.bench.progress import Progress
 from segcrit.apps.bench.records import Memory, Result
 from segcrit.cli import main
+from segcrit.core.progress import StageReporter
 
 FAST = ["--seconds", "0.01", "--threads", "1"]
 TINY = ["--shape", "2,3,16,16", *FAST]
@@ -270,9 +270,9 @@ def test_lines_elsewhere_from_the_beginning(
 
 def test_the_first_bar_comes_before_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(Progress, "prepare", lambda self, title, total=1: shown.append(title))
+    monkeypatch.setattr(StageReporter, "prepare", lambda self, title, total=1: shown.append(title))
 
-    def refuse(arguments: object, progress: Progress) -> int:
+    def refuse(arguments: object, progress: StageReporter) -> int:
         assert shown == ["loading PyTorch"]
         return 0
 
@@ -281,23 +281,23 @@ def test_the_first_bar_comes_before_pytorch(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_bar_says_what_it_is_at(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(show=True)
+    progress = StageReporter(show=True)
     progress.stage("who can run here", 2)
     progress.at("monai")
     progress.at("kornia")
-    assert progress._bar.tasks[-1].description == "who can run here: kornia"
+    assert progress._bars.tasks[-1].fields["note"] == "kornia"
     progress.end_stage()
     progress.at("nothing")
 
 
 def test_a_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(show=True)
+    progress = StageReporter(show=True)
     progress.stage("time", 3)
     progress.update(1.5)
     progress.advance()
     progress.end_stage()
     progress.end_stage()
-    silent = Progress(show=False)
+    silent = StageReporter(show=False)
     silent.stage("time", 3)
     silent.update(1)
     silent.end_stage()

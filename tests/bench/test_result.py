@@ -14,11 +14,11 @@ import pytest
 from segcrit.apps.bench import session, suite
 from segcrit.apps.bench.fit import fit_rows, fit_sentence
 from segcrit.apps.bench.plot import draw
-from segcrit.apps.bench.progress import Progress
 from segcrit.apps.bench.records import SCHEMA_VERSION, Panel, Result
 from segcrit.apps.bench.table import HEAD, about_machine, about_panel, not_run, panel_rows, precision_rows, target_rows
 from segcrit.apps.bench.targets import TARGETS, Quantity, Target, judge
 from segcrit.core.errors import DataError, ParameterError
+from segcrit.core.progress import StageReporter
 from tests.rules.source import REPOSITORY
 
 
@@ -170,7 +170,7 @@ def test_the_whole_suite_on_small_problems() -> None:
         entries = [replace(e, problem=e.problem.smaller(1 << 15)) for e in plan.entries if not e.contender.is_compiled]
         small.append(replace(plan, problem=plan.problem.smaller(1 << 15), entries=tuple(entries)))
     options = session.Options(seconds=1e-3, memory=False)
-    measured = session.measure(small, options, Progress(show=False), session.new_result(options))
+    measured = session.measure(small, options, StageReporter(show=False), session.new_result(options))
     assert [panel.key for panel in measured.panels] == [plan.key for plan in suite.plans()]
     for panel in measured.panels:
         for row in panel.rows:

@@ -14,8 +14,8 @@ from segcrit.core.optional import import_own
 
 if TYPE_CHECKING:
     from segcrit.apps.bench.problems import Problem
-    from segcrit.apps.bench.progress import Progress
     from segcrit.apps.bench.records import Panel, Result
+    from segcrit.core.progress import StageReporter
 
 __all__ = ["add_parser", "run"]
 
@@ -80,9 +80,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print; 130 when it was interrupted."""
-    from segcrit.apps.bench.progress import Progress
+    from segcrit.core.progress import StageReporter
 
-    progress = Progress()
+    progress = StageReporter()
     progress.prepare("loading PyTorch")
     try:
         return _measure(arguments, progress)
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress.end_stage()
 
 
-def _measure(arguments: argparse.Namespace, progress: Progress) -> int:
+def _measure(arguments: argparse.Namespace, progress: StageReporter) -> int:
     import torch
 
     from segcrit.apps.bench.contenders import COMPILED

@@ -1,15 +1,126 @@
-"""What a long comparison shows while it works: bars in a terminal, lines in a log file, or nothing."""
+"""What long work shows on stderr while it runs: bars in a terminal with ``rich``, lines in a log file, or nothing."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["LineReporter", "Reporter", "RichReporter", "SilentReporter", "duration", "make_reporter"]
+__all__ = ["LineReporter", "Reporter", "RichReporter", "StageReporter", "make_reporter", "progress_bar"]
+
+# Fewer units are done before a bar could be read.
+_BAR_FROM = 150
 
 
-class Reporter(Protocol):
-    """Is told what happens."""
+def _open_bars(show: bool | None, *, redraws_itself: bool = True) -> Any:
+    """Bars on stderr that vanish at the end; None where they are not wanted, or cannot be shown.
+
+    Args:
+        show: None shows bars in a terminal only.
+        redraws_itself: in a thread, many times a second; otherwise only when the caller says ``refresh``.
+    """
+    if show is False or (show is None and not sys.stderr.isatty()):
+        return None
+    try:
+        from rich import progress as rich
+        from rich.console import Console
+    except ImportError:
+        return None
+    return rich.Progress(
+        rich.TextColumn("[bold]{task.description}"),
+        rich.BarColumn(bar_width=24),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
+        rich.TimeRemainingColumn(compact=True),
+        rich.TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        transient=True,
+        auto_refresh=redraws_itself,
+    )
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+@contextmanager
+def progress_bar(title: str, total: int, show: bool | None = None) -> Iterator[Callable[[], None]]:
+    """One bar; gives the function that moves it one step.
+
+    Args:
+        title: what is being done.
+        total: number of steps.
+        show: None shows it in a terminal, if the job is not over in a moment.
+    """
+    bars = _open_bars(False if show is None and total < _BAR_FROM else show)
+    if bars is None:
+        yield lambda: None
+        return
+    with bars:
+        task = bars.add_task(_escape(title), total=total, note="")
+        yield lambda: bars.advance(task)
+
+
+class StageReporter:
+    """A bar for one stage of a measurement after the other; a line for each stage where there is no bar.
+
+    It redraws itself only when it is told something, outside of the clock: a thread that redraws would take a core from
+    what is measured.
+
+    Args:
+        show: False shows nothing; True a bar; None a bar in a terminal and lines elsewhere.
+    """
+
+    def __init__(self, show: bool | None = None) -> None:
+        self._bars = _open_bars(show, redraws_itself=False)
+        self._lines = self._bars is None and show is not False
+        self._task: Any = None
+
+    def stage(self, title: str, total: int) -> None:
+        """Something new begins, of so many units."""
+        if self._lines:
+            print(f"{title} ({total})", file=sys.stderr, flush=True)
+        self.prepare(title, total)
+
+    def prepare(self, title: str, total: int = 1) -> None:
+        """Something begins that only somebody in front of a terminal wants to know."""
+        if self._bars is None:
+            return
+        self.end_stage()
+        self._bars.start()
+        self._task = self._bars.add_task(_escape(title), total=total, note="")
+        self._bars.refresh()
+
+    def at(self, what: str) -> None:
+        """What the stage is at: a unit may take long, the first of a library for its import."""
+        self._update(note=_escape(what))
+
+    def advance(self) -> None:
+        """One unit of the stage is done."""
+        self._update(advance=1)
+
+    def update(self, completed: float) -> None:
+        """So much of the stage is done; drawn when a whole unit is."""
+        if self._task is not None and int(completed) > int(self._bars.tasks[-1].completed):
+            self._update(completed=int(completed))
+
+    def end_stage(self) -> None:
+        """Take the bar away."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+            self._task = None
+        if self._bars is not None:
+            self._bars.stop()
+
+    def _update(self, **changes: Any) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, **changes)
+            self._bars.refresh()
+
+
+class Reporter:
+    """Is told what a comparison does; this one shows nothing."""
 
     def begin(self, trainings: int) -> None:
         """A number of trainings lies ahead."""
@@ -42,131 +153,65 @@ class Reporter(Protocol):
         """Nothing more comes."""
 
 
-class SilentReporter:
-    """Shows nothing."""
-
-    def begin(self, trainings: int) -> None:
-        """See :class:`Reporter`."""
-
-    def preparing(self, what: str, done: int, total: int) -> None:
-        """See :class:`Reporter`."""
-
-    def training(self, name: str, steps: int, first_step: int, metric: str) -> None:
-        """See :class:`Reporter`."""
-
-    def trial(self, name: str, steps: int, metric: str) -> None:
-        """See :class:`Reporter`."""
-
-    def stage(self, what: str) -> None:
-        """See :class:`Reporter`."""
-
-    def step(self, step: int) -> None:
-        """See :class:`Reporter`."""
-
-    def validated(self, step: int, value: float) -> None:
-        """See :class:`Reporter`."""
-
-    def finished(self, text: str) -> None:
-        """See :class:`Reporter`."""
-
-    def message(self, text: str) -> None:
-        """See :class:`Reporter`."""
-
-    def close(self) -> None:
-        """See :class:`Reporter`."""
-
-
-class LineReporter(SilentReporter):
+class LineReporter(Reporter):
     """One line for each training and each quarter of it, for log files."""
 
     def __init__(self) -> None:
         self._trainings = self._number = self._quarter = self._steps = 0
-        self._name = self._metric = ""
-        self._value = float("nan")
+        self._metric = ""
 
     def begin(self, trainings: int) -> None:
-        """See :class:`Reporter`."""
         self._trainings = trainings
 
     def training(self, name: str, steps: int, first_step: int, metric: str) -> None:
-        """See :class:`Reporter`."""
         self._number += 1
-        self._name, self._steps, self._metric = name, steps, metric
-        self._quarter, self._value = 4 * first_step // steps, float("nan")
+        self._steps, self._metric, self._quarter = steps, metric, 4 * first_step // steps
         again = f", from step {first_step}" if first_step else ""
         self.message(f"[{self._number}/{self._trainings}] {name}: {steps} steps{again}")
 
     def trial(self, name: str, steps: int, metric: str) -> None:
-        """See :class:`Reporter`."""
         self._steps, self._quarter, self._metric = steps, 0, metric
         self.message(f"    {name}, {steps} steps")
 
     def validated(self, step: int, value: float) -> None:
-        """See :class:`Reporter`."""
-        self._value = value
         if 4 * step // self._steps > self._quarter:
             self._quarter = 4 * step // self._steps
             self.message(f"    step {step} of {self._steps}: validation {self._metric} {value:.3f}")
 
     def finished(self, text: str) -> None:
-        """See :class:`Reporter`."""
         self.message(f"    {text}")
 
     def message(self, text: str) -> None:
-        """See :class:`Reporter`."""
         print(text, file=sys.stderr, flush=True)
 
 
-class RichReporter(SilentReporter):
+class RichReporter(Reporter):
     """Two bars: all trainings, and the steps of the present one with its validation figure; a third while reading."""
 
-    def __init__(self, console: Any) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            transient=True,
-        )
+    def __init__(self, bars: Any) -> None:
+        self._progress = bars
         self._bars: dict[str, Any] = {}
-        self._name = ""
-        self._metric = ""
+        self._name = self._metric = self._reading = ""
         self._best = float("nan")
 
     def begin(self, trainings: int) -> None:
-        """See :class:`Reporter`."""
         self._show("all", "all trainings", trainings)
 
     def preparing(self, what: str, done: int, total: int) -> None:
-        """See :class:`Reporter`."""
-        if self._name_of("reading") != what:
+        if "reading" not in self._bars or self._reading != what:
+            self._reading = what
             self._show("reading", what, total)
         self._progress.update(self._bars["reading"], completed=done, total=total)
 
     def training(self, name: str, steps: int, first_step: int, metric: str) -> None:
-        """See :class:`Reporter`."""
         self._name, self._metric, self._best = name, metric, float("nan")
-        self._show("one", _escape(name), steps)
+        self._show("one", name, steps)
         self._progress.update(self._bars["one"], completed=first_step)
 
     def trial(self, name: str, steps: int, metric: str) -> None:
-        """See :class:`Reporter`."""
         self.training(name, steps, 0, metric)
 
     def stage(self, what: str) -> None:
-        """See :class:`Reporter`."""
         self._drop("reading")
         if "one" in self._bars:
             self._progress.update(self._bars["one"], note=what)
@@ -174,20 +219,17 @@ class RichReporter(SilentReporter):
             self._show("reading", what, None)
 
     def step(self, step: int) -> None:
-        """See :class:`Reporter`."""
         self._drop("reading")
         if "one" in self._bars:
             note = f"best {self._metric} {self._best:.3f}" if self._best == self._best else ""
             self._progress.update(self._bars["one"], completed=step, note=note)
 
     def validated(self, step: int, value: float) -> None:
-        """See :class:`Reporter`."""
         if not value <= self._best:
             self._best = value
         self.step(step)
 
     def finished(self, text: str) -> None:
-        """See :class:`Reporter`."""
         self._drop("reading")
         self._drop("one")
         if "all" in self._bars:
@@ -195,11 +237,9 @@ class RichReporter(SilentReporter):
         self._progress.console.print(f"  [bold]{_escape(self._name)}[/bold]: {_escape(text)}", highlight=False)
 
     def message(self, text: str) -> None:
-        """See :class:`Reporter`."""
         self._progress.console.print(_escape(text), highlight=False)
 
     def close(self) -> None:
-        """See :class:`Reporter`."""
         for bar in list(self._bars):
             self._drop(bar)
         self._progress.stop()
@@ -207,46 +247,16 @@ class RichReporter(SilentReporter):
     def _show(self, bar: str, name: str, total: int | None) -> None:
         self._progress.start()
         self._drop(bar)
-        self._bars[bar] = self._progress.add_task(name, total=total, note="")
+        self._bars[bar] = self._progress.add_task(_escape(name), total=total, note="")
 
     def _drop(self, bar: str) -> None:
         if bar in self._bars:
             self._progress.remove_task(self._bars.pop(bar))
 
-    def _name_of(self, bar: str) -> str:
-        shown = [task for task in self._progress.tasks if task.id == self._bars.get(bar)]
-        return shown[0].description if shown else ""
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
-
-
-def duration(seconds: float) -> str:
-    """A length of time for people.
-
-    Example:
-        >>> duration(8.4), duration(75), duration(8000)
-        ('8 s', '1 min 15 s', '2 h 13 min')
-    """
-    if seconds != seconds:
-        return "unknown"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
 
 def make_reporter(show: bool | None) -> Reporter:
-    """Bars where stderr is a terminal, lines otherwise; nothing with ``show=False``."""
+    """The reporter of a comparison: bars where stderr is a terminal, lines otherwise; nothing with ``show=False``."""
     if show is False:
-        return SilentReporter()
-    if sys.stderr.isatty():
-        try:
-            from rich.console import Console
-        except ImportError:
-            return LineReporter()
-        return RichReporter(Console(stderr=True))
-    return LineReporter()
+        return Reporter()
+    bars = _open_bars(None)
+    return LineReporter() if bars is None else RichReporter(bars)

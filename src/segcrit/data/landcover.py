@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from segcrit.core.errors import DataError
 from segcrit.core.optional import require
+from segcrit.core.progress import progress_bar
 from segcrit.data.cache import cache_folder
 from segcrit.data.coding.class_info import ClassInfo
 from segcrit.data.files.formats import load
 from segcrit.data.folders.folder import load_folder
 from segcrit.data.folders.splits import make_split
 from segcrit.data.model import SegmentationData
-from segcrit.data.scanning import progress_bar
 from segcrit.labels.palette import Palette
 
 __all__ = ["COMMAND", "land_cover"]

@@ -6,7 +6,6 @@ import base64
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,16 +15,15 @@ import numpy.typing as npt
 
 from segcrit.core.errors import DataError
 from segcrit.core.machine import usable_cores
+from segcrit.core.progress import progress_bar
 from segcrit.data.cache import FileMemory
 from segcrit.data.files.formats import Header, probe
 from segcrit.data.files.reading import read_stored_mask
 
-__all__ = ["MaskValues", "Scan", "Scanner", "progress_bar"]
+__all__ = ["MaskValues", "Scan", "Scanner"]
 
 Value = TypeVar("Value")
 
-# Fewer files are done before a bar could be read.
-_BAR_FROM = 150
 # More different values than this are no class numbers; the rest is only counted.
 _MOST_VALUES = 4096
 
@@ -129,33 +127,6 @@ def _in_threads(
                 yield path, value
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def progress_bar(title: str, total: int, show: bool | None = None) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr; gives the function that moves it one step.
-
-    Args:
-        title: what is being done.
-        total: number of steps.
-        show: None shows it in a terminal, if the job is not over in a moment.
-    """
-    import sys
-
-    if show is None:
-        show = total >= _BAR_FROM and sys.stderr.isatty()
-    if show:
-        try:
-            from rich.console import Console
-            from rich.progress import Progress
-        except ImportError:
-            show = False
-    if not show:
-        yield lambda: None
-        return
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
 
 
 def _header(value: dict[str, Any]) -> Header:

@@ -19,9 +19,9 @@ from segcrit.apps.bench.memory import Entry, MemoryMeter, base_bytes, estimate, 
 from segcrit.apps.bench.memory_process import WARM_UP, describe
 from segcrit.apps.bench.precision import LovaszOracle
 from segcrit.apps.bench.problems import Problem, Tensors
-from segcrit.apps.bench.progress import Progress
 from segcrit.apps.bench.records import Memory, Panel, Result, Row
 from segcrit.core.machine import free_memory, machine_facts
+from segcrit.core.progress import StageReporter
 from segcrit.engines import backends
 
 __all__ = ["Options", "PanelPlan", "measure", "new_result", "plan_panel"]
@@ -98,7 +98,7 @@ def new_result(options: Options, commit: str | None = None) -> Result:
     )
 
 
-def measure(plans: Sequence[PanelPlan], options: Options, progress: Progress, result: Result) -> Result:
+def measure(plans: Sequence[PanelPlan], options: Options, progress: StageReporter, result: Result) -> Result:
     """Measure the panels one after the other; Ctrl-C ends it with what there is, marked as interrupted."""
     with MemoryMeter(options.modules) as meter:
         for number, plan in enumerate(plans, start=1):
@@ -120,7 +120,9 @@ def measure(plans: Sequence[PanelPlan], options: Options, progress: Progress, re
 class _PanelRun:
     """The state of one panel; :meth:`panel` is what is known so far, at any moment."""
 
-    def __init__(self, plan: PanelPlan, options: Options, meter: MemoryMeter, progress: Progress, title: str) -> None:
+    def __init__(
+        self, plan: PanelPlan, options: Options, meter: MemoryMeter, progress: StageReporter, title: str
+    ) -> None:
         self._plan = plan
         self._options = options
         self._meter = meter

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from segcrit.core.errors import DataError
 from segcrit.core.optional import require
+from segcrit.core.progress import progress_bar
 from segcrit.data.model import LabelArray, SegmentationData
-from segcrit.data.scanning import progress_bar
 
 __all__ = ["ClassShape", "class_shapes", "core_pixels", "mean_widths"]
 

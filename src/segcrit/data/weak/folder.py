@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from segcrit.core.atomic import atomic_write_text
 from segcrit.core.errors import DataError, ParameterError
+from segcrit.core.progress import progress_bar
 from segcrit.data.coding.classes import ClassTable, build_table, read_classes_file
 from segcrit.data.coding.inference import infer_table
 from segcrit.data.coding.mask_coding import StoredMask
@@ -27,7 +28,7 @@ from segcrit.data.folders.layout import Layout, images_in
 from segcrit.data.folders.pairing import pair_names
 from segcrit.data.folders.walking import walk
 from segcrit.data.problems import FolderError, named
-from segcrit.data.scanning import Scanner, progress_bar
+from segcrit.data.scanning import Scanner
 from segcrit.data.weak.files import output_name, save_like
 from segcrit.data.weak.preview import PREVIEW, draw_preview
 from segcrit.data.weak.weak import WeakLabelOptions, generator, kept_pixels

@@ -17,7 +17,7 @@ from segcrit.apps.compare.training.quiet import with_interrupts
 from segcrit.apps.compare.training.recorder import Recorder
 from segcrit.core.errors import TrainingError
 from segcrit.core.machine import peak_memory
-from segcrit.core.progress import SilentReporter
+from segcrit.core.progress import Reporter
 
 if TYPE_CHECKING:
     from segcrit.apps.compare.training.context import Context
@@ -91,7 +91,7 @@ def measure(context: Context, loss: LossPlan, *, steps: int, validate: int = 0, 
     rate = context.settings.learning_rate * 1e-3  # a few steps at full rate from cold can overflow
     trainee = context.trainee(loss, seed, rate, (steps,), 1, share)
     trainee.clock.warm_up = min(3, max(0, steps - 2))
-    recorder = Recorder(steps, context.settings.metric, None, SilentReporter())
+    recorder = Recorder(steps, context.settings.metric, None, Reporter())
     recorder.clock.warm_up = trainee.clock.warm_up
     watch = _Stopwatch()
     trainer = context.trainer(

@@ -23,8 +23,8 @@ from segcrit.apps.evaluate.reading.matching import Matched, Pair, match, name_mo
 from segcrit.apps.evaluate.reading.orientation import with_axes
 from segcrit.core import atomic
 from segcrit.core.errors import DataError, ParameterError, SegcritError
+from segcrit.core.progress import progress_bar
 from segcrit.data.problems import Problem, named
-from segcrit.data.scanning import progress_bar
 
 __all__ = ["AuditError", "Interrupted", "Job", "count_files", "merge_files", "read_job"]
 
