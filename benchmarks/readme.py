@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 from segcrit.apps.bench import suite
-from segcrit.apps.bench.fit import size_in_words
 from segcrit.apps.bench.records import SCHEMA_VERSION, Panel, Result, Row
-from segcrit.apps.bench.table import seconds, threads_in_words
 from segcrit.core.errors import DataError, SegcritError
+from segcrit.core.numbers import counted, duration, memory
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -100,7 +99,7 @@ def render(result: Result, path: str) -> str:
     lines += [
         "",
         (
-            f"{machine['processor']}, {threads_in_words(result)}, {machine['vector_instructions']}, torch "
+            f"{machine['processor']}, {counted(machine['threads'], 'thread')}, {machine['vector_instructions']}, torch "
             f"{result.versions['torch']}, {result.date[:10]}: [{Path(path).name}]({path}). segcrit sets itself {asked} "
             "goals for speed and memory, each a comparison with PyTorch, with other libraries or with a copy of the "
             f"logits; in this run {met} were reached and {asked - met} were missed. All rows and all goals, the missed ones "
@@ -137,7 +136,7 @@ def _milliseconds(row: Row) -> float:
 
 
 def _time(row: Row | None) -> str:
-    return "–" if row is None or row.time is None else seconds(row.time.median)
+    return "–" if row is None or row.time is None else duration(row.time.median / 1e3)
 
 
 def _speed(eager: Row | None, ours: Row | None) -> str:
@@ -147,7 +146,7 @@ def _speed(eager: Row | None, ours: Row | None) -> str:
 
 
 def _memory(row: Row | None) -> str:
-    return "–" if row is None or row.extra is None else size_in_words(row.extra)
+    return "–" if row is None or row.extra is None else memory(row.extra)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from segcrit.apps.compare.settings import Settings, require_same
 from segcrit.apps.compare.training.inference import Predictor, describe_inference, make_predictor
 from segcrit.apps.compare.training.memory import is_out_of_memory
 from segcrit.core.errors import DataError, ParameterError, SegcritError, ShapeError
-from segcrit.core.progress import duration
+from segcrit.core.numbers import duration
 from segcrit.labels.weights.frequencies import ClassFrequencies
 from segcrit.losses.expression.syntax import parse
 
@@ -303,8 +303,8 @@ def test_crops_fit_the_network() -> None:
 
 
 def test_durations_for_people() -> None:
-    assert duration(float("nan")) == "unknown"
-    assert duration(59.7) == "1 min 0 s"
+    assert duration(float("nan")) == "–"
+    assert duration(59.7) == "60 s"
 
 
 # ------------------------------------------------------------------------------------------------- the pictures

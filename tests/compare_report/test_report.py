@@ -20,8 +20,8 @@ from segcrit.apps.compare.results import write_results
 from segcrit.apps.compare.verdict.summary import mean_figures, step_seconds
 from segcrit.apps.compare.verdict.text import judge
 from segcrit.core.errors import DataError
+from segcrit.core.numbers import number, percent, signed
 from segcrit.core.quantities import worded
-from segcrit.core.wording import number, percent, signed
 from segcrit.reports.error_colors import UNJUDGED
 from tests.compare_report.factory import LAND, Recipe, from_counts, make, many_classes, two_class_counts
 from tests.compare_report.page_reader import Element, read_page, table_rows

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segcrit.cli import _console
+from segcrit.core.numbers import counted, number, percent
 
 if TYPE_CHECKING:
     from segcrit.apps.evaluate.results import Outcome
@@ -34,19 +35,18 @@ def print_outcome(outcome: Outcome) -> None:
     from segcrit.apps.evaluate.standings import verdict
     from segcrit.core.quantities import worded
     from segcrit.metrics.named import figures_of
-    from segcrit.reports.evaluation import percent_text
 
     report = outcome.first
     print_problems([problem.worded(outcome.tally.spatial_dims) for problem in outcome.problems])
     dims = outcome.tally.spatial_dims
-    images = worded("1 image" if report.num_images == 1 else f"{report.num_images:,} images", dims)
+    images = worded(counted(report.num_images, "image"), dims)
     task = (
         "" if report.task == "multiclass" else f"{report.task} at a threshold of {outcome.tally.settings.threshold:g}, "
     )
     _console.heading(f"{outcome.title}: {images}, {report.num_classes} classes, {task}policy {report.policy}")
     if outcome.ignored_share > 0:
-        counted = worded(f"{report.num_pixels:,} pixels", dims)
-        _console.text(f"{counted} count; {percent_text(outcome.ignored_share)} of all are ignored.")
+        pixels = worded(f"{report.num_pixels:,} pixels", dims)
+        _console.text(f"{pixels} count; {percent(outcome.ignored_share, 1)} of all are ignored.")
     for note in outcome.tally.notes:
         _console.text(worded(note, dims))
     heads = _model_heads(list(outcome.reports))
@@ -72,15 +72,15 @@ def print_outcome(outcome: Outcome) -> None:
     rows = [
         [
             f"{index} {name}",
-            percent_text(float(report.share[index])),
-            *(_number(float(own.iou[index])) for own in outcome.reports.values()),
+            percent(float(report.share[index]), 1),
+            *(number(float(own.iou[index]), _DIGITS) for own in outcome.reports.values()),
         ]
         for index, name in enumerate(report.class_names)
     ]
     _console.heading("IoU of the classes")
     _console.table(["class", "share", *heads], rows)
     for name, value in report.tool_figures.items():
-        _console.text(f"{name} as {report.policy} reports it: {_number(value)}")
+        _console.text(f"{name} as {report.policy} reports it: {number(value, _DIGITS)}")
 
 
 def _model_heads(models: list[str]) -> list[str]:
@@ -106,9 +106,9 @@ def _summary_rows(outcome: Outcome) -> list[list[str]]:
         digits = digits_of([report.figures[name] for report in outcome.reports.values()], _DIGITS)
         for model, report in outcome.reports.items():
             interval = outcome.intervals[model].get(name)
-            text = _number(report.figures[name], digits)
+            text = number(report.figures[name], digits)
             if interval is not None and len(outcome.reports) == 1:
-                text += f"  [{_number(interval.low)}, {_number(interval.high)}]"
+                text += f"  [{number(interval.low, _DIGITS)}, {number(interval.high, _DIGITS)}]"
             cells.append(text)
         pair = outcome.comparisons.get(name, [None])[0] if _comparison_heads(outcome) else None
         if pair is not None:
@@ -123,7 +123,3 @@ def _change_cells(pair: PairedComparison) -> list[str]:
     """The second against the first, as on the page."""
     change = pair.reversed()
     return [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
-
-
-def _number(value: float, digits: int = _DIGITS) -> str:
-    return "–" if value != value else f"{value:.{digits}f}"

@@ -260,8 +260,8 @@ def _print_results(results: Results, folder: Path) -> None:
     from segcrit.apps.compare.report.page import REPORT_FILE
     from segcrit.apps.compare.verdict.summary import mean_cost, mean_figures, shown_figures, step_seconds
     from segcrit.apps.compare.verdict.text import caveats, judge
+    from segcrit.core.numbers import counted, number
     from segcrit.core.quantities import worded
-    from segcrit.core.wording import counted
 
     verdict = results.verdict or judge(results)
     order = {standing.loss: place for place, standing in enumerate(verdict.standings)}
@@ -278,13 +278,13 @@ def _print_results(results: Results, folder: Path) -> None:
             status = next((seed.status for seed in loss.seeds if seed.status != "ok"), "missing")
             shown = [status, *("-" for _ in others)]
         else:
-            shown = [f"{getattr(figures, name):.3f}" for name in (metric, *others)]
+            shown = [number(getattr(figures, name)) for name in (metric, *others)]
         own = math.nan if cost is None else cost.loss_forward_seconds + cost.loss_backward_seconds
         times = [_milliseconds(steps.get(loss.name, math.nan)), _milliseconds(own, 1)]
         rows.append([loss.name, *shown, *times])
     if results.baseline is not None:
         name = results.data.classes[results.baseline.class_index].name
-        shown = [f"{getattr(results.baseline.figures, key):.3f}" for key in (metric, *others)]
+        shown = [number(getattr(results.baseline.figures, key)) for key in (metric, *others)]
         rows.append([f"always {name}", *shown, "-", "-"])
     tested = worded(counted(results.data.images.get("test", 0), "test image"), results.data.spatial_dims)
     _console.heading(f"{results.data.name}: {tested}")
@@ -309,7 +309,7 @@ def _milliseconds(seconds: float, digits: int = 0) -> str:
 
 
 def _print_estimate(estimate: CostEstimate, request: Request) -> None:
-    from segcrit.core.progress import duration
+    from segcrit.core.numbers import duration, memory
 
     rows = []
     for name, cost in estimate.losses:
@@ -318,15 +318,15 @@ def _print_estimate(estimate: CostEstimate, request: Request) -> None:
                 name,
                 _milliseconds(cost.step_seconds),
                 _milliseconds(cost.loss_seconds, 1),
-                f"{cost.peak_memory / 2**30:.1f}",
+                memory(cost.peak_memory),
                 duration(cost.training_seconds),
             ]
         )
     _console.heading("Estimate from a few steps of every loss; nothing was written")
-    _console.table(["loss", "ms a step", "of it the loss", "peak memory, GiB", "one training"], rows)
+    _console.table(["loss", "ms a step", "of it the loss", "peak memory", "one training"], rows)
     print()
     _console.text(_COMMON)
     _console.text(
         f"{estimate.trainings} trainings of {estimate.steps} steps: about {duration(estimate.seconds)}, "
-        f"at most {estimate.peak_memory / 2**30:.1f} GiB. The same command without --dry-run starts them."
+        f"at most {memory(estimate.peak_memory)}. The same command without --dry-run starts them."
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segcrit.cli import _console
 from segcrit.cli._parser import add_file_memory
+from segcrit.core.numbers import counted, number, percent
 
 if TYPE_CHECKING:
     from segcrit.data.audit.advice import Recommendation
@@ -115,7 +115,7 @@ def _print_report(report: Audit, data: SegmentationData, arguments: argparse.Nam
 
     images = sum(report.images.values())
     what = worded("images", report.spatial_dims)
-    channels = "1 channel" if report.channels == 1 else f"{report.channels} channels"
+    channels = counted(report.channels, "channel")
     _console.heading(f"{report.name}: {images:,} {what}, {len(report.classes)} classes")
     first_line = data.description.lstrip("# ").split("\n", 1)[0]
     if first_line:
@@ -166,10 +166,10 @@ def _sizes(sizes: Sequence[tuple[tuple[int, ...], int]]) -> str:
 
 def _ignored(report: Audit) -> str:
     if report.labelled_share < 0.5:
-        return f"{_percent(report.labelled_share)} of the training pixels are labelled."
+        return f"{percent(report.labelled_share)} of the training pixels are labelled."
     if report.ignore_index is None:
         return "Every pixel counts."
-    return f"Ignored label {report.ignore_index}: {_percent(report.ignored_share)} of the pixels."
+    return f"Ignored label {report.ignore_index}: {percent(report.ignored_share)} of the pixels."
 
 
 def _class_table(report: Audit) -> tuple[list[str], list[list[str]]]:
@@ -193,32 +193,16 @@ def _class_table(report: Audit) -> tuple[list[str], list[list[str]]]:
         [
             f"{row.index} {row.name}",
             "█" * max(round(_BAR * row.share / largest), 1 if row.pixels else 0),
-            _percent(row.share),
+            percent(row.share),
             f"{row.images}",
-            *(_percent(row.split_shares[split]) for split in ("train", "val", "test")),
-            _number(row.shape.width, ".1f"),
-            _number(row.shape.objects, ".1f"),
+            *(percent(row.split_shares[split]) for split in ("train", "val", "test")),
+            number(row.shape.width, 1),
+            number(row.shape.objects, 1),
             *(_weight(row.weights, scheme) for scheme in ("median", "sqrt_inverse")),
         ]
         for row in report.classes
     ]
     return headers, rows
-
-
-def _percent(share: float) -> str:
-    """A share for people, two figures below ten percent.
-
-    Example:
-        >>> _percent(0.123), _percent(0.0456), _percent(0.00012), _percent(0.0)
-        ('12 %', '4.6 %', '0.012 %', '0 %')
-    """
-    if share >= 0.995:
-        return f"{100 * share:.3g} %"
-    return f"{100 * share:.2g} %" if share else "0 %"
-
-
-def _number(value: float, form: str) -> str:
-    return format(value, form) if math.isfinite(value) else "–"
 
 
 def _weight(weights: Mapping[str, float], scheme: str) -> str:

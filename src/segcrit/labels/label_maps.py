@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from segcrit.core.errors import DtypeError, LabelError, ParameterError
+from segcrit.core.numbers import counted
 from segcrit.core.tensors import as_plain, not_a_tensor, signed
 from segcrit.labels.mask import is_label
 
@@ -129,7 +130,7 @@ def unknown_labels_error(
     if ignore_index is not None:
         expected += f" or the ignore_index {ignore_index}"
     by_count = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))
-    named = [f"label {value} in {_pixels(count)}" for value, count in by_count[:_NAMED_IN_MESSAGES]]
+    named = [f"label {value} in {counted(count, 'pixel')}" for value, count in by_count[:_NAMED_IN_MESSAGES]]
     if len(by_count) > _NAMED_IN_MESSAGES:
         named.append(f"{len(by_count) - _NAMED_IN_MESSAGES} further unknown labels")
     got = f"{', '.join(named)} (of {pixels})"
@@ -151,7 +152,3 @@ def _advice(unknown: set[int], num_classes: int) -> str:
             "if it marks pixels without a label."
         )
     return "Map the labels to 0, 1, … without gaps, or pass the label without meaning as ignore_index."
-
-
-def _pixels(count: int) -> str:
-    return f"{count} pixel" if count == 1 else f"{count} pixels"

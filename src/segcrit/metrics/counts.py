@@ -17,6 +17,7 @@ from torch import Tensor
 from segcrit.core.constants import DEFAULT_IGNORE_INDEX
 from segcrit.core.dtypes import compute_dtype
 from segcrit.core.errors import DataError, LabelError
+from segcrit.core.numbers import counted
 from segcrit.engines.counting import count_pairs
 from segcrit.engines.interpolation import interpolate
 from segcrit.labels.mask import is_label, is_labelled
@@ -223,7 +224,10 @@ def _only_classes(pairs: Integers, classes: int, batch: Batch, channels: int, se
         wrong_guess &= ~unlabelled
     if wrong_guess.any():
         if batch.is_logits:
-            pixels, image = _pixels(pairs[3, wrong_guess]), int(pairs[0, wrong_guess][0]) // channels
+            pixels, image = (
+                counted(int(pairs[3, wrong_guess].sum()), "pixel"),
+                int(pairs[0, wrong_guess][0]) // channels,
+            )
             raise DataError(
                 "logits that are numbers wherever the target counts",
                 f"NaN at {pixels}, first in image {image} of the batch",
@@ -238,16 +242,11 @@ def _only_classes(pairs: Integers, classes: int, batch: Batch, channels: int, se
     return pairs
 
 
-def _pixels(counts: Integers) -> str:
-    number = int(counts.sum())
-    return "1 pixel" if number == 1 else f"{number} pixels"
-
-
 def _label_error(name: str, wrong: Integers, column: int, classes: int, channels: int) -> LabelError:
     label = int(wrong[column, 0])
     others = len(np.unique(wrong[column])) - 1
     more = f", and {others} other such labels" if others else ""
-    pixels = _pixels(wrong[3, wrong[column] == label])
+    pixels = counted(int(wrong[3, wrong[column] == label].sum()), "pixel")
     got = f"label {label} at {pixels}, first in image {int(wrong[0, 0]) // channels} of the batch{more}"
     if name == "prediction":
         advice = f"Predict classes only, or set num_classes to at least {label + 1}."

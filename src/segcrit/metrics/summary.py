@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from segcrit.core.numbers import number
+from segcrit.core.numbers import counted, number
 from segcrit.metrics.named import FIGURES, measured_figures
 from segcrit.metrics.scores import Scores
 
@@ -44,22 +44,22 @@ def _measured_lines(report: Scores) -> list[str]:
     wide = max(_NAME_WIDTH, *(len(label) + 1 for label in rows.values()))
     lines = []
     for name, label in rows.items():
-        line = f"{label:<{wide}}{number(report.figures[name]):>9}"
+        line = f"{label:<{wide}}{number(report.figures[name], 4):>9}"
         if f"foreground_{name}" in beside:
-            line += f"   foreground {number(report.figures[f'foreground_{name}'])}"
+            line += f"   foreground {number(report.figures[f'foreground_{name}'], 4)}"
         lines.append(line)
     return lines
 
 
 def as_text(report: Scores) -> str:
     """The summary and one line a class."""
-    images = "1 image" if report.num_images == 1 else f"{report.num_images:,} images"
+    images = counted(report.num_images, "image")
     kind = "elements" if report.task == "multilabel" else "pixels"
     lines = [f"Evaluation of {images}, {report.num_pixels:,} {kind} ({report.task}, policy {report.policy!r})", ""]
     names = summary_figures(report)
     labels = {name: figure_label(report, name) for name in names}
     wide = max(_NAME_WIDTH, *(len(label) + 1 for label in labels.values()))
-    lines += [f"{label:<{wide}}{number(report.figures[name]):>8}" for name, label in labels.items()]
+    lines += [f"{label:<{wide}}{number(report.figures[name], 4):>8}" for name, label in labels.items()]
     if measured_figures(report.per_image):
         lines += ["", *_measured_lines(report)]
         if report.boundary is not None:
@@ -70,8 +70,8 @@ def as_text(report: Scores) -> str:
         name = row["name"] if len(row["name"]) <= width else row["name"][: width - 1] + "…"
         share = "–" if math.isnan(row["share"]) else f"{100 * row['share']:.2f}%"
         lines.append(
-            f"{name:<{width}}{share:>8}{number(row['iou']):>9}{number(row['dice']):>9}"
-            f"{number(row['precision']):>11}{number(row['recall']):>8}"
+            f"{name:<{width}}{share:>8}{number(row['iou'], 4):>9}{number(row['dice'], 4):>9}"
+            f"{number(row['precision'], 4):>11}{number(row['recall'], 4):>8}"
         )
     if any(math.isnan(value) for value in report.iou):
         lines += ["", "– : neither in the truth nor in the prediction, or ignored; not in any mean."]

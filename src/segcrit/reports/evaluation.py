@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
+from functools import partial
 from importlib import resources
 from typing import Any, Final
 
 import numpy as np
 
 from segcrit.core import atomic, optional
+from segcrit.core.numbers import percent, score
 from segcrit.metrics.named import FIGURES, columns_of
 from segcrit.metrics.policy import get_policy
 from segcrit.metrics.ratios import CLASS_RATIOS
@@ -24,10 +26,8 @@ __all__ = [
     "breakable",
     "channel_table",
     "class_table",
-    "figure_text",
     "matrix_of",
     "page_style",
-    "percent_text",
     "scroll_style",
     "write_page",
 ]
@@ -76,7 +76,7 @@ def render(report: Scores, *, title: str, groups: Groups | None = None) -> str:
         loader=jinja2.FunctionLoader(_template),
     )
     environment.filters.update(
-        figure=figure_text, percent=percent_text, amount=lambda value: f"{value:,}", breakable=breakable
+        figure=score, percent=partial(percent, places=1), amount=lambda value: f"{value:,}", breakable=breakable
     )
     intervals = _intervals(report, groups)
     content = {
@@ -98,41 +98,6 @@ def render(report: Scores, *, title: str, groups: Groups | None = None) -> str:
         "policy": get_policy(report.policy),
     }
     return str(environment.get_template("report.html.j2").render(content))
-
-
-def figure_text(value: float) -> str:
-    """Three digits; a fourth for what would look like 0; a dash where it is undefined.
-
-    Example:
-        >>> [figure_text(value) for value in (0.5, 0.0, 0.0004, 1e-9, float("nan"))]
-        ['0.500', '0.000', '0.0004', '< 0.0001', '–']
-    """
-    if math.isnan(value):
-        return "–"
-    if value == 0 or abs(value) >= 0.0005:
-        return f"{value:.3f}"
-    if abs(value) >= 0.00005:
-        return f"{value:.4f}"
-    return "< 0.0001" if value > 0 else "> −0.0001"
-
-
-def percent_text(value: float) -> str:
-    """A share in percent; what is neither none nor all is never rounded to that.
-
-    Example:
-        >>> [percent_text(share) for share in (0, 1e-7, 0.0004, 0.0123, 0.41, 0.9999, 1)]
-        ['0 %', '< 0.01 %', '0.04 %', '1.2 %', '41.0 %', '> 99.9 %', '100 %']
-    """
-    if math.isnan(value):
-        return "–"
-    share = 100 * value
-    if share in (0, 100):
-        return f"{share:.0f} %"
-    if share < 0.01:
-        return "< 0.01 %"
-    if 99.9 < share < 100:
-        return "> 99.9 %"
-    return f"{share:.1f} %" if share >= 1 else f"{share:.2f} %"
 
 
 def breakable(name: str) -> Any:
@@ -199,7 +164,7 @@ def matrix_of(report: Scores) -> dict[str, Any]:
             "right": bool(row == column),
             "text": f"{100 * shares[row, column]:.0f}" if classes <= 12 and shares[row, column] >= 0.005 else "",
             "title": f"true {report.class_names[row]}, predicted {report.class_names[column]}: "
-            f"{percent_text(float(shares[row, column]))} ({int(counts[row, column]):,} pixels)",
+            f"{percent(float(shares[row, column]), 1)} ({int(counts[row, column]):,} pixels)",
         }
         for row, column in np.argwhere(shares >= _VISIBLE)
     ]

@@ -5,40 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from segcrit.apps.bench.records import Panel, Row
+from segcrit.core.numbers import memory
 
-__all__ = ["MARGIN", "fit_rows", "fit_sentence", "size_in_words"]
+__all__ = ["MARGIN", "fit_rows", "fit_sentence"]
 
 # Not all that is free should be taken: other programs, fragmentation, the network's own tensors.
 MARGIN: Final = 0.9
-_MIB: Final = 1 << 20
-_GIB: Final = 1 << 30
 
 FIT_HEAD: Final = ("loss", "library", "beyond logits", "fits here", "largest batch")
-
-
-def size_in_words(size: int | None) -> str:
-    """A size in words.
-
-    Example:
-        >>> size_in_words(5 << 20), size_in_words(3 << 29), size_in_words(16 << 10), size_in_words(None)
-        ('5.0 MiB', '1.5 GiB', '16 KiB', 'unknown')
-    """
-    if size is None:
-        return "unknown"
-    if size >= _GIB:
-        return f"{size / _GIB:.1f} GiB"
-    if size >= _MIB:
-        return f"{size / _MIB:.0f} MiB" if size >= 10 * _MIB else f"{size / _MIB:.1f} MiB"
-    return f"{size / 1024:.0f} KiB"
 
 
 def fit_sentence(panel: Panel) -> str:
     """What there is, before any loss."""
     problem = panel.problem
-    there = f"Logits take {size_in_words(problem.logits_bytes)}, the target {size_in_words(problem.target_bytes)}"
+    there = f"Logits take {memory(problem.logits_bytes)}, the target {memory(problem.target_bytes)}"
     if problem.upsample != 1:
-        there += f" (the logits at its size would be {size_in_words(problem.full_bytes)})"
-    free = "how much memory is free is unknown here" if panel.free is None else f"{size_in_words(panel.free)} are free"
+        there += f" (the logits at its size would be {memory(problem.full_bytes)})"
+    free = "how much memory is free is unknown here" if panel.free is None else f"{memory(panel.free)} are free"
     return f"{there}; {free}. The network and its activations come on top."
 
 
@@ -60,7 +43,7 @@ def _line(panel: Panel, row: Row, needed: int) -> list[str]:
         largest = int(panel.free * MARGIN / each)
         fits = "yes" if largest >= problem.shape[0] else "no"
         batch = str(largest)
-    return [row.kind, _library(row), about + size_in_words(needed), fits, batch]
+    return [row.kind, _library(row), about + memory(needed), fits, batch]
 
 
 def _library(row: Row) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from segcrit.apps.bench.contenders import EVALUATION
-from segcrit.apps.bench.fit import size_in_words
 from segcrit.apps.bench.records import Panel, Result, Row
-from segcrit.apps.bench.table import seconds, threads_in_words
 from segcrit.core.atomic import atomic_path
 from segcrit.core.errors import ParameterError
+from segcrit.core.numbers import counted, duration, memory
 from segcrit.core.optional import require
 
 __all__ = ["check_picture", "draw"]
@@ -87,8 +86,9 @@ def draw(result: Result, path: str | Path, *, chosen: Sequence[tuple[str, str]] 
         _bars(axes[1], groups, places, sizes, [group.panel.problem.logits_bytes / _MIB for group in groups])
         axes[1].set_title("peak memory beyond the logits, gradient included", fontsize=9, loc="left")
         axes[1].set_xlabel("MiB; dotted: size of the logits", fontsize=8)
+    threads = counted(result.machine["threads"], "thread")
     figure.suptitle(
-        f"{result.machine['processor']}, {threads_in_words(result)}, torch {result.versions['torch']}, {result.date[:10]}",
+        f"{result.machine['processor']}, {threads}, torch {result.versions['torch']}, {result.date[:10]}",
         fontsize=8,
         color="#555555",
         x=0.995,
@@ -155,14 +155,15 @@ def _bars(
     known = [value for part in values for value in part if value] + [mark for mark in marks if mark]
     axes.set_xscale("log")
     axes.set_xlim(min(known) / 2, max(known) * 4)
-    write = seconds if axes.get_subplotspec().colspan.start == 0 else _mebibytes
+    is_time = axes.get_subplotspec().colspan.start == 0
     for group, heights, numbers, mark in zip(groups, places, values, marks, strict=True):
         for row, height, number in zip(group.rows, heights, numbers, strict=True):
             if not number:
                 continue
             axes.barh(height, number, height=0.8, color=_COLOURS.get(row.library, "#8c8c8c"))
             weight = "bold" if row.library == "segcrit" else "normal"
-            axes.text(number, height, f" {write(number)}", fontsize=8, verticalalignment="center", fontweight=weight)
+            text = duration(number / 1e3) if is_time else memory(number * _MIB)
+            axes.text(number, height, f" {text}", fontsize=8, verticalalignment="center", fontweight=weight)
         if mark:
             axes.plot([mark, mark], [heights[0] - 0.5, heights[-1] + 0.5], linestyle=":", color="black", linewidth=1)
     axes.tick_params(axis="x", labelsize=8)
@@ -171,7 +172,3 @@ def _bars(
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
-
-
-def _mebibytes(value: float) -> str:
-    return size_in_words(round(value * _MIB))

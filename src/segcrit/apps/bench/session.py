@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from segcrit.apps.bench.contenders import Contender, Work, contender_versions, contenders, why_no_compiler
-from segcrit.apps.bench.fit import MARGIN, size_in_words
+from segcrit.apps.bench.fit import MARGIN
 from segcrit.apps.bench.measure import Step, Turns
 from segcrit.apps.bench.memory import Entry, MemoryMeter, base_bytes, estimate, largest_bytes
 from segcrit.apps.bench.memory_process import WARM_UP, describe
@@ -21,6 +21,7 @@ from segcrit.apps.bench.precision import LovaszOracle
 from segcrit.apps.bench.problems import Problem, Tensors
 from segcrit.apps.bench.records import Memory, Panel, Result, Row
 from segcrit.core.machine import free_memory, machine_facts
+from segcrit.core.numbers import memory
 from segcrit.core.progress import StageReporter
 from segcrit.engines import backends
 
@@ -200,7 +201,7 @@ class _PanelRun:
         room = self._room()
         if room is None or room > 0:
             return True
-        needed, free = size_in_words(self._base()), size_in_words(self._free)
+        needed, free = memory(self._base()), memory(self._free)
         reason = f"logits, their copy and the labels alone need {needed}, {free} are free"
         self._estimate(self._open())
         for index in self._open():
@@ -216,9 +217,7 @@ class _PanelRun:
         for index in risky:
             needed = self._rows[index].estimated
             if needed is not None and needed > room:
-                self._set(
-                    index, not_run=f"would need about {size_in_words(needed)}, {size_in_words(room)} are left for it"
-                )
+                self._set(index, not_run=f"would need about {memory(needed)}, {memory(room)} are left for it")
 
     def _estimate(self, rows: Sequence[int]) -> None:
         if not rows:
@@ -234,11 +233,11 @@ class _PanelRun:
         self._progress.stage(f"{self._title}: memory", len(rows))
         entries = [self._plan.entries[index] for index in rows]
         found = self._meter.measure(entries, self._progress.advance)
-        for index, memory in zip(rows, found, strict=True):
-            if isinstance(memory, Memory):
-                self._set(index, memory=memory)
+        for index, answer in zip(rows, found, strict=True):
+            if isinstance(answer, Memory):
+                self._set(index, memory=answer)
             else:
-                self._set(index, not_run=memory)
+                self._set(index, not_run=answer)
 
     def _measure_time(self) -> None:
         made = {self._plan.problem: self._plan.problem.make()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from segcrit.apps.bench.fit import size_in_words
 from segcrit.apps.bench.records import Panel, Result, Row, Timing, Verdict
+from segcrit.core.numbers import counted, duration, memory, significant
 
 __all__ = [
     "HEAD",
@@ -19,9 +19,7 @@ __all__ = [
     "not_run",
     "panel_rows",
     "precision_rows",
-    "seconds",
     "target_rows",
-    "threads_in_words",
 ]
 
 HEAD: Final = ("what", "library", "ms", "20 – 80 %", "runs", "× copy", "vs eager", "vs compiled", "MiB", "× logits")
@@ -35,51 +33,31 @@ _MIB: Final = float(1 << 20)
 _BASES: Final = ("torch", "torch.compile")  # what the two columns of speed compare with
 
 
-def seconds(milliseconds: float) -> str:
-    """A time in words.
-
-    Example:
-        >>> seconds(0.0123), seconds(4.56), seconds(78.9), seconds(12613.0)
-        ('0.012 ms', '4.6 ms', '79 ms', '12.6 s')
-    """
-    if milliseconds >= 1e4:
-        return f"{milliseconds / 1e3:.1f} s"
-    if milliseconds >= 10:
-        return f"{milliseconds:.0f} ms"
-    return f"{milliseconds:.1f} ms" if milliseconds >= 0.1 else f"{milliseconds:.2g} ms"
-
-
 def about_machine(result: Result) -> str:
     """Machine, versions and date in a sentence."""
     machine = result.machine
     cache = machine["last_level_cache_bytes"]
     words = [
         str(machine["processor"]),
-        threads_in_words(result),
+        counted(machine["threads"], "thread"),
         str(machine["vector_instructions"]),
-        *([f"last-level cache {size_in_words(cache)}"] if cache else []),
-        *([f"memory {size_in_words(machine['memory_bytes'])}"] if machine["memory_bytes"] else []),
+        *([f"last-level cache {memory(cache)}"] if cache else []),
+        *([f"memory {memory(machine['memory_bytes'])}"] if machine["memory_bytes"] else []),
     ]
     versions = ", ".join(f"{name} {number}" for name, number in result.versions.items())
     engine = list(result.engines.values())[-1]
     return f"{', '.join(words)}. {versions}. Engine of the segcrit rows: {engine}. Measured on {result.date[:10]}."
 
 
-def threads_in_words(result: Result) -> str:
-    """ "1 thread", "2 threads"."""
-    threads = result.machine["threads"]
-    return f"{threads} thread{'s' if threads != 1 else ''}"
-
-
 def about_panel(panel: Panel) -> str:
     """What a copy and a read of the logits take."""
-    sentence = f"Logits {size_in_words(panel.problem.logits_bytes)}"
+    sentence = f"Logits {memory(panel.problem.logits_bytes)}"
     if panel.problem.upsample != 1:
-        sentence += f", {size_in_words(panel.problem.full_bytes)} at the size of the labels"
+        sentence += f", {memory(panel.problem.full_bytes)} at the size of the labels"
     if panel.copy is not None:
-        sentence += f"; a copy of them takes {seconds(panel.copy.median)}"
+        sentence += f"; a copy of them takes {duration(panel.copy.median / 1e3)}"
     if panel.read is not None:
-        sentence += f", a read {seconds(panel.read.median)} ({panel.read_by})"
+        sentence += f", a read {duration(panel.read.median / 1e3)} ({panel.read_by})"
     return sentence + "."
 
 
@@ -106,12 +84,12 @@ def _cells(panel: Panel, row: Row) -> list[str]:
     return [
         what,
         _library(row),
-        _short(row.time.median),
-        f"{_short(row.time.low)} – {_short(row.time.high)}",
+        significant(row.time.median),
+        f"{significant(row.time.low)} – {significant(row.time.high)}",
         str(row.time.runs),
         _ratio(row.time, panel.copy if row.problem == panel.problem else None),
         *(_ratio(_base(panel, row, library), row.time) for library in _BASES),
-        "" if extra is None else _short(extra / _MIB),
+        "" if extra is None else significant(extra / _MIB),
         "" if extra is None else f"{extra / row.problem.full_bytes:.2f}",
     ]
 
@@ -146,17 +124,7 @@ def comparable(rows: Iterable[Row], row: Row, library: str) -> Row | None:
 
 
 def _ratio(top: Timing | None, bottom: Timing | None) -> str:
-    return "" if top is None or bottom is None else _short(top.median / bottom.median)
-
-
-def _short(number: float) -> str:
-    """Three digits, without an exponent.
-
-    Example:
-        >>> _short(12613.2), _short(78.91), _short(0.01234)
-        ('12613', '78.9', '0.0123')
-    """
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+    return "" if top is None or bottom is None else significant(top.median / bottom.median)
 
 
 def not_run(panel: Panel) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from segcrit.apps.evaluate.results import Outcome
+from segcrit.core.numbers import listed
 from segcrit.core.quantities import worded
 from segcrit.metrics.named import figures_of
 from segcrit.metrics.statistics import PairedComparison
@@ -106,7 +107,7 @@ def verdict(outcome: Outcome) -> list[str]:
         gap, low, high = of_first[last]
         amount = "the difference is" if len(top) == 2 else "the largest difference is"
         few = "So few" if outcome.caution else "These"
-        text = f"{few} {unit} do not tell {_listed(top)} apart: {amount} {gap:.{digits}f} {label}"
+        text = f"{few} {unit} do not tell {listed(top)} apart: {amount} {gap:.{digits}f} {label}"
         if outcome.caution:
             text = text.replace("do not tell", "cannot tell")
         sentences = [f"{text} ({_interval(low, high, digits)})."]
@@ -116,7 +117,7 @@ def verdict(outcome: Outcome) -> list[str]:
         sentences.append(_behind(behind, of_first, digits, first if len(top) == 1 else "the best"))
     groups = [group for group in ties(outcome, name) if len(group) > 1]
     if len(order) > 2 and groups and groups != [top]:
-        sentences.append(f"Not told apart from each other: {'; '.join(_listed(group) for group in groups)}.")
+        sentences.append(f"Not told apart from each other: {'; '.join(listed(group) for group in groups)}.")
     return sentences
 
 
@@ -139,12 +140,8 @@ def _behind(models: Sequence[str], gaps: Mapping[str, tuple[float, float, float]
 
     if len(models) > _MOST_NAMED:
         return f"{len(models)} others are behind {best}, from {one(models[0])} to {one(models[-1])}."
-    return f"Behind {best}: {_listed([one(model) for model in models])}."
+    return f"Behind {best}: {listed([one(model) for model in models])}."
 
 
 def _interval(low: float, high: float, digits: int) -> str:
     return f"95 % interval {low:.{digits}f} to {high:.{digits}f}".replace("-", "−")
-
-
-def _listed(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

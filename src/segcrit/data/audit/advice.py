@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from segcrit.core.numbers import percent
 from segcrit.core.quantities import worded
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def recommend(facts: Facts) -> tuple[Recommendation, ...]:
         "try",
         "ce",
         "the baseline: every pixel counts the same, probabilities are close to calibrated",
-        f"calling every pixel {facts.rows[most].name} would be right for {_percent(shares[most])} of them",
+        f"calling every pixel {facts.rows[most].name} would be right for {percent(shares[most])} of them",
     )
     found = [baseline, *_for_imbalance(facts), *_for_mean_iou(facts), *_for_regions(facts), *_for_two_classes(facts)]
     # sorted() keeps the order of equals.
@@ -100,7 +101,7 @@ def recommend(facts: Facts) -> tuple[Recommendation, ...]:
 
 
 def _for_weak_labels(facts: Facts) -> list[Recommendation]:
-    evidence = f"{_percent(facts.labelled_share)} of the training pixels are labelled"
+    evidence = f"{percent(facts.labelled_share)} of the training pixels are labelled"
     found = [
         Recommendation(
             "try", "partial_ce", "learns from the labelled pixels only and guesses nothing about the others", evidence
@@ -137,8 +138,8 @@ def _for_imbalance(facts: Facts) -> list[Recommendation]:
     ratio = float(shares[most] / shares[rarest])
     names = [row.name for row in facts.rows]
     evidence = (
-        f"{names[most]} covers {_percent(shares[most])} of the training pixels, {names[rarest]} "
-        f"{_percent(shares[rarest])}: {ratio:,.0f} to 1"
+        f"{names[most]} covers {percent(shares[most])} of the training pixels, {names[rarest]} "
+        f"{percent(shares[rarest])}: {ratio:,.0f} to 1"
     )
     if ratio < IMBALANCED:
         reason = "classes are balanced, so expect little: a check that region terms do no harm"
@@ -158,7 +159,7 @@ def _for_imbalance(facts: Facts) -> list[Recommendation]:
             found.append(Recommendation("careful", 'ce(class_weight="inverse")', reason, f"even median {spread}"))
     if shares[most] >= EASY_MAJORITY and not _ragged(facts):
         reason = "most pixels are soon easy: focal leaves them out gradually, so that the hard ones drive training"
-        covered = f"{names[most]} alone covers {_percent(shares[most])} of the training pixels"
+        covered = f"{names[most]} alone covers {percent(shares[most])} of the training pixels"
         found.append(Recommendation("try", "focal", reason, covered))
     return found
 
@@ -169,7 +170,7 @@ def _for_mean_iou(facts: Facts) -> list[Recommendation]:
         return []
     rarest = min(rows, key=lambda row: row.share)
     reason = "the default figure of merit is mean IoU, and Lovász is its closest convex stand-in"
-    evidence = f"{rarest.name}, {_percent(rarest.share)} of the pixels, decides 1/{len(rows)} of the mean IoU"
+    evidence = f"{rarest.name}, {percent(rarest.share)} of the pixels, decides 1/{len(rows)} of the mean IoU"
     return [Recommendation("try", "ce + lovasz", reason, evidence)]
 
 
@@ -188,7 +189,7 @@ def _for_regions(facts: Facts) -> list[Recommendation]:
     inner, ragged = _inner(facts), _ragged(facts)
     thin = sorted((row for row in inner if row.shape.core <= THIN_CORE), key=lambda row: row.shape.core)
     if thin:
-        listing = ", ".join(f"{row.name} {_percent(row.shape.core)}" for row in thin[:4])
+        listing = ", ".join(f"{row.name} {percent(row.shape.core)}" for row in thin[:4])
         found.append(
             Recommendation(
                 "try",
@@ -218,7 +219,7 @@ def _for_regions(facts: Facts) -> list[Recommendation]:
                 "dice",
                 "alone on small objects it starts slowly and is noisy: keep ce beside it",
                 f"half of the pixels of {row.name} lie in objects of at most {row.shape.object_size:,.0f} pixels, "
-                f"{_percent(row.shape.object_share)} of an image",
+                f"{percent(row.shape.object_share)} of an image",
             )
         )
     if ragged:
@@ -252,7 +253,7 @@ def _for_two_classes(facts: Facts) -> list[Recommendation]:
         return []
     share = 1 / (1 + facts.positive_weight)
     evidence = (
-        f"{facts.rows[1].name} covers {_percent(share)} of the training pixels: "
+        f"{facts.rows[1].name} covers {percent(share)} of the training pixels: "
         f"{facts.positive_weight:.3g} negatives for each positive"
     )
     reason = "two classes need one output channel with a sigmoid"
@@ -261,13 +262,3 @@ def _for_two_classes(facts: Facts) -> list[Recommendation]:
         reason = "balances foreground and background: more is found, with more false alarms"
         found.append(Recommendation("try", 'bce(pos_weight="auto")', reason, evidence, "binary"))
     return found
-
-
-def _percent(share: float) -> str:
-    """A share with two significant figures.
-
-    Example:
-        >>> _percent(0.0123), _percent(0.00004), _percent(0.964)
-        ('1.2 %', '0.004 %', '96 %')
-    """
-    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.4g} %"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +13,18 @@ from segcrit.apps.compare.records import METRICS, DataInfo, LossResult, Results,
 from segcrit.apps.compare.verdict.ranking import seeds_with_figures
 from segcrit.apps.compare.verdict.records import Verdict
 from segcrit.apps.compare.verdict.summary import shown_figures
+from segcrit.core.numbers import (
+    MISSING,
+    counted,
+    duration,
+    lengths,
+    memory,
+    number,
+    p_value,
+    percent,
+    signed,
+)
 from segcrit.core.quantities import worded
-from segcrit.core.wording import MISSING, clock, counted, memory, number, percent, signed, size
 
 __all__ = ["Confusion", "Details", "Table", "details"]
 
@@ -104,14 +115,14 @@ def _settings(run: RunInfo) -> list[tuple[str, str]]:
         ("Steps of each training", f"{run.steps:,}"),
         ("Passes over the training images", f"{run.epochs:,}" if run.epochs else ""),
         ("Batch size", str(run.batch_size)),
-        ("Crop", size(run.crop) if run.crop else "whole images"),
+        ("Crop", lengths(run.crop) if run.crop else "whole images"),
         ("Optimizer", run.optimizer),
         ("Learning rate", run.learning_rate_schedule),
         ("Augmentation", ", ".join(run.augmentation) or "none"),
         ("Best checkpoint by", f"validation {METRICS[run.metric]}"),
         ("Prediction of test images", run.inference),
         ("Precision", run.precision),
-        ("Whole run took", clock(run.elapsed_seconds)),
+        ("Whole run took", duration(run.elapsed_seconds)),
     ]
 
 
@@ -155,7 +166,7 @@ def _versions(run: RunInfo) -> list[tuple[str, str]]:
         *run.versions.items(),
         ("System", machine.system),
         ("Processor", f"{machine.cpu} ({cores})" if machine.cpu else cores),
-        ("Memory", "" if machine.memory_bytes != machine.memory_bytes else memory(machine.memory_bytes)),
+        ("Memory", "" if math.isnan(machine.memory_bytes) else memory(machine.memory_bytes)),
         ("Accelerators", ", ".join(machine.gpus) or "none"),
         ("Processes", str(machine.processes) if machine.processes > 1 else ""),
         ("Threads", str(machine.threads) if machine.threads else ""),
@@ -206,16 +217,12 @@ def _pairs(verdict: Verdict) -> Table:
             pair.second,
             signed(pair.difference),
             f"{signed(pair.low)} to {signed(pair.high)}" if pair.low == pair.low else MISSING,
-            _probability(pair.p_value),
+            p_value(pair.p_value),
             "yes" if pair.distinguishable else "no",
         )
         for pair in verdict.pairs
     )
     return Table(("First", "Second", "First − second", "95 % interval", "p, corrected", "Told apart"), rows)
-
-
-def _probability(value: float) -> str:
-    return "< 0.001" if value < 0.001 else number(value)
 
 
 def _trainings(results: Results) -> Table:
@@ -227,7 +234,7 @@ def _trainings(results: Results) -> Table:
             best = f"{seed.best_step:,}" if seed.best_step >= 0 else MISSING
             rows.append(
                 (loss.name, str(seed.seed), seed.status, *figures, best, number(seed.best_validation),
-                 clock(seed.training_seconds), memory(seed.cost.peak_memory_bytes), seed.message or MISSING)
+                 duration(seed.training_seconds), memory(seed.cost.peak_memory_bytes), seed.message or MISSING)
             )  # fmt: skip
     head = ("Loss", "Seed", "Status", *names.values(), "Best step", "Its validation figure",
             "Training time by the clock", "Peak memory", "Message")  # fmt: skip

@@ -18,7 +18,7 @@ from segcrit.apps.compare.results import read_results
 from segcrit.apps.compare.verdict.records import Verdict
 from segcrit.apps.compare.verdict.summary import shown_figures
 from segcrit.apps.compare.verdict.text import judge
-from segcrit.core import atomic, optional, wording
+from segcrit.core import atomic, numbers, optional
 from segcrit.core import quantities as wording_of_data
 from segcrit.reports.error_colors import legend_style
 from segcrit.reports.evaluation import scroll_style
@@ -131,15 +131,13 @@ def _environment(results: Results) -> Any:
     environment.filters |= {
         "breaks": breaks,
         "names": names,
-        "number": wording.number,
-        "signed": wording.signed,
-        "percent": wording.percent,
-        "clock": wording.clock,
-        "memory": wording.memory,
-        "size": wording.size,
-        "listed": wording.listed,
+        "number": numbers.number,
+        "signed": numbers.signed,
+        "percent": numbers.percent,
+        "duration": numbers.duration,
+        "listed": numbers.listed,
     }
-    environment.globals |= {"counted": wording.counted}
+    environment.globals |= {"counted": numbers.counted}
     return environment
 
 
@@ -156,8 +154,8 @@ def _class_sentence(results: Results, verdict: Verdict) -> str:
     gain, fall = max(moves), min(moves)
     parts = []
     if gain[0] > 0:
-        parts.append(f"the largest gain is `{gain[1]}` on “{gain[2]}” ({wording.signed(gain[0])})")
+        parts.append(f"the largest gain is `{gain[1]}` on “{gain[2]}” ({numbers.signed(gain[0])})")
     if fall[0] < 0:
-        parts.append(f"the largest drop is `{fall[1]}` on “{fall[2]}” ({wording.signed(fall[0])})")
-    text = wording.listed(parts)
+        parts.append(f"the largest drop is `{fall[1]}` on “{fall[2]}” ({numbers.signed(fall[0])})")
+    text = numbers.listed(parts)
     return text[0].upper() + text[1:] + "."

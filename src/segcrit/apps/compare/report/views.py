@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from segcrit.apps.compare.records import Cost, Figures, LossResult, Results
 from segcrit.apps.compare.verdict.records import PairComparison, Verdict
 from segcrit.apps.compare.verdict.summary import mean_cost, mean_figures, step_seconds
-from segcrit.core.wording import number
+from segcrit.core.numbers import number
 from segcrit.reports.charts import Tick, nice_ticks, tick_text
 
 __all__ = [

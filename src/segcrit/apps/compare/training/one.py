@@ -20,7 +20,7 @@ from segcrit.apps.compare.training.module import DivergedError, Trainee
 from segcrit.apps.compare.training.quiet import with_interrupts
 from segcrit.apps.compare.training.recorder import Recorder
 from segcrit.core.errors import DataError, SegcritError
-from segcrit.core.progress import duration
+from segcrit.core.numbers import duration
 from segcrit.metrics.report import Report
 
 __all__ = ["Finished", "figures_of", "image_counts", "predict_again", "train"]

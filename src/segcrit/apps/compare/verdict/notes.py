@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segcrit.apps.compare.records import METRICS, Figures, MetricName, Results
 from segcrit.apps.compare.verdict.ranking import LEVEL, SMALLEST_SAMPLE, Ranking, seeds_with_figures, smallest_p_value
-from segcrit.core.wording import counted, listed, number
+from segcrit.core.numbers import counted, listed, number
 
 __all__ = ["figure", "notes"]
 

@@ -14,8 +14,8 @@ from segcrit.apps.compare.verdict.class_changes import class_changes
 from segcrit.apps.compare.verdict.notes import figure, notes
 from segcrit.apps.compare.verdict.ranking import SMALLEST_SAMPLE, Ranking, rank, seeds_with_figures
 from segcrit.apps.compare.verdict.records import PairComparison, Standing, Verdict
+from segcrit.core.numbers import counted, listed, number
 from segcrit.core.quantities import worded
-from segcrit.core.wording import counted, listed, number
 
 __all__ = ["PRACTICALLY_EQUAL", "caveats", "judge", "reference_loss"]
 

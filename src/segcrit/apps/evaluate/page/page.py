@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from segcrit.apps.evaluate.page.pictures import Absent, Gallery, Panel, legend_c
 from segcrit.apps.evaluate.results import Outcome
 from segcrit.apps.evaluate.standings import best_models, digits_of, label_of, verdict
 from segcrit.core import atomic, optional
+from segcrit.core.numbers import p_value, percent, score, signed
 from segcrit.core.quantities import worded
 from segcrit.metrics.named import figures_of
 from segcrit.metrics.policy import get_policy
@@ -26,10 +28,8 @@ from segcrit.reports.evaluation import (
     breakable,
     channel_table,
     class_table,
-    figure_text,
     matrix_of,
     page_style,
-    percent_text,
 )
 
 if TYPE_CHECKING:
@@ -69,45 +69,15 @@ def render(outcome: Outcome, *, images: str | None = None) -> str:
         loader=jinja2.FunctionLoader(lambda name: (own / name).read_text(encoding="utf-8")),
     )
     environment.filters.update(
-        figure=_figure,
-        percent=percent_text,
+        figure=score,
+        percent=partial(percent, places=1),
         amount=lambda value: f"{value:,}",
-        signed=_signed,
-        p_value=_p_value,
+        signed=signed,
+        p_value=p_value,
         breakable=breakable,
     )
     style = page_style() + (own / "style.css").read_text(encoding="utf-8") + legend_style()
     return str(environment.get_template("page.html.j2").render({"style": style, **_content(outcome, images)}))
-
-
-def _figure(value: float) -> str:
-    """Shares with three digits, distances with three figures and no exponent.
-
-    Example:
-        >>> [_figure(value) for value in (0.5, 12.345, 123.45, 12345.6)]
-        ['0.500', '12.3', '123', '12,346']
-    """
-    if math.isnan(value) or abs(value) < 10:
-        return figure_text(value)
-    return f"{value:.1f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-def _signed(value: float) -> str:
-    """A difference with its sign; none where there is no difference.
-
-    Example:
-        >>> [_signed(value) for value in (0.0123, -0.5, -0.0, 0.00004)]
-        ['+0.012', '−0.500', '0.000', '< +0.0001']
-    """
-    if math.isnan(value) or value == 0:
-        return _figure(abs(value))
-    size = _figure(abs(value))
-    sign = "+" if value > 0 else "−"
-    return sign + size if size[0].isdigit() else f"{'<' if value > 0 else '>'} {sign}{size.split()[-1]}"
-
-
-def _p_value(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def _content(outcome: Outcome, images: str | None) -> dict[str, Any]:
@@ -174,7 +144,7 @@ def _summary(outcome: Outcome) -> list[dict[str, Any]]:
                 "description": worded(figures[name].description, outcome.tally.spatial_dims),
                 "better": figures[name].better,
                 "values": values,
-                "texts": {model: _figure(v) if digits == 3 else f"{v:.{digits}f}" for model, v in values.items()},
+                "texts": {model: score(v) if digits == 3 else f"{v:.{digits}f}" for model, v in values.items()},
                 "best": best_models(outcome, name) or _best(values, figures[name].better),
                 "intervals": {model: outcome.intervals[model].get(name) for model in values},
                 "pair": _pair(outcome, pairs[0], figures[name].better) if len(values) == 2 and pairs else None,
@@ -185,7 +155,7 @@ def _summary(outcome: Outcome) -> list[dict[str, Any]]:
 
 def _best(values: Mapping[str, float], better: str) -> tuple[str, ...]:
     """The models that show the best figure, where it was not tested whether they differ; none where all show the same."""
-    texts = {model: _figure(value) for model, value in values.items() if not math.isnan(value)}
+    texts = {model: score(value) for model, value in values.items() if not math.isnan(value)}
     if len(set(texts.values())) < 2:
         return ()
     best = (max if better == "higher" else min)(texts, key=lambda model: values[model])

@@ -106,7 +106,7 @@ class BoundaryScores:
         names = ("boundary_iou", "boundary_f1", "nsd", "hd95", "assd")
         lines.append(f"{'class':<{width}}" + "".join(f"{name:>14}" for name in names))
         for row in self.rows():
-            lines.append(f"{row['name']:<{width}}" + "".join(f"{number(row[name]):>14}" for name in names))
+            lines.append(f"{row['name']:<{width}}" + "".join(f"{number(row[name], 4):>14}" for name in names))
         return "\n".join(lines)
 
     def _number(self, *presence: int) -> Integers:
