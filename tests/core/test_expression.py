@@ -304,3 +304,19 @@ def test_the_caret_stands_below_the_mistake_in_any_script() -> None:
     with pytest.raises(ExpressionError) as caught:
         parse("ce(class_weight='道路') + 損失")
     assert caught.value.advice.splitlines()[-1].index("^") == 2 + len("ce(class_weight='    ') + ")
+
+
+@pytest.mark.parametrize("text", ["+".join(["ce"] * 3000), "ce(class_weight=[" + "1," * 200_000 + "1])"])
+def test_an_endless_expression_is_refused_in_a_short_message(text: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(text)
+    assert len(str(caught.value)) < 1000
+    assert len(parse("+".join(["ce"] * 500)).terms) == 500
+
+
+def test_a_long_expression_is_shown_around_the_mistake() -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(" + ".join(["ce"] * 200) + " + dcie + " + " + ".join(["ce"] * 200))
+    *_, line, caret = str(caught.value).splitlines()
+    assert line[caret.index("^") :].startswith("dcie")
+    assert len(line) < 200

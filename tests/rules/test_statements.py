@@ -10,7 +10,7 @@ import pytest
 
 from segcrit.core import errors
 from tests.rules.flow import Flow, last_name
-from tests.rules.source import Module, functions_with_their_owner, modules
+from tests.rules.source import PACKAGE, Module, functions_with_their_owner, modules
 
 ALLOWED_ANYWHERE = {"StopIteration", "KeyboardInterrupt"}
 ALLOWED_INSIDE = {"__getattr__": {"AttributeError"}, "__setattr__": {"AttributeError"}}
@@ -165,3 +165,39 @@ def test_the_rules_notice_offenders() -> None:
     )
     module = Module("segcrit.example", modules()[0].path, example)
     assert len(forbidden_raises(module)) == 1
+
+
+# What the machine itself or the package holds, no file of a user: /proc, cgroups, templates, the data set built here.
+OWN_FILES = {
+    "segcrit.core.atomic",
+    "segcrit.core.machine",
+    "segcrit.cli.doctor",
+    "segcrit.cli.evaluate",
+    "segcrit.data.files.budget",
+    "segcrit.data.landcover",
+    "segcrit.reports.evaluation",
+    "segcrit.apps.evaluate.page.page",
+}
+
+
+def bare_reads(module: Module) -> list[str]:
+    """Files that are read without ``core.atomic``, which alone refuses pipes, sockets and devices."""
+    found = []
+    for node in module.walk():
+        if not isinstance(node, ast.Call):
+            continue
+        name = last_name(node.func)
+        bare = isinstance(node.func, ast.Name)
+        texts = [entry.value for entry in node.args if isinstance(entry, ast.Constant)]
+        reads = name in ("read_text", "read_bytes") and not bare and not ast.unparse(node).startswith("atomic.")
+        opens = name == "open" and (bare or not node.args or "r" in texts or "rb" in texts)
+        if reads or opens:
+            found.append(f"{module.where(node)}: {ast.unparse(node)[:80]}")
+    return found
+
+
+def test_files_of_users_are_opened_in_one_place() -> None:
+    users = [module for module in modules() if module.name not in OWN_FILES and ".apps.bench." not in module.name]
+    assert [line for module in users for line in bare_reads(module)] == []
+    code = "path.open('rb')\nopen(path)\npath.read_text()\natomic.read_text(path)\nread_text(path)"
+    assert len(bare_reads(Module("a", PACKAGE / "a.py", ast.parse(code)))) == 3

@@ -15,6 +15,7 @@ from segcrit.apps.compare.training.checkpoints import WholeCheckpoints
 from segcrit.apps.compare.training.networks import Purpose, make_network
 from segcrit.cli import _trained, main
 from segcrit.core.errors import DataError, ParameterError, SegcritError
+from segcrit.losses import table
 
 PURPOSE = Purpose(3, 3, 2, (16, 16))
 
@@ -108,3 +109,23 @@ def test_objects_in_checkpoints_are_not_made(run: Path) -> None:
     (training / "result.json").unlink()
     assert main(["compare", "--out", str(run), "--resume", "--quiet"]) == 2
     assert not mark.exists()
+
+
+def test_a_loss_of_ones_own_is_imported_where_the_command_line_names_it(
+    run: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "@segcrit.region_loss\ndef a_half_overlap(s, *, smooth=1.0):\n    return 1 - s.I / (s.T + smooth)\n"
+    (tmp_path / "losses_of_my_own.py").write_text("import segcrit\n\n" + code)
+    monkeypatch.chdir(tmp_path)
+    for name in ("_TABLE", "_NAMES"):
+        monkeypatch.setattr(table, name, dict(getattr(table, name)))
+    file = run / "losses" / "01-ce" / "seed-0" / "best.ckpt"
+    content = torch.load(file, weights_only=True)
+    content["segcrit"]["loss"] = "ce + a_half_overlap"
+    torch.save(content, file)
+    words = ["explain", "--checkpoint", str(file), "--image", "00", "--data", str(finished / "data"), "--json"]
+    assert main(words) == 2
+    assert "--import" in capsys.readouterr().err
+    assert main([*words, "--import", "losses_of_my_own"]) == 0
+    assert "a_half_overlap" in json.loads(capsys.readouterr().out)["loss"]["terms"]
+    assert main(["losses", "a_half_overlap", "--import", "losses_of_my_own"]) == 0

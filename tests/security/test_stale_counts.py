@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ from segcrit.apps.evaluate.counting.store import read_tally
 from segcrit.apps.evaluate.counting.workers import uninterrupted
 from segcrit.cli import main
 from segcrit.core import atomic
-from segcrit.core.errors import ParameterError
+from segcrit.core.errors import DataError, ParameterError
 from tests.evaluate.making import save_png
 
 SIZE = (8, 8)
@@ -121,4 +122,39 @@ def test_edited_counts_are_damaged(name: str, folder: Path) -> None:
     arrays[key] = changed[:-1] if name in ("pixels", "head") else changed if name != "ids" else changed[:1]
     np.savez(file, **arrays)
     assert main(words(folder, "--resume")) == 2
+    assert main(["merge", str(file), "--out", str(folder / "merged")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("sources", None),
+        ("sources/predictions", ["guess"]),
+        ("sources/predictions/guess", 1),
+        ("sources/target", None),
+        ("sources/options", {"tile": "wide"}),
+        ("sources/images", 3),
+        ("sources/assumed", 255),
+        ("sources/listings", []),
+        ("about/colors", [[300, 0, 0], [0, 0, 0]]),
+        ("about/values", "words"),
+        ("about/turned", "x"),
+        ("about/target/classes", {"x": 0}),
+        ("modes", {"": 1}),
+        ("notes", 5),
+        ("models", ["guess", "guess"]),
+    ],
+)
+def test_an_edited_head_of_counts_is_damaged(place: str, value: object, folder: Path) -> None:
+    file = folder / "out" / "counts.npz"
+    with np.load(file) as content:
+        arrays = dict(content)
+    head = holder = json.loads(arrays["head"].tobytes())
+    *path, last = place.split("/")
+    for key in path:
+        holder = holder[key]
+    holder[last] = value
+    np.savez(file, **arrays | {"head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)})
+    with pytest.raises(DataError):
+        read_tally(file)
     assert main(["merge", str(file), "--out", str(folder / "merged")]) == 2

@@ -21,6 +21,7 @@ from segcrit.cli._console import Output
 from segcrit.cli._parser import Parser, fail, join_negative_numbers
 from segcrit.core.errors import SegcritError
 from segcrit.core.names import nearest
+from segcrit.core.optional import import_own
 
 __all__ = ["COMMANDS", "Command", "available_commands", "build_parser", "main"]
 
@@ -165,6 +166,8 @@ def _dispatch(words: list[str]) -> int:
         _subparser(parser, first).refuse_unknown(extra)
     if getattr(arguments, "out", None) == "":
         fail("argument --out: expected a name, got an empty text.", f"See 'segcrit {first} --help'.")
+    for name in getattr(arguments, "modules", ()):
+        import_own(name)
     return int(_module(first).run(arguments))
 
 

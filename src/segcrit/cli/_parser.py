@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from segcrit.cli._console import say
 from segcrit.core.names import nearest
 
-__all__ = ["Parser", "add_file_memory", "fail", "join_negative_numbers"]
+__all__ = ["Parser", "add_file_memory", "add_import", "fail", "join_negative_numbers"]
 
 USAGE_ERROR = 2
 
@@ -86,6 +86,18 @@ def add_file_memory(group: Any) -> None:
         default=argparse.SUPPRESS,
         metavar="GIB",
         help="most memory that the array of one file may take (default: half of the machine's)",
+    )
+
+
+def add_import(group: Any) -> None:
+    """Add the option for losses of the user's own; the modules are imported before the command runs."""
+    group.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module that defines losses",
     )
 
 

@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from segcrit.cli._bench_text import print_fit, print_machine, print_panel
+from segcrit.cli._parser import add_import
 from segcrit.core.errors import ParameterError
 from segcrit.core.names import nearest
-from segcrit.core.optional import import_own
 
 if TYPE_CHECKING:
     from segcrit.apps.bench.problems import Problem
@@ -65,9 +65,7 @@ def add_parser(subparsers: Any) -> None:
         "--upsample", type=int, default=1, metavar="FACTOR", help="labels are this many times finer along each axis"
     )
     what.add_argument("--channels-last", action="store_true", help="logits in channels-last memory layout")
-    what.add_argument(
-        "--import", dest="modules", action="append", default=[], metavar="MODULE", help="a module that defines losses"
-    )
+    add_import(what)
     how = parser.add_argument_group("how it is measured")
     how.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: as torch decides)")
     how.add_argument("--seconds", type=float, default=1.0, metavar="X", help="time for each contender (default: 1)")
@@ -100,8 +98,6 @@ def _measure(arguments: argparse.Namespace, progress: StageReporter) -> int:
     _check(arguments)
     if arguments.plot is not None:
         check_picture(arguments.plot)
-    for module in arguments.modules:
-        import_own(module)
     problems = _problems(arguments)
     without = (COMPILED,) if arguments.no_compile else ()
     plans = [plan_panel(problem, _kinds(arguments), without=without) for problem in problems]

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from segcrit.cli import _console
 from segcrit.cli._allocator import keep_freed_memory
-from segcrit.cli._parser import add_file_memory
-from segcrit.core.optional import import_own
+from segcrit.cli._parser import add_file_memory, add_import
 
 if TYPE_CHECKING:
     from segcrit.apps.compare.prepare import Request
@@ -83,14 +82,7 @@ def _add_what(group: Any) -> None:
         help="miou (default), foreground_iou or image_dice: chooses the checkpoint and the winner",
     )
     group.add_argument("--task", metavar="NAME", help="multiclass (default) or binary: two classes, one sigmoid")
-    group.add_argument(
-        "--import",
-        dest="modules",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import a module that defines losses",
-    )
+    add_import(group)
 
 
 def _add_run(group: Any) -> None:
@@ -186,8 +178,6 @@ def run(arguments: argparse.Namespace) -> int:
     from segcrit.core.optional import require
     from segcrit.losses.expression.syntax import parse
 
-    for name in arguments.modules:
-        import_own(name)
     for text in (*(arguments.losses or ()), *arguments.add):
         parse(text)  # a typing error is told before the training library is loaded
     require("lightning.pytorch", extra="compare")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcrit.cli._explain_text import print_explanation, print_maps
+from segcrit.cli._parser import add_import
 from segcrit.core.constants import TASKS
 from segcrit.core.errors import ParameterError
 
@@ -49,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "loss", nargs="?", metavar="LOSS", help='a loss or a mixture such as "ce + 0.5*dice" (default: ce)'
     )
+    add_import(parser)
     numbers = parser.add_argument_group("your own numbers")
     numbers.add_argument("--logits", nargs="+", metavar="NUMBERS", help="raw outputs of a network")
     numbers.add_argument("--probs", nargs="+", metavar="NUMBERS", help="probabilities, instead of logits")

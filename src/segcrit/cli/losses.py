@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from segcrit.cli._parser import add_import
 from segcrit.core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("losses", help="the table of losses", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("name", nargs="?", metavar="NAME", help="a loss or one of its other names")
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    add_import(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from segcrit.core.atomic import atomic_write_text
 from segcrit.core.constants import VERSION
+from segcrit.core.json_files import read_json
 
 __all__ = ["FileMemory", "cache_folder"]
 
@@ -92,10 +93,10 @@ class FileMemory:
 
     def _read(self) -> None:
         try:
-            content = json.loads(self._file.read_text(encoding="utf-8"))
+            content = read_json(self._file)
             if content["version"] == _VERSION:
                 self._entries = dict(content["files"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):  # DataError is a ValueError
             self._entries = {}
 
 

@@ -114,7 +114,8 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     if file.is_dir():
         file = file / RESULTS_FILE
     try:
-        text = file.read_bytes().decode("utf-8")
+        with atomic.open_regular(file) as stream:
+            text = stream.read().decode("utf-8")
     except FileNotFoundError:
         raise DataError(
             f"a results file at {file}",

@@ -170,7 +170,7 @@ class Session:
             for plan in self.plans:
                 path = self.context.directory.training(plan, seed).batches_file
                 if path.exists():
-                    sums.add(path.read_text(encoding="utf-8").strip())
+                    sums.add(atomic.read_text(path).strip())
             if len(sums - {""}) > 1:
                 remarks.append(
                     "The loader did not deliver the same batches to every loss: its random numbers come from a "

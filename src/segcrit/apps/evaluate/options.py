@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -126,11 +128,13 @@ def parse_measure(text: str) -> MeasureOptions:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
             given = {entry.arg: ast.literal_eval(entry.value) for entry in node.keywords if entry.arg}
             return measure_from_dict({"kind": node.func.id, **given})
-    except (SyntaxError, TypeError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, ParameterError):
             raise
     raise ParameterError(
-        "a measure such as boundary or 'calibration(bins=10)'", repr(text), "Write NAME or NAME(OPTION=VALUE, ...)."
+        "a measure such as boundary or 'calibration(bins=10)'",
+        reprlib.repr(text),
+        "Write NAME or NAME(OPTION=VALUE, ...).",
     )
 
 
@@ -144,7 +148,7 @@ def parse_shard(text: str) -> tuple[int, int]:
         >>> parse_shard("3/16")
         (3, 16)
     """
-    first, sign, second = text.partition("/")
-    if sign and first.strip().isdecimal() and second.strip().isdecimal() and 1 <= int(first) <= int(second):
-        return int(first), int(second)
-    raise ParameterError("a shard I/N with I from 1 to N", repr(text), "Write --shard 3/16.")
+    found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
+    if found is not None and 1 <= int(found[1]) <= int(found[2]):
+        return int(found[1]), int(found[2])
+    raise ParameterError("a shard I/N with I from 1 to N", reprlib.repr(text), "Write --shard 3/16.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
 from segcrit.apps.evaluate.counting.job import COUNTS, JOB_FILE
 from segcrit.apps.evaluate.results import FORMAT, RESULTS
-from segcrit.core.errors import ParameterError
+from segcrit.core.errors import DataError, ParameterError
+from segcrit.core.json_files import read_json
 
 __all__ = ["AUDIT", "COUNTS", "REPORT", "RESULTS", "new_folder", "require_free", "require_own"]
 
@@ -71,6 +71,6 @@ def require_own(folder: Path) -> None:
 def _is_evaluation(results: Path) -> bool:
     """Whether results are those of an evaluation, whose counts somebody removed."""
     try:
-        return bool(json.loads(results.read_text(encoding="utf-8")).get("format") == FORMAT)
-    except (OSError, ValueError, AttributeError):
+        return bool(read_json(results).get("format") == FORMAT)
+    except (OSError, DataError, AttributeError):
         return False

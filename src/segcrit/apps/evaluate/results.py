@@ -294,8 +294,9 @@ def _begins(path: Path, heads: Sequence[str]) -> bool:
     """Whether a table has these first columns: one that was written here, and no file of the user's of the same name."""
     if not path.is_file():
         return False
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        return stream.readline().startswith(",".join(heads) + ",")
+    begins = f"{','.join(heads)},".encode()
+    with atomic.open_regular(path) as stream:
+        return stream.read(len(begins)) == begins
 
 
 def _figure_rows(outcome: Outcome) -> Iterable[Sequence[Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segcrit.core.atomic import open_regular
 from segcrit.data.coding.mask_coding import value_ranges
 from segcrit.data.folders.layout import most_common
 from segcrit.data.intensity import ImageFigures
@@ -294,7 +295,7 @@ def check_duplicates(data: SegmentationData, scanner: Scanner) -> list[Problem]:
 
 def _digest(path: Path) -> str:
     state = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while block := stream.read(1 << 20):
             state.update(block)
     return state.hexdigest()

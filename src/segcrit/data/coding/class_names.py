@@ -14,8 +14,8 @@ from segcrit.core.errors import DataError
 __all__ = ["TEXT_SUFFIXES", "class_rows", "read_class_names"]
 
 TEXT_SUFFIXES: Final = (".txt", ".csv", ".tsv", ".names")
-_NUMBERED: Final = re.compile(r"(\d+)(?:\s*[:;,=]\s*|\s+)(\S.*)")
-_CVAT: Final = re.compile(r"([^:]+):(\d+),(\d+),(\d+):[^:]*:[^:]*")
+_NUMBERED: Final = re.compile(r"(\d{1,20})(?:\s*[:;,=]\s*|\s+)(\S.*)")
+_CVAT: Final = re.compile(r"([^:]+):(\d{1,20}),(\d{1,20}),(\d{1,20}):[^:]*:[^:]*")
 _INDEX: Final = ("index", "idx", "id", "label", "value", "class_id", "trainid")
 _NAME: Final = ("name", "class", "class_name", "label_name")
 # labelme writes it first, for polygons that are left out; the classes begin after it.
@@ -28,7 +28,10 @@ def read_class_names(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: it cannot be read, or lists no class.
     """
-    found = class_rows(read_text(path))
+    try:
+        found = class_rows(read_text(path))
+    except csv.Error as error:
+        raise DataError(f"a table of classes in {path}", str(error), "Save it as CSV again.") from error
     if not found:
         raise DataError(f"the name of a class on each line of {path}", "no names", "Write one a line.")
     return found
@@ -73,9 +76,9 @@ def _row(place: int, row: Mapping[str, str | None], header: Sequence[str]) -> di
     number = next((row[key] for key in _INDEX if key in header), None)
     name = next(row[key] for key in _NAME if key in header) or ""
     found: dict[str, Any] = {"index": place, "name": re.split(r"[;,]", name)[0].strip()}
-    if number is not None and re.fullmatch(r"\s*-?\d+\s*", number):
+    if number is not None and re.fullmatch(r"\s*-?\d{1,20}\s*", number):
         found["index"] = int(number)
     color = [row.get(key) or "" for key in ("r", "g", "b")]
-    if all(part.strip().isdecimal() for part in color):
+    if all(re.fullmatch(r"\s*\d{1,20}\s*", part) for part in color):
         found["color"] = [int(part) for part in color]
     return found

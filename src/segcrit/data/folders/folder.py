@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from segcrit.core.atomic import open_regular
 from segcrit.core.errors import DataError
 from segcrit.data.audit.counting import class_pixels
 from segcrit.data.audit.survey import Survey, damaged, survey_files
@@ -148,10 +149,10 @@ def _description(root: Path) -> str:
         file = root / name
         if file.is_file():
             try:
-                text = file.read_text(encoding="utf-8", errors="replace")
+                with open_regular(file) as stream:
+                    return stream.read(10_000).decode("utf-8", errors="replace").strip()[:2000]
             except OSError:
                 return ""
-            return text.strip()[:2000]
     return ""
 
 

@@ -15,6 +15,7 @@ An expression given by the user replaces 2, 3 and 5.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -112,8 +113,9 @@ def compiled(pattern: str, option: str = "pair") -> re.Pattern[str]:
     """
     try:
         return re.compile(pattern)
-    except re.error as error:
-        raise ParameterError(f"a regular expression as {option}", f"{pattern!r} ({error})", "Correct it.") from error
+    except (re.error, RecursionError, OverflowError) as error:  # nested too deeply, or {1000000000000} times
+        shown = f"{reprlib.repr(pattern)} ({error})"
+        raise ParameterError(f"a regular expression as {option}", shown, "Correct it.") from error
 
 
 def split_word(text: str) -> str | None:

@@ -209,7 +209,10 @@ def read_groups_file(file: Path, known: Mapping[str, str]) -> dict[str, str]:
     text = read_text(file)
     first_line = text.split("\n", 1)[0]
     delimiter = next((mark for mark in ",;\t" if mark in first_line), ",")
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row and row[0].strip()]
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row and row[0].strip()]
+    except csv.Error as error:
+        raise DataError(f"a table of image and group in {file}", str(error), "Save it as CSV again.") from error
     groups: dict[str, str] = {}
     for number, row in enumerate(rows):
         cell = row[0].strip()

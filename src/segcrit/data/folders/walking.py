@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segcrit.core.atomic import text_name_problem
+from segcrit.core.atomic import open_regular, text_name_problem
 from segcrit.core.errors import DataError
 from segcrit.data.files.formats import file_format, stem
 
@@ -115,9 +115,9 @@ def _is_counts(path: Path) -> bool:
     if re.fullmatch(r"counts|shard-\d+-of-\d+", path.stem) is None or path.suffix != ".npz":
         return False
     try:
-        with zipfile.ZipFile(path) as content:
+        with open_regular(path) as stream, zipfile.ZipFile(stream) as content:
             return {"head.npy", "ids.npy"} <= set(content.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # damaged files raise nearly anything, pipes a DataError; whoever reads it tells what it is
         return False
 
 

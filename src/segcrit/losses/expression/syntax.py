@@ -42,6 +42,11 @@ _PLAIN: Mapping[int, str] = {
     **{ord(mark): plain for mark, plain in zip("\u3000\u2212“”‘’", " -\"\"''", strict=True)},
 }
 _MAX_DEPTH = 8
+# Far above what anybody mixes, far below what would keep a machine busy: a text may come from a file.
+_MAX_TERMS = 512
+_MAX_LENGTH = 1 << 18
+# Characters of a long expression that an error shows on each side of the mistake.
+_SHOWN = 60
 # Settings of a whole call, which are no parameters of a term.
 _BESIDE = frozenset({"ignore_index", "task", "num_classes", "upsample", "align_corners", "pixel_weight"})
 
@@ -139,6 +144,11 @@ class _Parser:
 
     def fail(self, position: int, expected: str, got: str, advice: str) -> NoReturn:
         line = self.text.replace("\n", " ").replace("\t", " ").replace("\r", " ")
+        if len(line) > 2 * _SHOWN:
+            start = max(0, position - _SHOWN)
+            before = "..." * (start > 0)
+            position += len(before) - start
+            line = before + line[start : start + 2 * _SHOWN]
         raise ExpressionError(expected, got, f"{advice}\n  {line}\n  {' ' * columns_of(line[:position])}^")
 
     @property
@@ -176,6 +186,13 @@ class _Parser:
                     "Terms are added; weights cannot be negative.",
                 )
             self.require("+", "Join terms with +, as in ce + 0.5*dice.")
+            if len(terms) == _MAX_TERMS:
+                self.fail(
+                    self.token.start,
+                    f"at most {_MAX_TERMS} terms",
+                    f"{self.text.count('+') + 1} or so",
+                    "Join equal terms to one with a weight, as in 3*ce.",
+                )
             terms.append(self.term())
         return Expression(tuple(terms))
 
@@ -206,7 +223,8 @@ class _Parser:
         if loss is None:
             hint = nearest_loss(token.text)
             listing = "Names are: " + ", ".join(_shown()) + "."
-            self.fail(token.start, "the name of a loss", repr(token.text), f"{hint} {listing}".strip())
+            own = "A loss of your own has to be imported first (on the command line with --import MODULE)."
+            self.fail(token.start, "the name of a loss", repr(token.text), f"{hint} {listing} {own}".strip())
         parameters: dict[str, Any] = {}
         if self.accept("("):
             while not self.accept(")"):
@@ -309,5 +327,11 @@ def parse(text: str) -> Expression:
     if not isinstance(text, str):
         raise ExpressionError(
             "a loss expression as text", f"{type(text).__name__}", 'Write for example Criterion("ce + dice").'
+        )
+    if len(text) > _MAX_LENGTH:
+        raise ExpressionError(
+            f"a loss expression of at most {_MAX_LENGTH:,} characters",
+            f"{len(text):,}",
+            "Give long weights as a tensor.",
         )
     return _Parser(text).expression()

@@ -20,7 +20,21 @@ from segcrit.metrics.measure_table import MeasureOptions, Values
 from segcrit.metrics.per_image import PerImage
 from segcrit.metrics.settings import Settings
 
-__all__ = ["Measure", "Sample", "measures_of"]
+__all__ = ["Measure", "Sample", "are_spacings", "measures_of"]
+
+# Sizes of pixels in any unit. Beyond them a header is damaged, and products of sizes leave the range of numbers.
+_SMALLEST, _LARGEST = 1e-12, 1e12
+
+
+def are_spacings(sizes: npt.ArrayLike) -> bool:
+    """Whether all are sizes that a pixel can have.
+
+    Example:
+        >>> are_spacings([0.5, 1]), are_spacings([0.0, 1]), are_spacings([1e-300, 1])
+        (True, False, False)
+    """
+    values = np.asarray(sizes, dtype=np.float64)
+    return bool(((values >= _SMALLEST) & (values <= _LARGEST)).all())
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from segcrit.core.errors import ParameterError, ShapeError
 from segcrit.metrics.counts import predict_labels
 from segcrit.metrics.inputs import Batch
 from segcrit.metrics.measure_table import Values
-from segcrit.metrics.measures.base import Sample, measures_of
+from segcrit.metrics.measures.base import Sample, are_spacings, measures_of
 from segcrit.metrics.ratios import Floats
 from segcrit.metrics.settings import Settings
 
@@ -63,6 +63,6 @@ def read_spacing(spacing: Any, images: int, dimensions: int) -> Floats | None:
             str(values.shape),
             "Give the size of a pixel along each spatial dimension, in the order of the array.",
         )
-    if not (np.isfinite(values) & (values > 0)).all():
+    if not are_spacings(values):
         raise ParameterError("a spacing of positive numbers", str(values.tolist()), "Give the size of a pixel.")
     return np.broadcast_to(values, (images, dimensions))

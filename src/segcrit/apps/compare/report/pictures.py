@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segcrit.apps.compare.records import ClassEntry
 from segcrit.core import optional
+from segcrit.core.atomic import open_regular
 from segcrit.core.errors import DataError
 from segcrit.reports.error_colors import UNJUDGED, WRONG, stripes
 
@@ -29,11 +30,15 @@ _LONGEST = 448
 
 def _open(path: Path) -> Image.Image:
     image_module = optional.require("PIL.Image", extra="compare")
+    damage = (OSError, ValueError, SyntaxError, image_module.DecompressionBombError)  # chunks of PNG: SyntaxError
     try:
-        with image_module.open(path) as picture:
+        # What was written here, and no format of Pillow's that starts another program, as EPS does.
+        with open_regular(path) as stream, image_module.open(stream, formats=("PNG",)) as picture:
             picture.load()
             return picture.copy()  # type: ignore[no-any-return]
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow reports damaged PNG chunks as SyntaxError
+    except DataError:
+        raise
+    except damage as error:
         raise DataError(f"a picture at {path}", str(error), "Restore the file, or run the comparison again.") from None
 
 

@@ -56,10 +56,11 @@ def read_tensors(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location=map_location, weights_only=True)
+            with atomic.open_regular(path) as stream:
+                content = torch.load(stream, map_location=map_location, weights_only=True)
         if isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in keys):
             return content
-    except (FileNotFoundError, PermissionError, MemoryError):
+    except (FileNotFoundError, PermissionError, MemoryError, DataError):
         raise
     except Exception as error:  # damaged files raise whatever their bytes lead to
         if isinstance(error, torch.OutOfMemoryError):

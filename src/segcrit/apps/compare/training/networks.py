@@ -366,7 +366,7 @@ def _split(spec: str) -> tuple[str, dict[str, Any]]:
             continue
         try:
             options[key] = ast.literal_eval(word)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             options[key] = unquote(value)
     return name.strip(), options
 

@@ -9,6 +9,8 @@ from typing import Final
 
 from segcrit.apps.evaluate.reading.axes import companion
 from segcrit.apps.evaluate.reading.matching import Pair
+from segcrit.core.atomic import open_regular
+from segcrit.core.errors import DataError
 
 __all__ = ["stamp_of"]
 
@@ -35,10 +37,10 @@ def _stamp(files: Iterable[Path]) -> str:
         try:
             about = path.stat()
             state.update(f"{about.st_size} {about.st_mtime_ns}\n".encode())
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 state.update(stream.read(_END))
                 stream.seek(max(0, about.st_size - _END))
                 state.update(stream.read(_END))
-        except OSError as error:
+        except (OSError, DataError) as error:
             state.update(type(error).__name__.encode())  # counting it tells the reason
     return state.hexdigest()

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from segcrit.apps.evaluate.counting.head import check_head
 from segcrit.core import atomic
 from segcrit.core.errors import DataError, SegcritError
 from segcrit.core.json_files import damaged, parse_json
@@ -249,6 +250,7 @@ def read_tally(path: Path) -> Tally:
 
 
 def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], file: Path) -> Tally:
+    check_head(head, file)
     ids, stamps = (tuple(_texts(arrays[name])) if name in arrays else () for name in ("ids", "stamps"))
     for name in ids:
         atomic.inside(Path("images"), name)  # photographs are looked for by these names
@@ -267,15 +269,8 @@ def _tally(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]], file: Path
         for kind, layout in layouts.items():
             for name, (shape, _) in layout.items():
                 _require(arrays[f"{place}/{kind}/{name}"].shape == (len(ids), *shape), f"{kind}/{name}", file)
-        measures.append(
-            {
-                measure.kind: MeasureTable(
-                    measure,
-                    {name: arrays[f"{place}/{measure.kind}/{name}"] for name in layouts[measure.kind]},
-                )
-                for measure in settings.measures
-            }
-        )
+        found = {kind: {name: arrays[f"{place}/{kind}/{name}"] for name in layout} for kind, layout in layouts.items()}
+        measures.append({own.kind: MeasureTable(own, found[own.kind]) for own in settings.measures})
     return replace(
         bare,
         tables=tuple(tables),

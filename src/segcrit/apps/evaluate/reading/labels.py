@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -163,7 +164,7 @@ def _table(
 
 
 def _given_table(given: str, task: str) -> ClassTable:
-    if given.strip().isdecimal():
+    if re.fullmatch(r"\s*\d{1,20}\s*", given):
         return _numbered(int(given), task)
     if given.lower().endswith((".json", *TEXT_SUFFIXES)) or Path(given).expanduser().is_file():
         file = Path(given).expanduser()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +14,7 @@ from segcrit.labels.palette import Palette
 
 __all__ = ["ValueMap", "identity_coding", "parse_map", "reduced_coding"]
 
-_RULE: Final = re.compile(r"\s*(\*|-?\d+)(?:\s*\.\.\s*(-?\d+))?\s*:\s*(-?\d+|ignore)\s*")
+_RULE: Final = re.compile(r"\s*(\*|-?\d{1,20})(?:\s*\.\.\s*(-?\d{1,20}))?\s*:\s*(-?\d{1,20}|ignore)\s*")
 _MOST_VALUES: Final = 1 << 16
 
 
@@ -87,7 +88,7 @@ def parse_map(text: str) -> ValueMap:
         found = _RULE.fullmatch(rule)
         if found is None or (found[1] == "*" and found[2]):
             raise ParameterError(
-                "a map such as '7:0,8:1,*:ignore'", repr(rule.strip()), "Write VALUE:CLASS, or LOW..HIGH:CLASS."
+                "a map such as '7:0,8:1,*:ignore'", reprlib.repr(rule.strip()), "Write VALUE:CLASS, or LOW..HIGH:CLASS."
             )
         label = None if found[3] == "ignore" else int(found[3])
         if found[1] == "*":

@@ -15,7 +15,7 @@ from segcrit.core.errors import ParameterError, ShapeError
 from segcrit.labels.mask import is_labelled
 from segcrit.metrics.definition import Figure
 from segcrit.metrics.measure_table import Values
-from segcrit.metrics.measures.base import Measure, Sample
+from segcrit.metrics.measures.base import Measure, Sample, are_spacings
 from segcrit.metrics.measures.boundary.edges import Bools, DistanceField, edge_pixels
 from segcrit.metrics.measures.boundary.figures import class_figure, figures
 from segcrit.metrics.measures.boundary.result import BoundaryScores
@@ -307,7 +307,7 @@ def _read_spacing(given: Any) -> float | tuple[float, ...]:
     except (TypeError, ValueError):
         spacing = ()
     sizes = (spacing,) if isinstance(spacing, float) else spacing
-    if not sizes or not all(0 < size < math.inf for size in sizes):
+    if not sizes or not are_spacings(sizes):
         raise ParameterError("a spacing of positive numbers", repr(given), "Give the size of a pixel.")
     return spacing
 
