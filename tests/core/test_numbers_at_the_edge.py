@@ -118,3 +118,20 @@ def test_a_sum_beyond_the_type_is_nan() -> None:
         value.backward()
         assert value.isnan()
         assert torch.as_tensor(leaf.grad).isnan().any()
+
+
+def test_an_infinite_value_of_one_pixel_is_nan_with_its_gradient() -> None:
+    leaf = torch.tensor([[[0.0, 0.0], [-torch.inf, 1.0]]], requires_grad=True)
+    values = segcrit.functional.cross_entropy(leaf, torch.tensor([[1, 1]]), reduction="none")
+    values.sum().backward()
+    assert values.isnan().tolist() == [[True, False]]
+    assert torch.as_tensor(leaf.grad)[0].isnan().any(0).tolist() == [True, False]
+
+
+def test_a_pooled_loss_of_nothing_is_nan_without_reduction() -> None:
+    leaf = torch.zeros(2, 1, 4, requires_grad=True)
+    target = torch.tensor([[0, 0, 0, 0], [0, 1, 0, 0]])
+    values = segcrit.functional.generalised_dice(leaf, target, task="binary", per_image=True, reduction="none")
+    values[1].backward()
+    assert values.isnan().tolist() == [True, False]
+    assert torch.as_tensor(leaf.grad).isfinite().all()

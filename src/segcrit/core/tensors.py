@@ -11,7 +11,7 @@ from torch import Tensor
 from segcrit.core.constraints import describe_value
 from segcrit.core.errors import DtypeError, ShapeError
 
-__all__ = ["as_plain", "explain_missing_axis", "not_a_tensor", "signed"]
+__all__ = ["as_plain", "explain_missing_axis", "may_look", "not_a_tensor", "signed"]
 
 _WIDE_UNSIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 # The operations that a refused pair of shapes is tried with, the likelier ones first: axes that logits get, and the target.
@@ -46,6 +46,16 @@ def as_plain(name: str, value: Any) -> Tensor:
         # Not the method of the subclass, which may wrap the result again.
         plain: Tensor = torch._C.TensorBase.as_subclass(value, Tensor)
     return plain
+
+
+def may_look(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers to look at, without waiting for a GPU: traces and transforms have none."""
+    return (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
 
 
 def signed(labels: Tensor) -> Tensor:

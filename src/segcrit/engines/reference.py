@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segcrit.core.dtypes import compute_dtype, without_autocast
+from segcrit.core.tensors import may_look
 from segcrit.engines.binning import bin_index
 from segcrit.engines.capabilities import Capabilities
 from segcrit.engines.formulas import FIELDS, PixelFormula, operand_of, pixel_formulas
@@ -269,9 +270,7 @@ def forward(sweep: Sweep, request: Request) -> Swept:
 
 def _may_look(sweep: Sweep) -> bool:
     """Whether numbers are there to look at, at no price, and more digits are left to try."""
-    logits = sweep.logits
-    plain = type(logits) in (Tensor, torch.nn.Parameter) and not torch._C._are_functorch_transforms_active()
-    return plain and logits.device.type == "cpu" and logits.dtype != torch.float64
+    return sweep.logits.dtype != torch.float64 and may_look(sweep.logits)
 
 
 def _in_float64(sweep: Sweep) -> Sweep:

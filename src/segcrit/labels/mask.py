@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from segcrit.core.errors import LabelError, ParameterError
+from segcrit.core.tensors import may_look
 
 __all__ = [
     "Reading",
@@ -124,15 +125,8 @@ def without_ignored_class(
     """
     if kind == "index" or sigmoid or not 0 <= ignore_index < num_classes:
         return target
-    # Traces and transforms have no values to look at; on a GPU a look costs a synchronisation.
-    looks = (
-        type(target) is Tensor
-        and target.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-    )
     share = target[:, ignore_index]
-    if looks and not bool(share.any()):
+    if may_look(target) and not bool(share.any()):
         return target
     if kind == "onehot":
         ignored = (share == 1) & ((target != 0).sum(1) == 1)

@@ -78,10 +78,12 @@ def evaluate(
     measured = measure(plan, group, batch, lookup, check=check, backend=check_name(backend), maps=by_pixel)
     dtype = compute_dtype(batch.logits.dtype)
     if by_pixel:
-        return measured.maps[0].to(dtype)
-    if reduction == "none":
-        return per_class(term, group, measured).to(dtype)
-    return number_or_nan(term_values(plan, group, measured, measured.additive, lookup)[0].to(dtype))
+        value = measured.maps[0]
+    elif reduction == "none":
+        value = per_class(term, group, measured)
+    else:
+        value = term_values(plan, group, measured, measured.additive, lookup)[0]
+    return number_or_nan(value.to(dtype))
 
 
 def _plan(name: str, task: Task, reduction: str, parameters: Mapping[str, Any]) -> Plan:

@@ -279,7 +279,10 @@ def _image_sums(term: PlannedTerm, losses: Tensor, tables: Tensor, group: Group,
 
 
 def per_class(term: PlannedTerm, group: Group, measured: Measured) -> Tensor:
-    """Losses for each class without reduction: (C,), or (N, C) with per_image; NaN where a class is skipped."""
+    """Losses for each class without reduction: (C,), or (N, C) with per_image; NaN where a class is skipped.
+
+    Of a pooled formula one loss, or one for each image; NaN where nothing counts.
+    """
     direct = measured.sorted_images.get(term.index)
     if term.index in measured.direct:
         direct = measured.direct[term.index][None]
@@ -289,6 +292,8 @@ def per_class(term: PlannedTerm, group: Group, measured: Measured) -> Tensor:
     if losses.ndim == 2:
         losses = torch.where(_counted(term, sums), losses, float("nan"))
         losses = averages.pick_classes(losses, term.setting("classes"))
+    else:
+        losses = torch.where(_pool(term, losses, sums, None)[1], losses, float("nan"))
     return losses if term.per_image else losses[0]
 
 
