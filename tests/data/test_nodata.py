@@ -124,12 +124,31 @@ def test_a_class_by_number_alone_is_asked(tmp_path: Path) -> None:
     assert miou(classes="3", ignore_index=2) == 1.0
 
 
-def test_predictions_without_data_are_refused_by_that_name(tmp_path: Path) -> None:
-    _tif(tmp_path / "truth" / "a.tif", blocks([0, 1, 2]))
-    _tif(tmp_path / "guess" / "a.tif", _labels("float32", np.nan), "nan")
+@pytest.mark.parametrize(
+    ("kind", "text", "hole"), [("float32", "nan", np.nan), ("uint8", "255", 255), ("logits", "-9999", -9999)]
+)
+def test_predictions_without_data_stand_only_where_the_truth_does_not_count(
+    tmp_path: Path, kind: str, text: str, hole: float
+) -> None:
+    if kind == "logits":
+        guess = np.moveaxis(np.eye(3, dtype=np.float32)[blocks([0, 1, 2])], -1, 0) * 9
+        guess[:, :3] = hole
+        _tif(tmp_path / "guess" / "a.tif", guess, text, photometric="minisblack", planarconfig="separate")
+    else:
+        _tif(tmp_path / "guess" / "a.tif", _labels(kind, hole), text)
     job = Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), Options("3"))
-    with pytest.raises(DataError, match="without data"):
+    _tif(tmp_path / "truth" / "a.tif", blocks([0, 1, 2]))
+    with pytest.raises(DataError, match=r"without data|NaN"):
         count_files(job, tmp_path / "out", progress=False)
+    _tif(tmp_path / "truth" / "a.tif", _labels("uint8", 99), "99")
+    tally, problems = count_files(job, tmp_path / "out", progress=False)
+    assert Outcome(tally).first.miou == 1.0
+    assert "ignored-undeclared" not in [problem.code for problem in problems]  # the file declares it
+    undeclared = _labels("uint8", 99)
+    undeclared[3:4] = 255
+    _tif(tmp_path / "truth" / "a.tif", undeclared, "99")
+    problems = count_files(job, tmp_path / "out", progress=False, overwrite=True)[1]
+    assert "ignored-undeclared" in [problem.code for problem in problems]
 
 
 def test_the_mask_band_of_a_raster(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import tifffile
 from segcrit.apps.evaluate.counting.run import Job, count_files
 from segcrit.apps.evaluate.options import Options
 from segcrit.apps.evaluate.results import Outcome
-from segcrit.core.errors import ParameterError
+from segcrit.core.errors import ParameterError, SegcritError
 from tests.evaluate.making import Array, save_png
 
 CUBE, BOX = (6, 6, 6), (4, 5, 6)
@@ -119,3 +119,30 @@ def test_the_folder_of_nnunet_as_it_stands(tmp_path: Path, shape: tuple[int, ...
     report = Outcome(tally).first
     # Every pixel is right, with probability 0.93 of 0.99 in all.
     assert report.calibration.ece == pytest.approx(1 - 0.93 / 0.99, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [CUBE, BOX])
+def test_arrays_that_run_against_images_and_stacks(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    truth = _truth(shape)
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "guess").mkdir()
+    tifffile.imwrite(tmp_path / "truth" / "a.tif", truth, photometric="minisblack")
+    np.save(tmp_path / "guess" / "a.npy", _soft(truth.T))
+    for options in ({}, {"upsample": "linear"}) if shape == BOX else ({},):
+        with pytest.raises(SegcritError, match="--axes xyz"):
+            _miou(tmp_path, **options)
+    assert _miou(tmp_path, axes="xyz") == 1.0
+
+
+@pytest.mark.parametrize(("order", "advice"), [((1, 0, 2), "(1, 0, 2)"), ((2, 0, 1), "(1, 2, 0)")])
+def test_axes_in_another_order_than_those_two(tmp_path: Path, order: tuple[int, ...], advice: str) -> None:
+    truth = _truth(CUBE)
+    _nifti(tmp_path / "truth" / "a.nii.gz", truth)
+    (tmp_path / "guess").mkdir()
+    np.save(tmp_path / "guess" / "a.npy", truth.transpose(order))
+    with pytest.raises(ParameterError) as caught:
+        _miou(tmp_path)
+    assert caught.value.code == "other-axes"
+    assert f"numpy.transpose(array, {advice})" in caught.value.advice
+    np.save(tmp_path / "guess" / "a.npy", np.load(tmp_path / "guess" / "a.npy").transpose(np.argsort(order)))
+    assert _miou(tmp_path) == 1.0

@@ -244,3 +244,18 @@ def test_windows_of_large_images_give_the_same_counts(tmp_path: Path, layout: st
     options = {"tile": tile, "measures": ("calibration",)} if layout == "npy" else {"tile": tile}
     found = confusion(tmp_path, str(tmp_path / "guess"), str(tmp_path / "truth"), **options)
     np.testing.assert_array_equal(found, slow_confusion(content))
+
+
+@pytest.mark.parametrize("channels", ["first", "last", "volumes"])
+def test_one_hot_label_maps_in_npz_files(tmp_path: Path, channels: str) -> None:
+    truth = np.random.default_rng(0).integers(0, 3, (4, 5, 6) if channels == "volumes" else (5, 6))
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "guess").mkdir()
+    rows = np.moveaxis(np.eye(3, dtype=np.uint8)[truth], -1, -1 if channels == "last" else 0)
+    np.savez(tmp_path / "truth" / "a.npz", mask=rows)
+    np.save(tmp_path / "guess" / "a.npy", truth)
+    job = Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), Options("3"))
+    tally, problems = count_files(job, tmp_path / "out", progress=False)
+    assert not problems
+    assert Outcome(tally).first.miou == 1.0
+    assert tally.pixels.tolist() == [truth.size]

@@ -129,8 +129,18 @@ def test_areas_of_all_kinds(tmp_path: Path) -> None:
     colors[area, 1], colors[..., 3] = 9, 255
     write_png(tmp_path / "alpha.png", colors)
     np.save(tmp_path / "floats.npy", np.where(area, 0.25, 0))
-    for name in ("grey.png", "one.png", "palette.png", "alpha.png", "floats.npy"):
+    np.save(tmp_path / "missing.npy", np.where(area, 0.25, np.nan))
+    declared = [(42113, "s", 0, "255", True)]
+    tifffile.imwrite(tmp_path / "declared.tif", np.where(area, 7, 255).astype(np.uint8), extratags=declared)
+    for name in ("grey.png", "one.png", "palette.png", "alpha.png", "floats.npy", "missing.npy", "declared.tif"):
         np.testing.assert_array_equal(read_valid(tmp_path / name, (2, 3)), area)
     write_png(tmp_path / "lossy.jpg", area.astype(np.uint8) * 255)
     with pytest.raises(DataError, match="lossy"):
         read_valid(tmp_path / "lossy.jpg", (2, 3))
+    colors[..., :3], colors[..., 3] = 0, area
+    write_png(tmp_path / "alpha alone.png", colors)
+    tifffile.imwrite(tmp_path / "inverted.tif", area.astype(np.uint8), photometric="miniswhite")
+    for name in ("alpha alone.png", "inverted.tif"):
+        with pytest.raises(DataError) as caught:
+            read_valid(tmp_path / name, (2, 3))
+        assert caught.value.code == "doubtful-values"

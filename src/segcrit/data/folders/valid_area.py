@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit.core.errors import DataError
-from segcrit.data.files.formats import load
+from segcrit.data.files.formats import file_format, load
 from segcrit.data.files.reading import mask_shape, shown_size
+from segcrit.data.files.stored import equals_nodata
+from segcrit.data.files.stored_labels import require_plain, without_alpha
 
 __all__ = ["counted", "read_valid", "require_valid_size", "without_invalid"]
 
@@ -32,26 +34,36 @@ def read_valid(path: Path, size: Sequence[int]) -> npt.NDArray[np.bool_]:
         DataError: the file is damaged, compressed with loss, or of another size.
     """
     stored = load(path)
-    header, array = stored.header, stored.array
+    header = stored.header
+    array = without_alpha(stored.array, header, path)
+    if file_format(path) == "tiff":
+        require_plain(header, path)  # such as 0 and 1 of which nobody knows which is bright
     if header.lossy:
         raise DataError(
             f"a mask of valid pixels in a format that keeps every value in {path}",
             "lossy compression, which leaves few values at 0",
             "Save it as PNG.",
         )
-    valid: npt.NDArray[np.bool_] = array != 0
-    if "S" in header.axes:
-        valid = counted(np.moveaxis(array, header.axes.index("S"), -1), alpha="+alpha" in header.mode)
+    colors = "S" in header.axes
+    valid = counted(np.moveaxis(array, header.axes.index("S"), -1) if colors else array, header.nodata, colors=colors)
+    if stored.valid is not None and stored.valid.shape == valid.shape:
+        valid &= stored.valid
     valid = valid.reshape(mask_shape(header, 3 if len(size) == 3 else None))
     require_valid_size(valid.shape, size, path)
     return valid
 
 
-def counted(samples: Array, *, alpha: bool = False) -> npt.NDArray[np.bool_]:
-    """Which pixels of a colour image (\\*S, samples) are not black."""
-    colors = samples[..., :-1] if alpha else samples
-    valid: npt.NDArray[np.bool_] = (colors != 0).any(axis=-1)
-    return valid
+def counted(array: Array, nodata: float | None = None, *, colors: bool = False) -> npt.NDArray[np.bool_]:
+    """Which pixels are neither 0 nor missing; of ``colors`` (\\*S, samples), which are not black.
+
+    Example:
+        >>> counted(np.array([0.0, 1.0, np.nan, -9.0]), -9).tolist()
+        [False, True, False, False]
+    """
+    valid: npt.NDArray[np.bool_] = (array != 0) & (array == array)  # NaN differs from itself
+    if nodata is not None:
+        valid &= ~equals_nodata(array, nodata)
+    return valid.any(axis=-1) if colors else valid
 
 
 def require_valid_size(found: Sequence[int], size: Sequence[int], path: Path) -> None:

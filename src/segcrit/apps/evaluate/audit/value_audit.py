@@ -26,6 +26,8 @@ from segcrit.metrics.tables import CountTable
 __all__ = ["advice_for_values", "audit_coding", "audit_values", "classes_of", "expected_values", "rules_from_1"]
 
 _VOID: Final = 255
+# Larger label maps, which are counted by windows, are not read as a whole.
+_MOST_PIXELS: Final = 1 << 26
 # More classes than this lie fewer than eight grey levels apart.
 _MOST_LEVELS: Final = 32
 # Rules of a map that an advice writes out.
@@ -41,7 +43,7 @@ def classes_of(tally: Tally, table: CountTable, *, truth: bool) -> Integers:
 def audit_coding(tally: Tally, counts: Integers) -> list[Problem]:
     """What the values in the label maps tell about their coding, from the counts of the classes and of the rest."""
     coding = replace(codings_of(tally.about)[0], assumed=tuple(tally.sources.get("assumed", ())))
-    if coding.unknown == "ignore":
+    if coding.unknown == "ignore" or tally.sources.get("declared"):
         return []  # told by audit_values, which sees the values themselves
     task = tally.settings.task
     judged = np.max([table.class_counts(task)[3] for table in tally.tables], axis=0)
@@ -63,18 +65,33 @@ def audit_coding(tally: Tally, counts: Integers) -> list[Problem]:
 
 
 def audit_values(
-    pairs: Sequence[Pair], models: Sequence[str], target: LabelCoding, predictions: Sequence[LabelCoding]
+    pairs: Sequence[Pair],
+    models: Sequence[str],
+    target: LabelCoding,
+    predictions: Sequence[LabelCoding],
+    *,
+    declared: bool = False,
 ) -> list[Problem]:
     """What the values in the files tell where counts of classes cannot: pixels that a coding moves or leaves out.
 
     Such files are read once more than the others, in which every value is a class or an error.
+
+    Args:
+        pairs: the images.
+        models: names of the models.
+        target: coding of the label maps.
+        predictions: of the predictions of each model.
+        declared: whether label maps declare missing values, which the counts do not tell from undeclared ones.
     """
     problems = []
     for place, (role, coding) in enumerate(zip(("", *models), (target, *predictions), strict=True)):
-        if coding.unknown == "error" and (not role or not coding.assumed):
+        everything = not role and (coding.unknown == "ignore" or declared)
+        if coding.unknown == "error" and not everything and (not role or not coding.assumed):
             continue
         paths = {pair.id: pair.target if not role else pair.predictions[place - 1] for pair in pairs}
         paths = {name: path for name, path in paths.items() if _holds_labels(path)}
+        if declared and not role:
+            paths = {name: path for name, path in paths.items() if math.prod(probe(path).shape) <= _MOST_PIXELS}
         scan = Scanner(next(iter(paths.values())).parent).mask_values(list(paths.values())) if paths else None
         if scan is None:
             continue
@@ -83,7 +100,6 @@ def audit_values(
         )
         found = {name: scan.found[path] for name, path in paths.items() if path in scan.found}
         told = {"mixed-coding", "values-moved"} if role else {"values-moved"}  # the rest is told from the counts
-        everything = not role and coding.unknown == "ignore"
         problems += [entry for entry in check_values(found, coding, wording) if everything or entry.code in told]
     return problems
 
@@ -102,13 +118,10 @@ def _holds_labels(path: Path) -> bool:
 
 
 def expected_values(role: str, tally: Tally) -> str:
-    classes = tally.settings.classes
-    if role:
-        return f"predicted labels 0 to {classes - 1}"
-    about = tally.about["target"]
+    about = tally.about["predictions"][tally.models.index(role)] if role else tally.about["target"]
     stored = sorted({*(int(value) for value in about["classes"]), *about["ignored"]})
     shown = f"{stored[0]} to {stored[-1]}" if stored == list(range(len(stored))) else ", ".join(map(str, stored[:40]))
-    return f"values {shown} in the label maps"
+    return f"predicted labels {shown}" if role else f"values {shown} in the label maps"
 
 
 def advice_for_values(values: Counter[int], role: str, tally: Tally) -> str:

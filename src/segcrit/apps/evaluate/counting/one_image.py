@@ -13,14 +13,14 @@ import numpy.typing as npt
 import torch
 
 from segcrit.apps.evaluate.counting.store import Counted, Row, Trouble
-from segcrit.apps.evaluate.reading.arrays import Strange, prediction_of, target_of
+from segcrit.apps.evaluate.reading.arrays import Strange, prediction_of, target_of, without_missing
 from segcrit.apps.evaluate.reading.axes import companion, turned_for
 from segcrit.apps.evaluate.reading.matching import Pair
 from segcrit.apps.evaluate.reading.readers import Area, Reader, open_area, open_readers
 from segcrit.apps.evaluate.reading.windows import open_sources, size_of, window_shape, windows
 from segcrit.core.errors import DataError, LabelError, SegcritError, ShapeError
 from segcrit.data.coding.mask_coding import LabelCoding, StoredMask
-from segcrit.data.files.axes import may_be_reversed
+from segcrit.data.files.axes import may_be_reversed, order_of
 from segcrit.data.files.formats import Header, file_format, probe
 from segcrit.data.files.reading import shown_size
 from segcrit.data.folders.valid_area import read_valid, without_invalid
@@ -105,6 +105,7 @@ def _count_whole(pair: Pair, plan: Plan) -> Row:
         try:
             turned = turned_for(plan.turned, place, path, pair.target)
             prediction, mode = prediction_of(path, target.shape, coding, settings, plan.values, turned)
+            prediction = without_missing(prediction, target, settings.ignore_index, path)
             modes.append(mode)
             beside = companion(path) if plan.needs_probabilities and prediction.dtype.kind != "f" else None
             shares = None if beside is None else _shares(beside, prediction, pair.target, coding, settings)
@@ -170,9 +171,9 @@ def _count(
     shares: Array | None = None,
 ) -> Counted:
     is_logits = prediction.dtype.kind == "f"
-    if is_logits and settings.upsample is None:
-        found = prediction.shape[1:] if settings.task != "multilabel" else prediction.shape
-        _require_size(path, found, target.shape)
+    spatial, size = prediction.shape[1:], target.shape[settings.task == "multilabel" :]
+    if is_logits and (settings.upsample is None or spatial == size[::-1]):  # reversed axes are no lower resolution
+        _require_size(path, spatial, size)
     elif not is_logits and prediction.ndim == target.ndim:
         _require_size(path, prediction.shape, target.shape)
     try:
@@ -222,10 +223,14 @@ def _shares(path: Path, labels: Array, truth: Path, coding: LabelCoding, setting
 
 def _require_size(path: Path, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     if tuple(found) != tuple(wanted):
+        advice = "Save predictions at full size (labels by nearest neighbour), or pass --upsample linear with logits."
+        if tuple(found) == tuple(wanted)[::-1]:
+            advice = "These are its sides in reverse. Transpose the predictions"
+            advice += (
+                "." if order_of(path) else "; --axes xyz does it for arrays (X, Y, Z) beside images and TIFF stacks."
+            )
         raise ShapeError(
-            f"a prediction of the size of its label map, {shown_size(wanted)}",
-            f"{shown_size(found)}",
-            "Save predictions at full size (labels by nearest neighbour), or pass --upsample linear with logits.",
+            f"a prediction of the size of its label map, {shown_size(wanted)}", f"{shown_size(found)}", advice
         )
 
 
@@ -347,6 +352,7 @@ def _window(
         for place, (reader, coding) in enumerate(zip(readers[1:], plan.predictions, strict=True)):
             path, role = pair.predictions[place], plan.models[place]
             prediction, mode = reader.read(window)
+            prediction = without_missing(prediction, target, plan.settings.ignore_index, path)
             modes.append(mode)
             counted.append(_count(prediction, target, plan.settings, None, pair, path, plan, coding))
         return counted, modes

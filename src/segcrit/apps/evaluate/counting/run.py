@@ -120,7 +120,7 @@ def prepare(job: Job) -> Prepared:
         about["valid"] = True  # shards with it and without it are no parts of one evaluation
     if plan.turned:
         about["turned"] = list(plan.turned)
-    problems += audit_values(pairs, names, labels.target, labels.predictions)
+    problems += audit_values(pairs, names, labels.target, labels.predictions, declared=labels.declared)
     step = max(1, len(pairs) // _FIRST_LOOK)
     if not quick and job.options.upsample is None and look_at_headers(pairs[::step], names):
         # Something does not fit: then all files are looked at, to name every one.
@@ -368,6 +368,7 @@ class Parts:
             "images": None if job.images is None else str(Path(job.images).expanduser().absolute()),
             "options": job.options.to_dict(),
             "assumed": list(prepared.labels.target.assumed),
+            "declared": prepared.labels.declared,
             "job": job.to_dict(),
             "listings": {} if job.shard is None else {str(job.shard[1]): prepared.matched.listing()},
             "unmatched": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,8 @@ from segcrit.data.files.formats import Header, file_format, load, probe
 from segcrit.data.files.npy import npy_header, read_layout
 from segcrit.data.files.reading import read_stored_mask, shown_size
 from segcrit.data.files.stored import equals_nodata
-from segcrit.data.files.stored_labels import are_whole, require_plain, whole_labels
+from segcrit.data.files.stored_labels import NO_DATA, are_whole, folded, require_plain, short_axis, whole_labels
+from segcrit.labels.mask import is_labelled
 from segcrit.metrics.settings import Settings
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "target_of",
     "to_logits",
     "whole_numbers",
+    "with_missing",
+    "without_missing",
 ]
 
 Array = npt.NDArray[Any]
@@ -97,7 +100,10 @@ def load_array(path: Path) -> Loaded:
     if path.suffix.lower() != ".npz":
         stored = load(path)
         require_plain(stored.header, path)
-        return Loaded(stored.array, "", stored.header)
+        array, declared = stored.array, stored.header.nodata
+        if array.dtype.kind == "f" and declared:  # 0 is a value like others
+            array = np.where(equals_nodata(array, declared), array.dtype.type(np.nan), array)
+        return Loaded(array, "", stored.header)
     with _open_npz(path) as (content, name, kind):
         return Loaded(_member(content, name, path), kind)
 
@@ -168,11 +174,23 @@ def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Arra
         return whole_numbers(array, path), str(array.dtype)
     if path.suffix.lower() == ".npz":
         array = _squeezed(load_array(path).array)
-        return decode(StoredMask(whole_numbers(array, path), False, None, str(array.dtype)), coding, path), str(
-            array.dtype
-        )
-    mask = read_stored_mask(path)
-    return decode(mask, coding, path), mask.mode
+        mask = StoredMask(whole_numbers(array, path), False, None, str(array.dtype))
+    else:
+        mask = read_stored_mask(path)
+    return decode(_without_channels(mask, settings.channels), coding, path), mask.mode
+
+
+def _without_channels(mask: StoredMask, channels: int) -> StoredMask:
+    """Labels of an array with equal or one-hot channels; other masks are left alone."""
+    if mask.is_color or mask.array.ndim not in (3, 4) or mask.nodata is not None:
+        return mask
+    axes = (short_axis(mask.array.shape),) if mask.array.ndim == 3 else (0, -1)
+    for axis in axes:
+        if mask.array.ndim == 3 or mask.array.shape[axis] == channels:
+            labels = folded(mask.array, axis)
+            if labels is not None:
+                return replace(mask, array=labels)
+    return mask
 
 
 def prediction_of(
@@ -226,11 +244,43 @@ def prediction_of(
             if array.ndim == dimensions + 1:
                 return whole_numbers(array, path), mode
             mask = StoredMask(whole_numbers(array, path), False, None, mode)
-            return decode(mask, coding, path), mode
+            return decode(mask, with_missing(coding, mask), path), mode
     if settings.task == "multilabel":
         raise DataError(f"an array of channels in {path}", "an image of labels", "Save (C, H, W) as npy or npz.")
     mask = read_stored_mask(path, 3 if dimensions == 3 else None)
-    return turned_like(decode(mask, coding, path), place, turned), mask.mode
+    return turned_like(decode(mask, with_missing(coding, mask), path), place, turned), mask.mode
+
+
+def with_missing(coding: LabelCoding, mask: StoredMask) -> LabelCoding:
+    """The coding of a prediction whose file declares a missing value: NO_DATA, where no label means ignored.
+
+    The truth decides whether a class is missing there, see :func:`without_missing`.
+    """
+    if mask.nodata is None or coding.ignore_index is not None or mask.nodata in coding.table:
+        return coding
+    return replace(coding, ignored=(mask.nodata,), ignore_index=NO_DATA)
+
+
+def without_missing(prediction: Array, target: Array, ignore_index: int, path: Path) -> Array:
+    """A prediction without declared missing values, which may stand only where the truth does not count.
+
+    Raises:
+        DataError: they stand elsewhere.
+    """
+    if prediction.dtype != np.int64 or prediction.shape != target.shape:
+        return prediction
+    missing = prediction == NO_DATA
+    if not missing.any():
+        return prediction
+    counted = int((missing & is_labelled(target, ignore_index)).sum())
+    if counted:
+        raise DataError(
+            f"a class at every pixel of {path} that counts",
+            f"{counted} pixels without data, as the file itself declares",
+            "Predict a class there, or pass --policy cityscapes, which counts such pixels as missed.",
+            code="missing-values",
+        )
+    return np.where(missing, 0, prediction)
 
 
 def decode(mask: StoredMask, coding: LabelCoding, path: Path) -> Array:
@@ -252,9 +302,9 @@ def decode(mask: StoredMask, coding: LabelCoding, path: Path) -> Array:
             unknown = {value: pixels for value, pixels in mask.value_counts().items() if value not in coding.table}
         if mask.nodata in unknown:
             raise DataError(
-                f"a class at every pixel of {path}",
-                f"{unknown[mask.nodata]} pixels without data, as the file itself declares",
-                "Predict a class there, or pass --policy cityscapes, which counts such pixels as missed.",
+                f"a label for the {unknown[mask.nodata]} pixels without data that {path} declares",
+                "--ignore-index none",
+                "Leave it out, or pass a number.",
                 code="missing-values",
             ) from None
         raise Strange(error.expected, error.got, error.advice, unknown) from None
@@ -337,8 +387,8 @@ def _are_labels(array: Array, size: tuple[int, ...], settings: Settings, header:
     """Whether floating numbers are labels: of the size of the truth, and whole. MONAI and ITK save labels so."""
     if array.shape != size and tuple(n for n in array.shape if n != 1) != tuple(n for n in size if n != 1):
         return False
-    if header is not None and header.nodata is not None:
-        array = array[~equals_nodata(array, header.nodata)]
+    if header is not None and header.nodata:
+        array = array[~np.isnan(array)]
     step = 0.0 if header is None else header.step
     if settings.task != "multiclass":
         # Whole numbers may be logits that were made by hand; labels are 0 and 1.

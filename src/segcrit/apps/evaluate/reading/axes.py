@@ -32,7 +32,11 @@ def turned_for(turned: Sequence[bool], place: int, prediction: Path, truth: Path
         prediction: its file.
         truth: the label map.
     """
-    return turned[place] if turned and may_be_reversed(prediction, truth) else None
+    if not turned:
+        return None
+    # Beside images, arrays run otherwise only where the user says so.
+    said = turned[place] and order_of(prediction) is None
+    return turned[place] if said or may_be_reversed(prediction, truth) else None
 
 
 def companion(path: Path) -> Path | None:

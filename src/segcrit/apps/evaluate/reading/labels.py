@@ -55,6 +55,7 @@ class Labels:
         target: coding of the label maps.
         predictions: coding of the predictions of each model.
         notes: what was decided, in sentences.
+        declared: whether label maps declare missing values.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -62,6 +63,7 @@ class Labels:
     target: LabelCoding
     predictions: tuple[LabelCoding, ...]
     notes: tuple[str, ...] = ()
+    declared: bool = False
 
 
 def read_labels(
@@ -109,13 +111,14 @@ def read_labels(
     predicted_void = void if get_policy(options.policy).ignored_prediction != "error" else None
     plain = identity_coding(count, predicted_void, palette)
     plain = replace(plain, assumed=() if options.ignore_index is not None else plain.ignored)
-    notes = [*table.notes, *_declared(pairs, coding, options, origin)]
+    told = _declared(pairs, coding, options, origin)
+    notes = [*table.notes, *told]
     codings = []
     for place, model in enumerate(models):
         chosen, note = _prediction_coding(options, coding, plain, pairs, place, model)
         codings.append(chosen)
         notes += note
-    return Labels(table.classes, settings, coding, tuple(codings), tuple(notes))
+    return Labels(table.classes, settings, coding, tuple(codings), tuple(notes), bool(told))
 
 
 def _declared(pairs: Sequence[Pair], coding: LabelCoding, options: Options, origin: str) -> list[str]:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import permutations
 from typing import Final
 
 import numpy as np
+import torch
 
 from segcrit.apps.evaluate.audit.misnumbered import LEAST_GAIN, LEAST_KAPPA, agreement
 from segcrit.apps.evaluate.counting.one_image import Plan
-from segcrit.apps.evaluate.reading.arrays import prediction_of, shape_of, target_of
-from segcrit.apps.evaluate.reading.axes import written_by_nnunet
+from segcrit.apps.evaluate.reading.arrays import holds_numbers, prediction_of, shape_of, target_of
+from segcrit.apps.evaluate.reading.axes import turned_for, written_by_nnunet
 from segcrit.apps.evaluate.reading.matching import Pair
 from segcrit.core.errors import ParameterError, SegcritError
 from segcrit.data.files.axes import may_be_reversed, order_of
-from segcrit.metrics.counts import count_batch
+from segcrit.metrics.counts import count_batch, predict_labels
 from segcrit.metrics.inputs import read_batch
+from segcrit.metrics.ratios import Integers
 from segcrit.metrics.settings import Settings
 
 __all__ = ["with_axes"]
 
 # Volumes that are read in both orders where neither their shape nor the files beside them tell.
 _LOOKED_AT: Final = 3
+# Arrays are refused, not only warned about: chance must not do it.
+_CLEAR_KAPPA: Final = 0.4
 _SHOWN: Final = {False: "those of the label maps", True: "the reverse of those of the label maps"}
 
 
@@ -42,9 +48,11 @@ def with_axes(plan: Plan, pairs: Sequence[Pair], axes: str | None) -> tuple[Plan
     notes = []
     reversible = False
     for place, model in enumerate(plan.models):
-        beside = [pair for pair in pairs if may_be_reversed(pair.predictions[place], pair.target)]
+        beside = [pair for pair in pairs if _reversible(pair, place, axes)]
         reversible |= bool(beside)
-        chosen, why = (axes == "zyx", "") if axes is not None else _told(plan, beside, place)
+        chosen, why = (bool(beside), "") if axes is not None else _told(plan, beside, place)
+        if axes is None:
+            _refuse_other_order(plan, pairs, place, turned=bool(chosen))
         if chosen is None:
             pair = beside[0]
             raise ParameterError(
@@ -57,6 +65,68 @@ def with_axes(plan: Plan, pairs: Sequence[Pair], axes: str | None) -> tuple[Plan
             notes.append(f"The axes of the predictions of {model!r} are {_SHOWN[chosen]}, as {why}.")
         turned.append(chosen)
     return replace(plan, turned=tuple(turned) if reversible else ()), notes
+
+
+def _reversible(pair: Pair, place: int, axes: str | None) -> bool:
+    """Whether a prediction and its label map may, or by ``axes`` do, run in opposite orders."""
+    prediction, target = pair.predictions[place], pair.target
+    if axes is None:
+        return may_be_reversed(prediction, target)
+    return (order_of(prediction) or axes) != (order_of(target) or axes)
+
+
+def _refuse_other_order(plan: Plan, pairs: Sequence[Pair], place: int, *, turned: bool) -> None:
+    """Ask about arrays that agree far better with their label maps if their axes run in yet another order.
+
+    Raises:
+        ParameterError: they do.
+    """
+    settings = plan.settings
+    if settings.task == "multilabel" or settings.upsample is not None:
+        return
+    matrices: dict[tuple[int, ...], Integers] = {}
+    arrays = [pair for pair in pairs if order_of(pair.predictions[place]) is None][:_LOOKED_AT]
+    for pair in arrays:
+        path = pair.predictions[place]
+        with suppress(SegcritError):  # the reason is told when the file is counted
+            size = tuple(n for n in shape_of(pair.target) if n != 1) if holds_numbers(pair.target) else ()
+            if size and (len(set(size)) == len(size) or math.prod(size) > 2 * plan.tile**2):
+                continue
+            target, _ = target_of(pair.target, plan.target, settings)
+            if len(set(target.shape)) == target.ndim or target.size > 2 * plan.tile**2:
+                continue
+            own = turned_for((turned,), 0, path, pair.target)
+            guess, _ = prediction_of(path, target.shape, plan.predictions[place], settings, plan.values, own)
+            if guess.dtype.kind == "f":
+                guess = predict_labels(torch.from_numpy(guess[None]), settings, target.shape)[0].numpy()
+            elif guess.ndim > target.ndim:  # one-hot, or a batch of one
+                guess = guess.argmax(axis=0) if len(guess) > 1 else guess[0]
+            if guess.ndim != target.ndim:
+                continue
+            for order in permutations(range(target.ndim)):
+                moved = guess.transpose(order)
+                if moved.shape == target.shape:
+                    batch = read_batch(np.ascontiguousarray(moved)[None], target[None], settings)
+                    matrices[order] = matrices.get(order, 0) + count_batch(batch, settings).confusion()
+    if len(matrices) < 2:
+        return
+    kappas = {order: agreement(matrix, matrix.sum(axis=1)) for order, matrix in matrices.items()}
+    as_is = tuple(range(len(next(iter(kappas)))))
+    best = max(kappas, key=lambda order: kappas[order])
+    if kappas[best] < _CLEAR_KAPPA or kappas[best] < kappas[as_is] + LEAST_GAIN:
+        return
+    truth = order_of(arrays[0].target)
+    is_reversed = best == as_is[::-1] and truth == "zyx"
+    order = tuple(as_is[-1] - axis for axis in best) if turned else best
+    keeps = "xyz" if (truth == "xyz") != turned else "zyx"
+    raise ParameterError(
+        f"arrays of {plan.models[place]!r} whose axes run as those of their label maps",
+        f"arrays that agree with them by {kappas[best]:.2f} instead of {kappas[as_is]:.2f} (Cohen's kappa) where their "
+        f"axes are taken in the order {order}",
+        f"{'If they run (X, Y, Z), pass --axes xyz; else save' if is_reversed else 'Save'} them in the order of the "
+        f"label maps: numpy.transpose(array, {order}). If they are right as they are, pass --axes {keeps}.",
+        code="other-axes",
+    )
 
 
 def _told(plan: Plan, pairs: Sequence[Pair], place: int) -> tuple[bool | None, str]:

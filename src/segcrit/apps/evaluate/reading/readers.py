@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrit.apps.evaluate.reading.arrays import ONES, as_shares, decode, mode_of_floats, to_logits, whole_numbers
+from segcrit.apps.evaluate.reading.arrays import (
+    ONES,
+    as_shares,
+    decode,
+    mode_of_floats,
+    to_logits,
+    whole_numbers,
+    with_missing,
+)
 from segcrit.apps.evaluate.reading.windows import Source, open_source
 from segcrit.core.errors import DataError, SegcritError
 from segcrit.data.coding.mask_coding import LabelCoding, StoredMask
@@ -34,11 +42,21 @@ class Reader:
         settings: of the counting.
         values: what floats hold, "logits" or "probabilities"; "labels" where they are labels.
         scaled: whether integers hold probabilities, as grey images do.
+        truth: whether it is a label map.
     """
 
     def __init__(
-        self, source: Source, path: Path, coding: LabelCoding, settings: Settings, values: str, *, scaled: bool = False
+        self,
+        source: Source,
+        path: Path,
+        coding: LabelCoding,
+        settings: Settings,
+        values: str,
+        *,
+        scaled: bool = False,
+        truth: bool = False,
     ) -> None:
+        self._truth = truth
         self._source, self._path, self._coding = source, path, coding
         self._settings, self._values, self._scaled = settings, values, scaled
         self._table: Array | None = None
@@ -59,7 +77,8 @@ class Reader:
                 return to_logits(shares, 2, self._settings, self._values, self._path), mode
             if self._table is not None:
                 return self._table[part.array], part.mode
-            return decode(part, self._coding, self._path), part.mode
+            coding = self._coding if self._truth else with_missing(self._coding, part)
+            return decode(part, coding, self._path), part.mode
         mode = str(part.dtype)
         if self._values == "labels":
             whole = whole_numbers(part.reshape(part.shape[-2:]), self._path)
@@ -109,7 +128,7 @@ def open_reader(
     if source.channels is not None and (truth or kind != "f" or source.channels != settings.channels):
         return None
     if truth or (kind == "f" and values == "logits" and source.channels is None and settings.task == "multiclass"):
-        return Reader(source, path, coding, settings, "labels")
+        return Reader(source, path, coding, settings, "labels", truth=truth)
     scaled = values == "probabilities" and kind in "ui" and small
     return Reader(source, path, coding, settings, values, scaled=scaled)
 
@@ -156,7 +175,8 @@ def open_area(path: Path, size: tuple[int, int], stack: ExitStack) -> Area | Non
 
     def area(window: Window) -> npt.NDArray[np.bool_]:
         part = _stored(source, window, path)
-        array = part.array if isinstance(part, StoredMask) else part
-        return counted(array) if array.ndim == 3 else array != 0
+        if isinstance(part, StoredMask):
+            return counted(part.array, part.nodata, colors=part.is_color)
+        return counted(part)
 
     return area
