@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,20 @@ def test_one_hot_label_maps_in_npz_files(tmp_path: Path, channels: str) -> None:
     assert not problems
     assert Outcome(tally).first.miou == 1.0
     assert tally.pixels.tolist() == [truth.size]
+
+
+@pytest.mark.parametrize("shape", [(8, 5, 6), (3, 5, 6), (5, 6, 4)])
+def test_npy_volumes_of_equal_slices_stay_volumes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    (tmp_path / "truth").mkdir()
+    for folder in ("labels", "logits"):
+        (tmp_path / folder).mkdir()
+    volumes = {"a": np.random.default_rng(0).integers(0, 3, shape), "b": np.zeros(shape, dtype=np.int64)}
+    for name, truth in volumes.items():
+        np.save(tmp_path / "truth" / f"{name}.npy", truth)
+        np.save(tmp_path / "labels" / f"{name}.npy", truth)
+        np.save(tmp_path / "logits" / f"{name}.npy", np.moveaxis(np.eye(3, dtype=np.float32)[truth] * 9, -1, 0))
+    for folder in ("labels", "logits"):
+        job = Job((str(tmp_path / folder),), str(tmp_path / "truth"), Options("3"))
+        tally, _ = count_files(job, tmp_path / f"out-{folder}", progress=False)
+        assert Outcome(tally).first.miou == 1.0
+        assert set(tally.pixels.tolist()) == {math.prod(shape)}

@@ -270,7 +270,11 @@ def read_stored_mask(path: str | Path, spatial_dims: int | None = None) -> Store
     if header.axes == "???" and spatial_dims != 3:
         axis = short_axis(array.shape)
         labels = folded(array, axis)
-        if labels is not None:
+        # Equal slices, such as those of an empty volume, are no channels; a slice of ones alone is none either.
+        is_volume = (
+            array.shape[axis] > _MOST_CHANNELS and spatial_dims is None and (np.ptp(array, axis=axis) == 0).all()
+        )
+        if labels is not None and not is_volume:
             return StoredMask(labels, False, None, f"{array.shape[axis]} channels", nodata=nodata)
         if spatial_dims == 2 and 1 not in array.shape:
             raise DataError(

@@ -63,7 +63,9 @@ def counted(array: Array, nodata: float | None = None, *, colors: bool = False) 
     valid: npt.NDArray[np.bool_] = (array != 0) & (array == array)  # NaN differs from itself
     if nodata is not None:
         valid &= ~equals_nodata(array, nodata)
-    return valid.any(axis=-1) if colors else valid
+    if colors:
+        valid = np.any(valid, axis=-1)
+    return valid
 
 
 def require_valid_size(found: Sequence[int], size: Sequence[int], path: Path) -> None:

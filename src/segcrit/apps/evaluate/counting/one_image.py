@@ -91,7 +91,7 @@ def count_pair(pair: Pair, plan: Plan) -> Row:
 def _count_whole(pair: Pair, plan: Plan) -> Row:
     settings = plan.settings
     try:
-        target, mode = target_of(pair.target, plan.target, settings)
+        target, mode = target_of(pair.target, plan.target, settings, pair.predictions[0])
         if pair.valid is not None:
             valid = read_valid(pair.valid, target.shape[1:] if settings.task == "multilabel" else target.shape)
             target = without_invalid(target, valid, settings.ignore_index)

@@ -22,7 +22,7 @@ from segcrit.data.files.formats import Header, file_format, load, probe
 from segcrit.data.files.npy import npy_header, read_layout
 from segcrit.data.files.reading import read_stored_mask, shown_size
 from segcrit.data.files.stored import equals_nodata
-from segcrit.data.files.stored_labels import NO_DATA, are_whole, folded, require_plain, short_axis, whole_labels
+from segcrit.data.files.stored_labels import NO_DATA, are_whole, folded, require_plain, whole_labels
 from segcrit.labels.mask import is_labelled
 from segcrit.metrics.settings import Settings
 
@@ -156,8 +156,10 @@ def _member(content: Any, name: str, path: Path) -> Array:
     return array
 
 
-def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Array, str]:
+def target_of(path: Path, coding: LabelCoding, settings: Settings, prediction: Path | None = None) -> tuple[Array, str]:
     """The true labels (\\*S), in a multilabel task (C, \\*S), and how the file stores them.
+
+    The shape of a prediction beside it tells volumes of few equal slices from maps with channels.
 
     Raises:
         DataError: damaged, lossy, fractions, or values that are no class.
@@ -175,21 +177,29 @@ def target_of(path: Path, coding: LabelCoding, settings: Settings) -> tuple[Arra
     if path.suffix.lower() == ".npz":
         array = _squeezed(load_array(path).array)
         mask = StoredMask(whole_numbers(array, path), False, None, str(array.dtype))
+        mask = _without_channels(mask, settings.channels)
     else:
-        mask = read_stored_mask(path)
-    return decode(_without_channels(mask, settings.channels), coding, path), mask.mode
+        mask = read_stored_mask(path, 3 if prediction and _are_volumes(path, prediction, settings.channels) else None)
+    return decode(mask, coding, path), mask.mode
+
+
+def _are_volumes(path: Path, prediction: Path, channels: int) -> bool:
+    """Whether an array of three axes is a volume, by the shape of the array that is its prediction."""
+    if order_of(path) is not None or not holds_numbers(prediction):
+        return False
+    size, shape = shape_of(path), tuple(n for n in shape_of(prediction) if n != 1)
+    if len(size) != 3:
+        return False
+    return size in (shape[1:], shape[:-1]) or (size == shape and shape[-1] != channels)
 
 
 def _without_channels(mask: StoredMask, channels: int) -> StoredMask:
-    """Labels of an array with equal or one-hot channels; other masks are left alone."""
-    if mask.is_color or mask.array.ndim not in (3, 4) or mask.nodata is not None:
-        return mask
-    axes = (short_axis(mask.array.shape),) if mask.array.ndim == 3 else (0, -1)
-    for axis in axes:
-        if mask.array.ndim == 3 or mask.array.shape[axis] == channels:
-            labels = folded(mask.array, axis)
-            if labels is not None:
-                return replace(mask, array=labels)
+    """Labels of an array with one-hot channels; other masks are left alone, such as volumes of equal slices."""
+    array = mask.array
+    for axis in (0, -1) if array.ndim in (3, 4) else ():
+        is_one = array.shape[axis] == channels and (np.ptp(array, axis=axis) > 0).all()
+        if is_one and (labels := folded(array, axis)) is not None:
+            return replace(mask, array=labels)
     return mask
 
 

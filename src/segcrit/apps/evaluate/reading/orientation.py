@@ -92,7 +92,7 @@ def _refuse_other_order(plan: Plan, pairs: Sequence[Pair], place: int, *, turned
             size = tuple(n for n in shape_of(pair.target) if n != 1) if holds_numbers(pair.target) else ()
             if size and (len(set(size)) == len(size) or math.prod(size) > 2 * plan.tile**2):
                 continue
-            target, _ = target_of(pair.target, plan.target, settings)
+            target, _ = target_of(pair.target, plan.target, settings, path)
             if len(set(target.shape)) == target.ndim or target.size > 2 * plan.tile**2:
                 continue
             own = turned_for((turned,), 0, path, pair.target)
