@@ -142,8 +142,10 @@ def test_input_is_untouched() -> None:
 def test_round_trip_through_json(tmp_path: Path) -> None:
     found = normalisation(_data(tmp_path, [photo(seed=index) for index in range(6)]))
     assert Normalisation.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    with pytest.raises(DataError, match="a saved normalisation"):
-        Normalisation.from_dict({"scheme": "magic"})
+    for broken in ({"scheme": "magic"}, found.to_dict() | {"std": [*found.std, 1.0]}):
+        with pytest.raises(DataError) as caught:
+            Normalisation.from_dict(broken)
+        assert caught.value.code == "damaged-file"
 
 
 def test_other_channels_are_refused() -> None:

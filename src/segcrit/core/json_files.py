@@ -1,8 +1,8 @@
 """JSON of files: read as data, and made into dataclasses with an error that names the place.
 
 Floats that JSON cannot hold are written so that any JSON reader accepts the file: NaN as ``null``, infinities
-as the strings ``"inf"`` and ``"-inf"``. For that reason no field may be ``float | None``: an unknown number
-is NaN. Integer arrays become nested lists.
+as the strings ``"inf"`` and ``"-inf"``. A field ``float | None`` reads both None and NaN back as None. Arrays become
+nested lists.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from segcrit.core import atomic
 from segcrit.core.errors import DataError, DtypeError
 
-__all__ = ["Record", "damaged", "decode", "encode", "parse_json", "read_json"]
+__all__ = ["Record", "damaged", "decode", "encode", "floats", "parse_json", "read_json"]
 
 _DAMAGED: Final = "damaged-file"
 _RESTORE: Final = "The file is damaged or was edited; run the comparison again, or restore the file."
@@ -41,14 +42,20 @@ class Record:
 
 
 def encode(value: object) -> Any:
-    """The JSON value of a dataclass, an array, or a plain value made of them."""
+    """The JSON value of a dataclass, an array, or a plain value made of them.
+
+    Example:
+        >>> encode({"a": np.array([0.5, np.nan, np.inf]), "b": np.int64(3)})
+        {'a': [0.5, None, 'inf'], 'b': 3}
+    """
     writer = getattr(value, "to_json_value", None)
     if writer is not None:
         return writer()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        # Whole numbers, by far the most, need no look at each.
+        return value.tolist() if value.dtype.kind in "biu" else encode(value.tolist())
     if isinstance(value, np.generic):
         return encode(value.item())
     if isinstance(value, (bool, int, str)) or value is None:
@@ -66,6 +73,20 @@ def encode(value: object) -> Any:
         f"a {type(value).__name__}",
         "Store it as a number, a list or a text.",
     )
+
+
+def floats(values: Any) -> npt.NDArray[np.float64]:
+    """An array of float64 from what :func:`encode` made of one.
+
+    Example:
+        >>> floats([[0.5, None], ["-inf", 2]])
+        array([[ 0.5,  nan],
+               [-inf,  2. ]])
+    """
+    array = np.asarray(values, dtype=object)
+    unknown = np.frompyfunc(lambda value: value is None, 1, 1)(array).astype(bool)
+    result: npt.NDArray[np.float64] = np.where(unknown, np.nan, array).astype(np.float64)
+    return result
 
 
 def _frozen(value: Any) -> Any:

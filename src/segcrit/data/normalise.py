@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from segcrit.core.errors import DataError, ParameterError
+from segcrit.core.json_files import damaged as damaged_file
+from segcrit.core.json_files import decode, encode
 from segcrit.data.audit.survey import damaged
 from segcrit.data.intensity import LOWER, UPPER, ChannelFigures, image_figures, is_missing
 from segcrit.data.model import FloatArray, SegmentationData
@@ -113,15 +115,8 @@ class Normalisation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types; ``from_dict`` turns them back."""
-        return {
-            "scheme": self.scheme,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "lower": None if self.lower is None else list(self.lower),
-            "upper": None if self.upper is None else list(self.upper),
-            "nodata": list(self.nodata),
-            "images": self.images,
-        }
+        content: dict[str, Any] = encode(self)
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Normalisation:
@@ -135,18 +130,10 @@ class Normalisation:
             >>> Normalisation.from_dict(normal.to_dict()) == normal
             True
         """
-
-        def floats(key: str) -> tuple[float, ...] | None:
-            return None if content.get(key) is None else tuple(float(value) for value in content[key])
-
-        try:
-            mean, std, scheme = floats("mean"), floats("std"), content["scheme"]
-            if scheme not in ("dataset", "image") or mean is None or std is None or len(mean) != len(std):
-                raise DataError("a saved normalisation", repr(dict(content)), "Make the results again.")
-            nodata = floats("nodata") or ()
-            return cls(scheme, mean, std, floats("lower"), floats("upper"), nodata, int(content.get("images", 0)))
-        except (KeyError, TypeError) as error:
-            raise DataError("a saved normalisation", repr(dict(content)), "Make the results again.") from error
+        found = decode(cls, dict(content), "normalisation", advice="Make the results again.")
+        if len(found.mean) != len(found.std):
+            raise damaged_file("as many means as deviations", repr(dict(content)), "Make the results again.")
+        return found
 
 
 def normalisation(

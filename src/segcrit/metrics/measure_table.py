@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from segcrit.core.errors import DataError, ParameterError
+from segcrit.core.json_files import encode, floats
 from segcrit.core.names import nearest
-from segcrit.core.plain import floats, plain
 from segcrit.metrics.ratios import Integers
 
 __all__ = ["MeasureOptions", "MeasureTable", "Values", "measure_from_dict", "read_measures"]
@@ -59,7 +59,7 @@ class MeasureOptions(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; :func:`measure_from_dict` reads them back."""
-        return {"kind": self.kind, **plain(asdict(self))}
+        return {"kind": self.kind, **encode(asdict(self))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class MeasureTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {"options": self.measure.to_dict(), "arrays": plain(dict(self.arrays))}
+        return {"options": self.measure.to_dict(), "arrays": encode(dict(self.arrays))}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], classes: int, images: int) -> MeasureTable:

@@ -12,7 +12,7 @@ import numpy as np
 
 from segcrit.core import optional
 from segcrit.core.errors import DataError, ParameterError
-from segcrit.core.plain import plain
+from segcrit.core.json_files import encode
 from segcrit.metrics.merging import merged
 from segcrit.metrics.named import columns_of, get_figure, measured_figures
 from segcrit.metrics.policy import get_policy
@@ -195,8 +195,8 @@ class Report(Scores):
             "policy": self.policy,
             "num_images": self.num_images,
             "num_pixels": self.num_pixels,
-            "figures": plain(self.figures),
-            "classes": plain(self.class_rows()),
+            "figures": encode(self.figures),
+            "classes": encode(self.class_rows()),
             "confusion": self.confusion.tolist(),
             "notes": list(self.notes),
             "measures": {

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -19,6 +19,7 @@ from segcrit.apps.bench.measure import ALLOCATOR
 from segcrit.apps.bench.memory_process import LINE
 from segcrit.apps.bench.problems import Problem
 from segcrit.apps.bench.records import Memory
+from segcrit.core.json_files import encode
 
 __all__ = ["GREEDIEST", "Entry", "MemoryMeter", "base_bytes", "estimate", "largest_bytes"]
 
@@ -98,7 +99,7 @@ class MemoryMeter:
         order = {
             "threads": torch.get_num_threads(),
             "modules": self._modules,
-            "tasks": [{"problem": asdict(entry.problem), "key": entry.contender.key} for entry in entries],
+            "tasks": [{"problem": encode(entry.problem), "key": entry.contender.key} for entry in entries],
         }
         due = len(entries)
         try:

@@ -22,6 +22,7 @@ from segcrit.apps.bench.contenders import COMPILED, find
 from segcrit.apps.bench.measure import allocated_peak, resident_peak
 from segcrit.apps.bench.problems import Problem, Tensors
 from segcrit.apps.bench.records import Memory
+from segcrit.core.json_files import decode
 
 __all__ = ["LINE", "WARM_UP"]
 
@@ -51,7 +52,7 @@ def _follow(order: dict[str, Any]) -> None:
     _settle({task["key"][1] for task in order["tasks"]})
     made: tuple[Problem, Tensors] | None = None
     for task in order["tasks"]:
-        problem = Problem(**{**task["problem"], "shape": tuple(task["problem"]["shape"])})
+        problem = decode(Problem, task["problem"], "problem")
         if made is None or made[0] != problem:
             made = None  # gives the memory of the last one back first
             made = (problem, problem.make())

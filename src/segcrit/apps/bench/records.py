@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from segcrit.apps.bench.problems import Problem
 from segcrit.core.atomic import atomic_write_text
 from segcrit.core.errors import DataError
+from segcrit.core.json_files import decode, encode, read_json
 
 __all__ = ["SCHEMA_VERSION", "Memory", "Panel", "Result", "Row", "Timing", "Verdict"]
 
@@ -178,7 +179,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, the schema's version first."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        return {"schema_version": SCHEMA_VERSION, **encode(self)}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Result:
@@ -192,13 +193,7 @@ class Result:
             raise DataError(
                 f"a measurement of schema version {SCHEMA_VERSION}", f"version {version}", "Measure again: make bench."
             )
-        rest = {name: value for name, value in content.items() if name != "schema_version"}
-        try:
-            rest["panels"] = tuple(_panel(entry) for entry in rest["panels"])
-            rest["verdicts"] = tuple(Verdict(**entry) for entry in rest["verdicts"])
-            return cls(**rest)
-        except (KeyError, TypeError) as error:
-            raise DataError("the fields of a measurement", str(error), "Measure again: make bench.") from error
+        return decode(cls, content, "result", advice="Measure again: make bench.")
 
     def save(self, path: str | Path) -> None:
         """Write JSON, whole or not at all."""
@@ -211,36 +206,4 @@ class Result:
         Raises:
             DataError: the file is no measurement of this version.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError("a JSON file", f"{path}: {error}", "Measure again: make bench.") from error
-        return cls.from_dict(content)
-
-
-def _problem(content: dict[str, Any]) -> Problem:
-    return Problem(**{**content, "shape": tuple(content["shape"])})
-
-
-def _timing(content: dict[str, Any] | None) -> Timing | None:
-    return None if content is None else Timing(**content)
-
-
-def _row(content: dict[str, Any]) -> Row:
-    memory = content["memory"]
-    parts = {
-        "problem": _problem(content["problem"]),
-        "time": _timing(content["time"]),
-        "memory": None if memory is None else Memory(**memory),
-    }
-    return Row(**{**content, **parts})
-
-
-def _panel(content: dict[str, Any]) -> Panel:
-    parts = {
-        "problem": _problem(content["problem"]),
-        "copy": _timing(content["copy"]),
-        "reads": {name: Timing(**timing) for name, timing in content["reads"].items()},
-        "rows": tuple(_row(row) for row in content["rows"]),
-    }
-    return Panel(**{**content, **parts})
+        return cls.from_dict(read_json(Path(path), "a measurement", "Measure again: make bench."))

@@ -16,7 +16,7 @@ from segcrit.apps.evaluate.counting.store import Tally
 from segcrit.apps.evaluate.measured import KINDS, Table, image_columns, measured_tables
 from segcrit.core import atomic
 from segcrit.core.csv_tables import csv_text
-from segcrit.core.plain import plain
+from segcrit.core.json_files import encode
 from segcrit.data.problems import Problem
 from segcrit.metrics.measure_table import MeasureTable
 from segcrit.metrics.named import get_figure
@@ -188,7 +188,7 @@ class Outcome:
             "resamples": self.resamples,
             "image_groups": None if self.groups is None else dict(self.groups),
             "num_images": self.first.num_images,
-            "ignored_share": plain(self.ignored_share),
+            "ignored_share": encode(self.ignored_share),
             "classes": [
                 {"index": index, "name": name, "color": color}
                 for index, (name, color) in enumerate(
@@ -199,7 +199,7 @@ class Outcome:
                 {
                     "name": model,
                     "report": report.to_dict(per_image=per_image),
-                    "tool_figures": plain(report.tool_figures),
+                    "tool_figures": encode(report.tool_figures),
                     "intervals": {name: _interval(interval) for name, interval in self.intervals[model].items()},
                 }
                 for model, report in self.reports.items()
@@ -207,7 +207,7 @@ class Outcome:
             "comparisons": {name: [_comparison(pair) for pair in pairs] for name, pairs in self.comparisons.items()},
             "groups": {
                 group: {
-                    model: {"num_images": report.num_images, "figures": plain(report.figures)}
+                    model: {"num_images": report.num_images, "figures": encode(report.figures)}
                     for model, report in models.items()
                 }
                 for group, models in self.by_group.items()
@@ -232,7 +232,7 @@ def report_of(tally: Tally, table: CountTable, measures: Mapping[str, MeasureTab
 
 def _interval(interval: Interval) -> dict[str, Any]:
     names = ("value", "low", "high", "standard_error", "level", "units", "resamples")
-    return {name: plain(getattr(interval, name)) for name in names}
+    return {name: encode(getattr(interval, name)) for name in names}
 
 
 def _comparison(pair: PairedComparison) -> dict[str, Any]:
@@ -242,9 +242,9 @@ def _comparison(pair: PairedComparison) -> dict[str, Any]:
     return {
         "first": change.b,
         "second": change.a,
-        "value_first": plain(change.value_b),
-        "value_second": plain(change.value_a),
-        **{name: plain(getattr(change, name)) for name in names},
+        "value_first": encode(change.value_b),
+        "value_second": encode(change.value_a),
+        **{name: encode(getattr(change, name)) for name in names},
     }
 
 

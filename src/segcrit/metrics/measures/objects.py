@@ -12,7 +12,7 @@ import numpy as np
 from segcrit.core import optional
 from segcrit.core.constants import Task
 from segcrit.core.errors import ParameterError
-from segcrit.core.plain import plain
+from segcrit.core.json_files import encode
 from segcrit.labels.mask import is_labelled
 from segcrit.metrics.measure_table import Values
 from segcrit.metrics.measures.base import Measure, Sample
@@ -221,4 +221,4 @@ class ObjectCounts:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {"edges": list(self.edges), "words": list(self.words), "rows": plain(self.rows())}
+        return {"edges": list(self.edges), "words": list(self.words), "rows": encode(self.rows())}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from segcrit.core.json_files import encode
 from segcrit.core.numbers import number
-from segcrit.core.plain import plain
 from segcrit.metrics.measures.boundary.figures import CLDICE, KIND, LENGTHS, SCORES, image_values
 from segcrit.metrics.measures.boundary.scale import Scale
 from segcrit.metrics.measures.boundary.scores import ASTRAY, TRIMAP
@@ -144,4 +144,4 @@ class BoundaryScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {"rows": plain(self.rows()), "scale": plain(self.scale.to_dict())}
+        return {"rows": encode(self.rows()), "scale": encode(self.scale.to_dict())}

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segcrit.core.errors import ParameterError
-from segcrit.core.plain import plain
+from segcrit.core.json_files import encode
 from segcrit.metrics.definition import Figure
 from segcrit.metrics.measure_table import Values
 from segcrit.metrics.measures.base import Measure, Sample
@@ -205,4 +205,4 @@ class CalibrationScores:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         figures = {name: getattr(self, name) for name in _FIGURES}
-        return {"figures": plain(figures), "rows": plain(self.rows())}
+        return {"figures": encode(figures), "rows": encode(self.rows())}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from segcrit.core.errors import ParameterError
-from segcrit.core.plain import plain
+from segcrit.core.json_files import encode
 from segcrit.metrics.definition import Figure
 from segcrit.metrics.measure_table import Values
 from segcrit.metrics.measures.base import Measure, Sample
@@ -197,4 +197,4 @@ class Curves:
         """Plain values, ready for JSON."""
         figures = {name: self._ratio(name) for name in CLASS_RATIOS}
         best = {name: self.best(name) for name in ("dice", "iou")}
-        return plain({"thresholds": self.thresholds, **figures, "best": best})  # type: ignore[no-any-return]
+        return encode({"thresholds": self.thresholds, **figures, "best": best})  # type: ignore[no-any-return]
