@@ -23,7 +23,7 @@ from segcrit.apps.bench.records import Result
 from segcrit.apps.bench.session import Options, PanelPlan, measure, new_result
 from segcrit.apps.bench.suite import SHOWN, file_name, plans
 from segcrit.apps.bench.targets import TARGETS, judge
-from segcrit.cli._bench_text import print_machine, print_panel, print_targets
+from segcrit.cli.bench import print_machine, print_panel, print_targets
 from segcrit.core.errors import SegcritError
 from segcrit.core.progress import StageReporter
 

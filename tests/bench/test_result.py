@@ -12,10 +12,19 @@ from types import ModuleType
 import pytest
 
 from segcrit.apps.bench import session, suite
-from segcrit.apps.bench.fit import fit_rows, fit_sentence
 from segcrit.apps.bench.plot import draw
 from segcrit.apps.bench.records import SCHEMA_VERSION, Panel, Result
-from segcrit.apps.bench.table import HEAD, about_machine, about_panel, not_run, panel_rows, precision_rows, target_rows
+from segcrit.apps.bench.table import (
+    HEAD,
+    about_machine,
+    about_panel,
+    fit_rows,
+    fit_sentence,
+    not_run,
+    panel_rows,
+    precision_rows,
+    target_rows,
+)
 from segcrit.apps.bench.targets import TARGETS, Quantity, Target, judge
 from segcrit.core.errors import DataError, ParameterError
 from segcrit.core.progress import StageReporter

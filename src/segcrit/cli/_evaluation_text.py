@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_outcome", "print_problems"]
 
-_SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 # Letters that the names of several models may have together in the head of a table.
 _NAMES_WIDTH = 36
 _DIGITS = 4
@@ -23,11 +22,10 @@ _DIGITS = 4
 
 def print_problems(problems: Sequence[Problem]) -> None:
     """The audit."""
-    if not problems:
-        return
-    _console.heading("What to know about the files")
+    if problems:
+        _console.heading("What to know about the files")
     for problem in problems:
-        _console.text(f"{_SEVERITIES[problem.severity]}: {problem.message}", indent=2)
+        _console.text(problem.noted, indent=2)
 
 
 def print_outcome(outcome: Outcome) -> None:

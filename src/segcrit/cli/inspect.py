@@ -42,7 +42,6 @@ _BAR = 8
 _VERDICTS = {"try": "", "contrast": "as a contrast: ", "careful": "careful: "}
 # Options that tell how a data folder is read; compare has them as well.
 _FOLDER_OPTIONS = ("train_labels", "group_by", "pair", "valid")
-_SEVERITIES = {"error": "Error", "warning": "Warning", "note": "Note"}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -211,7 +210,7 @@ def _weight(weights: Mapping[str, float], scheme: str) -> str:
 
 def _print_problems(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        _console.text(f"{_SEVERITIES[problem.severity]}: {problem.message}", indent=2)
+        _console.text(problem.noted, indent=2)
 
 
 def _advice_row(entry: Recommendation) -> list[str]:

@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from segcrit.core.errors import ParameterError
+from segcrit.core.numbers import MISSING, percent
 
 if TYPE_CHECKING:
     from segcrit.data.weak.folder import WeakLabels
@@ -150,15 +151,17 @@ def _print(result: WeakLabels, arguments: argparse.Namespace) -> None:
     from segcrit.cli import _console as console
 
     labelled = sum(entry.labelled for entry in result.classes)
-    console.heading(f"{result.files} label maps in {result.folder}: {labelled / max(result.pixels, 1):.2%} labelled")
+    console.heading(
+        f"{result.files} label maps in {result.folder}: {percent(labelled / max(result.pixels, 1))} labelled"
+    )
     rows = []
     for entry in result.classes:
         rows.append(
             [
                 entry.name,
-                f"{entry.pixels / max(result.pixels, 1):.2%}",
+                percent(entry.pixels / max(result.pixels, 1)),
                 f"{entry.labelled}",
-                f"{entry.labelled / entry.pixels:.2%}" if entry.pixels else "–",
+                percent(entry.labelled / entry.pixels) if entry.pixels else MISSING,
                 f"{entry.labelled_images}",
                 f"{entry.images}",
             ]

@@ -139,10 +139,9 @@ def _label(axes: Any, groups: Sequence[_Group]) -> list[list[float]]:
 
 
 def _name(group: _Group, row: Row) -> str:
-    name = row.library if row.name == row.kind else f"{row.library}: {row.name}"
     if row.problem == group.panel.problem:
-        return name
-    return f"{name}, {'channels last' if row.problem.channels_last else row.problem.dtype}"
+        return row.label
+    return f"{row.label}, {'channels last' if row.problem.channels_last else row.problem.dtype}"
 
 
 def _bars(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segcrit.core.constants import Task
+from segcrit.core.constants import TASKS, Task
 from segcrit.core.errors import ParameterError
 
 __all__ = ["DTYPES", "TASKS", "Problem", "Tensors"]
@@ -22,7 +22,6 @@ DTYPES: Final = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
-TASKS: Final = ("multiclass", "multilabel", "binary")
 # Real masks are regions, not noise; side of a region in pixels.
 _REGION: Final = 16
 # The lead of the true class, drawn for each region: some regions are sure, some wrong, as after training.

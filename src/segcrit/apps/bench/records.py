@@ -85,6 +85,11 @@ class Row:
     not_run: str = ""
 
     @property
+    def label(self) -> str:
+        """Library and name; the library alone where it calls the loss as it is written."""
+        return self.library if self.name == self.kind else f"{self.library}: {self.name}"
+
+    @property
     def extra(self) -> int | None:
         """Measured bytes beyond logits and target."""
         return None if self.memory is None else self.memory.peak

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from segcrit.apps.bench.contenders import Contender, Work, contender_versions, contenders, why_no_compiler
-from segcrit.apps.bench.fit import MARGIN
 from segcrit.apps.bench.measure import Step, Turns
 from segcrit.apps.bench.memory import Entry, MemoryMeter, base_bytes, estimate, largest_bytes
 from segcrit.apps.bench.memory_process import WARM_UP, describe
 from segcrit.apps.bench.precision import LovaszOracle
 from segcrit.apps.bench.problems import Problem, Tensors
 from segcrit.apps.bench.records import Memory, Panel, Result, Row
+from segcrit.apps.bench.table import MARGIN
 from segcrit.core.machine import free_memory, machine_facts
 from segcrit.core.numbers import memory
 from segcrit.core.progress import StageReporter

@@ -9,13 +9,17 @@ from segcrit.apps.bench.records import Panel, Result, Row, Timing, Verdict
 from segcrit.core.numbers import counted, duration, memory, significant
 
 __all__ = [
+    "FIT_HEAD",
     "HEAD",
     "HEAD_MEANING",
+    "MARGIN",
     "PRECISION_HEAD",
     "TARGET_HEAD",
     "about_machine",
     "about_panel",
     "comparable",
+    "fit_rows",
+    "fit_sentence",
     "not_run",
     "panel_rows",
     "precision_rows",
@@ -29,6 +33,9 @@ HEAD_MEANING: Final = (
 )
 PRECISION_HEAD: Final = ("library", "value", "relative error", "cosine of the gradient")
 TARGET_HEAD: Final = ("target", "asked for", "measured", "")
+FIT_HEAD: Final = ("loss", "library", "beyond logits", "fits here", "largest batch")
+# Not all that is free should be taken: other programs, fragmentation, the network's own tensors.
+MARGIN: Final = 0.9
 _MIB: Final = float(1 << 20)
 _BASES: Final = ("torch", "torch.compile")  # what the two columns of speed compare with
 
@@ -69,7 +76,7 @@ def panel_rows(panel: Panel) -> list[list[str]]:
 def precision_rows(panel: Panel) -> list[list[str]]:
     """What was compared with a float64 sort, below ``PRECISION_HEAD``."""
     return [
-        [_library(row), f"{row.value:.7f}", f"{row.value_error:.1e}", f"{row.gradient_cosine:.7f}"]
+        [row.label, f"{row.value:.7f}", f"{row.value_error:.1e}", f"{row.gradient_cosine:.7f}"]
         for row in panel.rows
         if row.value_error is not None and row.gradient_cosine is not None
     ]
@@ -79,11 +86,11 @@ def _cells(panel: Panel, row: Row) -> list[str]:
     what = row.kind if row.problem == panel.problem else f"{row.kind}, {_variant(row)}"
     if row.time is None:
         reason = "not installed" if row.not_run == "not installed" else "not run"
-        return [what, f"{_library(row)} ({reason})", *[""] * 8]
+        return [what, f"{row.label} ({reason})", *[""] * 8]
     extra = row.extra
     return [
         what,
-        _library(row),
+        row.label,
         significant(row.time.median),
         f"{significant(row.time.low)} – {significant(row.time.high)}",
         str(row.time.runs),
@@ -92,10 +99,6 @@ def _cells(panel: Panel, row: Row) -> list[str]:
         "" if extra is None else significant(extra / _MIB),
         "" if extra is None else f"{extra / row.problem.full_bytes:.2f}",
     ]
-
-
-def _library(row: Row) -> str:
-    return row.library if row.name == row.kind else f"{row.library}: {row.name}"
 
 
 def _variant(row: Row) -> str:
@@ -160,3 +163,34 @@ def _status(verdict: Verdict) -> str:
 def _figure(value: float) -> str:
     # Three digits would round a cosine of 0.99995 to 1.
     return f"{value:.6f}" if 0.99 < value < 1 else f"{value:.3g}"
+
+
+def fit_sentence(panel: Panel) -> str:
+    """What there is, before any loss."""
+    problem = panel.problem
+    there = f"Logits take {memory(problem.logits_bytes)}, the target {memory(problem.target_bytes)}"
+    if problem.upsample != 1:
+        there += f" (the logits at its size would be {memory(problem.full_bytes)})"
+    free = "how much memory is free is unknown here" if panel.free is None else f"{memory(panel.free)} are free"
+    return f"{there}; {free}. The network and its activations come on top."
+
+
+def fit_rows(panel: Panel) -> list[list[str]]:
+    """A line for each loss whose need is known: measured, or estimated from small sizes ("about")."""
+    return [_fit_cells(panel, row, needed) for row in panel.rows if (needed := _needed(row)) is not None]
+
+
+def _needed(row: Row) -> int | None:
+    return row.estimated if row.extra is None else row.extra
+
+
+def _fit_cells(panel: Panel, row: Row, needed: int) -> list[str]:
+    about = "about " if row.extra is None else ""
+    problem = row.problem
+    batch, fits = "", ""
+    if panel.free is not None:
+        each = (problem.logits_bytes + problem.target_bytes + needed) / problem.shape[0]
+        largest = int(panel.free * MARGIN / each)
+        fits = "yes" if largest >= problem.shape[0] else "no"
+        batch = str(largest)
+    return [row.kind, row.label, about + memory(needed), fits, batch]
