@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import segcrit
-from segcrit.core.errors import ParameterError
+from segcrit.core.errors import LabelError, ParameterError
 
 from .cases import CASES, criterion
 from .problems import Problem, mask_of, positive_weights, problem
@@ -87,6 +87,12 @@ def worker(rank: int, world: int, folder: str) -> None:
         results["exact"] = "accepted"
     except ParameterError as error:
         results["exact"] = str(error)
+    # A label that is no class, on one rank.
+    try:
+        wrong = p.target[part].clone().fill_(77 if rank == 0 else 0)
+        segcrit.Criterion("ce + dice", process_group="world")(p.logits[part].clone().requires_grad_(), wrong)
+    except LabelError as error:
+        results["wrong label"] = error.code
     # Two passes over micro-batches of one image on every rank, with the ranks joined as well.
     module = segcrit.Criterion("ce + dice + lovasz", process_group="world")
     z = p.logits[part].clone().requires_grad_()
@@ -180,6 +186,10 @@ def test_validation_alone_does_not_wait_and_sorting_is_refused(ranks):
     torch.testing.assert_close(ranks[0]["alone"], wanted)
     assert all("exact=True" in found["exact"] for found in ranks)
     assert all("process group" in found["copied group"] for found in ranks)
+
+
+def test_a_wrong_label_on_one_rank_is_an_error_on_all(ranks: list[dict[Any, Any]]) -> None:
+    assert [results.get("wrong label") for results in ranks] == ["label-out-of-range"] + ["other-rank"] * (len(ranks) - 1)
 
 
 def test_ddp_of_a_model_with_deep_supervision(ranks):

@@ -14,7 +14,7 @@ from segcrit.core.constants import DEFAULT_IGNORE_INDEX, Task
 from segcrit.core.constraints import describe_value
 from segcrit.core.distributed import check_process_group, resolve_group, world_size
 from segcrit.core.dtypes import compute_dtype
-from segcrit.core.errors import ExpressionError, ParameterError
+from segcrit.core.errors import ExpressionError, ParameterError, SegcritError
 from segcrit.core.notice import warn
 from segcrit.core.tensors import as_plain
 from segcrit.engines import check_name
@@ -181,10 +181,18 @@ class Criterion(ClassBuffers):
             maps: the maps that ``needs`` names, made by ``segcrit.derive``; or a list with those of each output's target.
                 Default: derived here, once for the same labels.
         """
-        levels = self._measure_levels(logits, target, pixel_weight, maps, statistics=self.statistics)
+        given = logits, target, pixel_weight, maps
         group = resolve_group(self.process_group)
+        failure: SegcritError | None = None
+        try:
+            levels = self._measure_levels(*given, statistics=self.statistics)
+        except SegcritError as error:
+            if group is None:
+                raise
+            failure = error
+            levels = self._unlooked(given, error)
         if group is not None or sums is not None:
-            levels = self._join(levels, sums, group)
+            levels = self._join(levels, sums, group, failure)
         terms = self._values(levels)
         weighted = [_scaled(term.weight, terms[term.index]) for term in self._plan.terms]
         total = torch.stack(weighted).sum() if len(weighted) > 1 else weighted[0]
@@ -199,6 +207,14 @@ class Criterion(ClassBuffers):
             for level in logits:
                 result = result + as_plain("logits", level).reshape(-1)[:0].sum().to(result.dtype)
         return result
+
+    def _unlooked(self, given: tuple[Any, ...], error: SegcritError) -> list[_Level]:
+        """The sums of a batch with a label or weight that is not allowed: this rank joins the others, and then all raise."""
+        try:
+            return self._measure_levels(*given, statistics=self.statistics, looks=False)
+        except SegcritError:
+            advice = f"{error.advice} The other ranks of the process group wait for this one until their time limit."
+            raise type(error)(error.expected, error.got, advice, code=error.code) from None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -301,14 +317,19 @@ class Criterion(ClassBuffers):
                 gate.warn_if_probabilities(batch.logits)
         return self._derived.add_to(batch, self.needs, target, maps) if self.needs else batch
 
-    def _measure(self, group: Group, batch: Batch, *, maps: bool = False, confusion: bool = False) -> Measured:
-        check = self.validate == "always" or (self.validate == "auto" and self._looks(batch.logits.device))
+    def _checks(self, device: torch.device) -> bool:
+        """Whether the values of this call's labels and weights are looked at."""
+        return self.validate == "always" or (self.validate == "auto" and self._looks(device))
+
+    def _measure(
+        self, group: Group, batch: Batch, *, maps: bool = False, confusion: bool = False, looks: bool = True
+    ) -> Measured:
         return measure(
             self._plan,
             group,
             batch,
             self._lookup,
-            check=check,
+            check=looks and self._checks(batch.logits.device),
             backend=self.backend,
             maps=maps,
             confusion=confusion,
@@ -335,13 +356,13 @@ class Criterion(ClassBuffers):
         return self.statistics and self._plain() == len(self._plan.groups)
 
     def _measure_levels(
-        self, logits: Any, target: Any, pixel_weight: Any, maps: Any, *, statistics: bool
+        self, logits: Any, target: Any, pixel_weight: Any, maps: Any, *, statistics: bool, looks: bool = True
     ) -> list[_Level]:
         split = split_levels(
             logits, target, pixel_weight, self.task, self.num_classes, upsample=self.upsample is not None
         )
         if split is None:
-            return [self._measure_level(1.0, self._batch(logits, target, pixel_weight, maps), statistics)]
+            return [self._measure_level(1.0, self._batch(logits, target, pixel_weight, maps), statistics, looks)]
         weights = self.level_weights or default_level_weights(len(split))
         if len(weights) != len(split):
             raise ParameterError(
@@ -355,16 +376,17 @@ class Criterion(ClassBuffers):
                 continue
             of_level = maps[position] if isinstance(maps, (list, tuple)) else maps
             batch = self._batch(*level, of_level, is_level=True)
-            levels.append(self._measure_level(weight, batch, statistics and position == 0))
+            levels.append(self._measure_level(weight, batch, statistics and position == 0, looks))
         return levels
 
-    def _measure_level(self, weight: float, batch: Batch, statistics: bool) -> _Level:
+    def _measure_level(self, weight: float, batch: Batch, statistics: bool, looks: bool) -> _Level:
         plain = self._plain() if statistics else -1
         measured = [
-            self._measure(group, batch, confusion=position == plain) for position, group in enumerate(self._plan.groups)
+            self._measure(group, batch, confusion=position == plain, looks=looks)
+            for position, group in enumerate(self._plan.groups)
         ]
         if statistics and plain == len(self._plan.groups):
-            measured.append(self._measure(confusion_group(self.task), batch))
+            measured.append(self._measure(confusion_group(self.task), batch, looks=looks))
         sums = tuple(dict(item.additive) for item in measured[: len(self._plan.groups)])
         return _Level(weight, batch, tuple(measured), sums)
 
@@ -383,7 +405,7 @@ class Criterion(ClassBuffers):
                 "Leave process_group out: each rank then chooses among its own pixels, and DDP averages the gradients.",
             )
 
-    def _join(self, levels: list[_Level], sums: Sums | None, group: Any) -> list[_Level]:
+    def _join(self, levels: list[_Level], sums: Sums | None, group: Any, failure: SegcritError | None) -> list[_Level]:
         self._require_additive(levels)
         flat = _flatten(levels)
         scale = 1.0
@@ -398,7 +420,8 @@ class Criterion(ClassBuffers):
                 )
             total = sums.tensors
         if group is not None:
-            total = reduced_over_ranks(total, group)
+            looks = self._checks(levels[0].batch.logits.device) and not torch.compiler.is_compiling()
+            total = reduced_over_ranks(total, group, failure, looks)
             scale = float(world_size(group))
         names = {name: value.shape for name, value in flat.items()}
         if {name: value.shape for name, value in total.items()} != names:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from segcrit.core.errors import ParameterError
+from segcrit.core.errors import LabelError, ParameterError, SegcritError
 
 __all__ = ["Sums", "joined", "reduced_over_ranks"]
 
@@ -82,12 +82,32 @@ def joined(local: Mapping[str, Tensor], total: Mapping[str, Tensor], scale: floa
     }
 
 
-def reduced_over_ranks(local: Mapping[str, Tensor], group: Any) -> dict[str, Tensor]:
-    """Sums over all ranks of the group, by one all-reduce of all tensors together."""
+def reduced_over_ranks(
+    local: Mapping[str, Tensor], group: Any, failure: SegcritError | None, looks: bool
+) -> dict[str, Tensor]:
+    """Sums over all ranks of the group, by one all-reduce of all tensors together.
+
+    Args:
+        local: the sums of this rank.
+        group: the process group.
+        failure: what is wrong with this rank's labels or weights, if anything: the other ranks, too, raise then instead of
+            waiting for a rank that does not come.
+        looks: whether values are looked at, which on a GPU waits for it.
+    """
     names = list(local)
     if not names:
         return {}
-    flat = torch.cat([local[name].detach().reshape(-1) for name in names])
+    tensors = [local[name].detach().reshape(-1) for name in names]
+    flat = torch.cat([*tensors, tensors[0].new_full((1,), float(failure is not None))])
     dist.all_reduce(flat, op=dist.ReduceOp.SUM, group=group)
-    parts = torch.split(flat, [local[name].numel() for name in names])
+    if failure is not None:
+        raise failure
+    if looks and bool(flat[-1] > 0):
+        raise LabelError(
+            "labels and weights that are allowed on every rank of the process group",
+            f"others on {int(flat[-1])} of them",
+            "The message of that rank says which.",
+            code="other-rank",
+        )
+    parts = torch.split(flat[:-1], [local[name].numel() for name in names])
     return {name: part.view_as(local[name]) for name, part in zip(names, parts, strict=True)}
