@@ -189,7 +189,8 @@ def test_validation_alone_does_not_wait_and_sorting_is_refused(ranks):
 
 
 def test_a_wrong_label_on_one_rank_is_an_error_on_all(ranks: list[dict[Any, Any]]) -> None:
-    assert [results.get("wrong label") for results in ranks] == ["label-out-of-range"] + ["other-rank"] * (len(ranks) - 1)
+    others = ["other-rank"] * (len(ranks) - 1)
+    assert [results.get("wrong label") for results in ranks] == ["label-out-of-range", *others]
 
 
 def test_ddp_of_a_model_with_deep_supervision(ranks):
