@@ -16,7 +16,7 @@ import numpy as np
 from segcrit.core.constants import Task
 from segcrit.metrics.per_image import PerImage
 from segcrit.metrics.policy import Policy, get_policy
-from segcrit.metrics.ratios import Floats, class_mean, class_ratio, counted_ratio, nan_mean
+from segcrit.metrics.ratios import Floats, class_mean, class_ratio, counted_ratio, divide, nan_mean
 from segcrit.metrics.worst import worst_mean
 
 __all__ = [
@@ -121,22 +121,17 @@ def _split(sums: Floats, task: Task, policy: Policy) -> Sums:
     return Sums(tp, fp, fn, pixels, task, policy)
 
 
-def _divide(numerator: Floats, denominator: Floats) -> Floats:
-    result: Floats = np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
-    return result
-
-
 def pixel_accuracy(sums: Sums) -> Floats:
     if sums.task == "multilabel":
         judged = sums.pixels.sum(-1)
-        return _divide(judged - sums.fp.sum(-1) - sums.fn.sum(-1), judged)
+        return divide(judged - sums.fp.sum(-1) - sums.fn.sum(-1), judged)
     judged = sums.pixels[..., 0] if sums.pixels.shape[-1] else np.zeros(sums.pixels.shape[:-1])
-    return _divide(sums.tp.sum(-1), judged)
+    return divide(sums.tp.sum(-1), judged)
 
 
 def frequency_weighted_iou(sums: Sums) -> Floats:
     truth = sums.tp + sums.fn
-    return _divide((truth * np.nan_to_num(sums.ratio("iou"))).sum(-1), truth.sum(-1))
+    return divide((truth * np.nan_to_num(sums.ratio("iou"))).sum(-1), truth.sum(-1))
 
 
 def kappa(sums: Sums) -> Floats:
@@ -146,10 +141,10 @@ def kappa(sums: Sums) -> Floats:
         pixels = sums.pixels
         agreed = pixels - sums.fp - sums.fn
         chance = truth * predicted + (pixels - truth) * (pixels - predicted)
-        return nan_mean(_divide(agreed * pixels - chance, pixels * pixels - chance))
+        return nan_mean(divide(agreed * pixels - chance, pixels * pixels - chance))
     total = sums.pixels[..., 0] if sums.pixels.shape[-1] else np.zeros(sums.pixels.shape[:-1])
     chance = (truth * predicted).sum(-1)
-    return _divide(sums.tp.sum(-1) * total - chance, total * total - chance)
+    return divide(sums.tp.sum(-1) * total - chance, total * total - chance)
 
 
 def of_counts(formula: Callable[[Sums], Floats]) -> Callable[[Floats, Task, Policy], Floats]:
@@ -163,4 +158,4 @@ def mean_ratio(ratio: str) -> Callable[[Floats, Task, Policy], Floats]:
 def mean_of_known(sums: Floats, task: Task, policy: Policy) -> Floats:
     """Mean of (value, known) columns: over images for each column pair, then over the pairs (classes)."""
     total, number = np.split(sums, 2, axis=-1)
-    return class_mean(_divide(total, number), policy)
+    return class_mean(divide(total, number), policy)

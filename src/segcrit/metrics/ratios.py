@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from segcrit.metrics.policy import Policy
 
-__all__ = ["CLASS_RATIOS", "Floats", "Integers", "class_mean", "class_ratio", "counted_ratio", "nan_mean"]
+__all__ = ["CLASS_RATIOS", "Floats", "Integers", "class_mean", "class_ratio", "counted_ratio", "divide", "nan_mean"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -110,4 +110,16 @@ def nan_mean(values: Floats, axis: int = -1) -> Floats:
     number = known.sum(axis=axis)
     total = np.where(known, values, 0.0).sum(axis=axis)
     result: Floats = np.divide(total, number, out=np.full(np.shape(total), np.nan), where=number > 0)
+    return result
+
+
+def divide(above: npt.ArrayLike, below: npt.ArrayLike) -> Floats:
+    """Quotients in float64, NaN where the divisor is 0.
+
+    Example:
+        >>> divide([1, 2], [2, 0])
+        array([0.5, nan])
+    """
+    above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    result: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
     return result

@@ -12,7 +12,7 @@ from segcrit.metrics.definition import Figure
 from segcrit.metrics.measures.boundary.scores import ASTRAY, DISTANCES, NEAR, TRIMAP
 from segcrit.metrics.per_image import PerImage
 from segcrit.metrics.policy import Policy
-from segcrit.metrics.ratios import Floats, class_mean, class_ratio, counted_ratio
+from segcrit.metrics.ratios import Floats, class_mean, class_ratio, counted_ratio, divide
 
 __all__ = ["CLDICE", "KIND", "LENGTHS", "SCORES", "class_figure", "figures", "image_values"]
 
@@ -34,15 +34,9 @@ LENGTHS: Final = {
 CLDICE: Final = {"cldice": ("clDice", "the F1 of the skeletons, as far as the other mask covers them")}
 
 
-def _divide(above: Any, below: Any) -> Floats:
-    above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-    result: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-    return result
-
-
 def _harmonic(one: tuple[Any, Any], two: tuple[Any, Any]) -> Floats:
     """Harmonic mean of two shares; 0 where one of them is 0/0 or both are 0, NaN where both are 0/0."""
-    first, second = _divide(*one), _divide(*two)
+    first, second = divide(*one), divide(*two)
     nothing = np.isnan(first) & np.isnan(second)
     first, second = np.nan_to_num(first), np.nan_to_num(second)
     total = first + second
@@ -54,10 +48,10 @@ def _harmonic(one: tuple[Any, Any], two: tuple[Any, Any]) -> Floats:
 def score(name: str, arrays: dict[str, Any]) -> Floats:
     """A score from counts of any leading shape; NaN where there is no edge, no skeleton, at all."""
     if name == "boundary_iou":
-        return _divide(arrays["band_both"], arrays["band_either"])
+        return divide(arrays["band_both"], arrays["band_either"])
     if name == "nsd":
         matched = arrays["truth_matched"] + arrays["prediction_matched"]
-        return _divide(matched, arrays["truth_length"] + arrays["prediction_length"])
+        return divide(matched, arrays["truth_length"] + arrays["prediction_length"])
     pairs = {
         "boundary_f1": ("truth_matched", "truth_length", "prediction_matched", "prediction_length"),
         "cldice": ("truth_covered", "truth_skeleton", "prediction_covered", "prediction_skeleton"),
@@ -194,8 +188,8 @@ def _errors(name: str, classes: list[int]) -> Figure:
     def combine(sums: Floats, task: Task, policy: Policy) -> Floats:
         near_pixels, near_errors, pixels, errors = np.moveaxis(sums, -1, 0)
         if name == "edge_error_rate":
-            return _divide(near_errors, near_pixels)
-        return _divide(errors - near_errors, pixels - near_pixels if name == "interior_error_rate" else errors)
+            return divide(near_errors, near_pixels)
+        return divide(errors - near_errors, pixels - near_pixels if name == "interior_error_rate" else errors)
 
     label, text = _ERRORS[name]
     return Figure(

@@ -18,7 +18,7 @@ from segcrit.metrics.measure_table import Values
 from segcrit.metrics.measures.base import Measure, Sample
 from segcrit.metrics.measures.probability.blocks import channels_of, pixels_of, require_logits
 from segcrit.metrics.per_image import PerImage
-from segcrit.metrics.ratios import Floats, Integers
+from segcrit.metrics.ratios import Floats, Integers, divide
 from segcrit.metrics.settings import Settings
 
 __all__ = ["Calibration", "CalibrationScores"]
@@ -129,15 +129,9 @@ class Calibration(Measure):
             **figures,
             counts=arrays["counts"],
             hits=arrays["hits"],
-            confidence=_divide(arrays["confidence"], arrays["counts"]),
-            accuracy=_divide(arrays["hits"], arrays["counts"]),
+            confidence=divide(arrays["confidence"], arrays["counts"]),
+            accuracy=divide(arrays["hits"], arrays["counts"]),
         )
-
-
-def _divide(above: Any, below: Any) -> Floats:
-    above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-    result: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-    return result
 
 
 def _columns(counts: PerImage) -> Floats:
@@ -152,11 +146,11 @@ def _combine(name: str, bins: int) -> Callable[[Floats, Any, Any], Floats]:
         counts, hits, confidence = (sums[..., part * bins : (part + 1) * bins] for part in range(3))
         total = counts.sum(axis=-1)
         if name in ("brier", "nll"):
-            return _divide(sums[..., -2 if name == "brier" else -1], total)
+            return divide(sums[..., -2 if name == "brier" else -1], total)
         gaps = np.abs(hits - confidence)
         if name == "ece":
-            return _divide(gaps.sum(axis=-1), total)
-        largest = np.nan_to_num(_divide(gaps, counts)).max(axis=-1)
+            return divide(gaps.sum(axis=-1), total)
+        largest = np.nan_to_num(divide(gaps, counts)).max(axis=-1)
         result: Floats = np.where(total > 0, largest, np.nan)
         return result
 
