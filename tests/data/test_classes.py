@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcrit.core.errors import DataError
+from segcrit.core.errors import DataError, SegcritError
 from segcrit.data.coding.classes import build_table, read_classes_file
 from segcrit.data.coding.mask_coding import LabelCoding, value_ranges
 from segcrit.data.folders.folder import load_folder
@@ -401,3 +401,10 @@ def test_bytes_are_decoded_as_wider_integers_are(order: str, unknown: str) -> No
     assert labels.tolist() == coding.decode_values(stored.astype(np.int32)).tolist()
     assert labels.flags.writeable
     assert labels.shape == stored.shape
+
+
+@pytest.mark.parametrize("content", [{"num_classes": 10_001}, {"classes": [f"c{index}" for index in range(10_001)]}])
+def test_more_classes_than_can_be_counted(tmp_path: Path, content: dict[str, Any]) -> None:
+    root = write_folder(tmp_path, _masks([0, 1]), classes=content)
+    with pytest.raises(SegcritError, match="10,000"):
+        load_folder(root)

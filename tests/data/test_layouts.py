@@ -287,3 +287,14 @@ def test_evaluation_knows_the_classes_of_an_export(tmp_path: Path, capsys: pytes
     assert main(["evaluate", str(tmp_path / "pred"), str(tmp_path / "SegmentationClass"), "--out", str(out)]) == 0
     content = json.loads((out / "results.json").read_text())
     assert "tank" in json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("training/image_2", "training/semantic"), ("Original", "Ground Truth"), ("input", "target"), ("img", "seg")],
+)
+def test_folders_of_further_names(tmp_path: Path, images: str, masks: str) -> None:
+    for index in range(6):
+        write_png(tmp_path / images / f"{index}_10.png", photo(seed=index))
+        write_png(tmp_path / masks / f"{index}_10.png", blocks([0, 1, 2]))
+    assert len(load_folder(tmp_path).ids) == 6

@@ -16,7 +16,7 @@ from segcrit.cli import main
 from segcrit.core.errors import DataError
 from segcrit.data.folders.folder import load_folder
 from segcrit.data.folders.series import divided_series, find_series
-from segcrit.data.folders.splits import make_split
+from segcrit.data.folders.splits import make_split, read_groups_file
 from tests.data.making import blocks, write_folder
 
 
@@ -148,3 +148,10 @@ def test_series_on_one_side_are_fine() -> None:
         for part, members in (("train", (0, 1)), ("val", (2, 3)))
     }
     assert not divided_series(names)
+
+
+def test_an_image_of_two_groups(tmp_path: Path) -> None:
+    file = tmp_path / "groups.csv"
+    file.write_text("image,group\na,1\nb,2\na,2\n")
+    with pytest.raises(DataError, match="two for a"):
+        read_groups_file(file, {"a": "a", "b": "b"})

@@ -96,6 +96,7 @@ def read_classes_file(path: Path) -> ClassesFile:
             "none",
             'Write {"classes": [{"index": 0, "name": "background", "color": [0, 0, 0]}, ...]}.',
         )
+    check_most(len(listed))
     try:
         entries = entries_of(listed)
     except ParameterError as error:

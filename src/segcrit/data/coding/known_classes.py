@@ -8,12 +8,13 @@ COCO-Stuff (stuffthingmaps), LoveDA (arXiv 2110.08733, values 1 to 7, 0 no data)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from segcrit.core import atomic, json_files
+from segcrit.core import json_files
 from segcrit.core.errors import DataError, ParameterError
+from segcrit.data.coding.class_names import read_class_names
 from segcrit.data.coding.classes import VOID, ClassesFile
 from segcrit.data.files.formats import stem
 from segcrit.labels.class_list import Entry, as_color
@@ -105,16 +106,11 @@ _BY_NAME: tuple[tuple[str, Callable[[], ClassesFile]], ...] = (
 
 def _labelmap(path: Path) -> ClassesFile:
     """CVAT: ``name:red,green,blue:parts:actions``, the number of a line is the number of its class."""
-    entries: list[Entry] = []
-    for line in _lines(path):
-        name, sign, rest = line.partition(":")
-        try:
-            color = as_color([int(part) for part in rest.partition(":")[0].split(",")]) if sign else None
-        except (ValueError, ParameterError):
-            color = None
-        if color is None:
-            raise DataError(f"lines 'name:red,green,blue::' in {path}", repr(line), "Export it from CVAT again.")
-        entries.append(Entry(len(entries), name, color))
+    rows = read_class_names(path)
+    try:
+        entries = [Entry(label, row["name"], as_color(row["color"])) for label, row in enumerate(rows)]
+    except (KeyError, ParameterError):
+        raise DataError(f"lines 'name:red,green,blue::' in {path}", "others", "Export it from CVAT again.") from None
     return _file(entries, range(len(entries)), ())
 
 
@@ -145,20 +141,12 @@ def _meta_colors(path: Path) -> dict[str, Color]:
 
 
 def _object_info(path: Path) -> ClassesFile:
-    """ADE20K: a table with a title; the first column is the value in the files, the last the names."""
-    rows = [line.split("\t") for line in _lines(path)[1:]]
-    try:
-        names: Mapping[int, str] = {int(row[0]): row[-1].split(",")[0].strip() for row in rows}
-    except ValueError:
-        raise DataError(f"a table of numbers and names in {path}", "something else", "Download it again.") from None
+    """ADE20K: a table with a title, whose column Idx is the value in the files."""
+    names = {row["index"]: row["name"] for row in read_class_names(path)}
+    if 0 in names:  # lines without the title are counted from 0
+        raise DataError(f"a table of numbers and names in {path}", "something else", "Download it again.")
     entries = [Entry(label, names[value], None) for label, value in enumerate(sorted(names))]
     return _file(entries, sorted(names), (0,))
-
-
-def _lines(path: Path) -> list[str]:
-    with atomic.open_regular(path) as stream:
-        text = stream.read().decode("utf-8-sig", errors="replace")
-    return [line.strip("\r\n ") for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 _DESCRIPTIONS: dict[str, Callable[[Path], ClassesFile]] = {

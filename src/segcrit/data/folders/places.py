@@ -20,14 +20,16 @@ __all__ = ["Place", "find_places", "nothing_readable"]
 
 # Cityscapes: leftImg8bit, gtFine. VOC and CVAT: JPEGImages, SegmentationClass. ADE20K, COCO-Stuff, mmsegmentation:
 # images, annotations; img_dir, ann_dir. LoveDA: images_png, masks_png. Supervisely: img, masks_machine. DRIVE: images,
-# 1st_manual; its folder mask holds the field of view.
+# 1st_manual; its folder mask holds the field of view. KITTI: image_2, semantic. CVC-ClinicDB: Original, Ground Truth.
 _IMAGES = (
     "images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "images_png", "img_dir", "image_dir", "photos",
+    "image_2", "inputs", "input", "original",
 )  # fmt: skip
 _MASKS = (
     "masks", "1st_manual", "mask", "masks_machine", "masks_png", "segmentationclass", "segmentationclasspng",
     "segmentationclassaug", "gtfine", "labels", "label", "annotations", "annotation", "ann_dir", "label_dir",
-    "stuffthingmaps", "groundtruth", "ground_truth", "gt",
+    "stuffthingmaps", "groundtruth", "ground_truth", "ground truth", "gt", "segmentations", "segmentation", "segs", "seg",
+    "semantic", "targets", "target",
 )  # fmt: skip
 # Carvana: train, train_masks. CamVid as SegNet lays it out: train, trainannot.
 _BESIDE = ("{}_masks", "{}_mask", "{}_labels", "{}_label", "{}_gt", "{}annot", "{}_annot")

@@ -222,7 +222,9 @@ def read_groups_file(file: Path, known: Mapping[str, str]) -> dict[str, str]:
             continue
         if len(row) < 2 or not row[1].strip():
             raise DataError(f"two columns, image and group, in {file}", f"row {number + 1}: {row}", "Complete it.")
-        groups[name] = name_of_cell(row[1].strip())
+        group = name_of_cell(row[1].strip())
+        if groups.setdefault(name, group) != group:
+            raise DataError(f"one group for each image in {file}", f"two for {name}", "Remove one of its rows.")
     missing = sorted(set(known.values()) - set(groups))
     if missing:
         raise DataError(
