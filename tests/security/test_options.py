@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from segcrit.apps.compare.predictions import file_stem
 from segcrit.apps.compare.settings import Settings
 from segcrit.apps.compare.training.module import _schedule
 from segcrit.cli import main
+from segcrit.core.errors import SegcritError
+from segcrit.data.coding.class_names import read_class_names
 from tests.evaluate.making import save_png
 
 OPTIONS = (
@@ -88,3 +91,52 @@ def test_each_process_of_torchrun_evaluates_a_part(
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setattr(Path, "read_bytes", lambda path: parent)
     assert _launched_part() == part
+
+
+DIGITS = "9" * 5000
+OPTIONS_OF_EVALUATE = (
+    ["--shard", f"1/{DIGITS}"],
+    ["--shard", f"{DIGITS}/{DIGITS}"],
+    ["--map", f"{DIGITS}:0"],
+    ["--map", f"0..{DIGITS}:0"],
+    ["--classes", DIGITS],
+    ["--measures", "boundary(tolerance=" + "1+" * 100_000 + "1)"],
+    ["--measures", "boundary(spacing=(1e-320, 1))"],
+    ["--measures", "boundary(spacing=1e200)"],
+    ["--pair", "(" * 2000 + ")" * 2000],
+    ["--group-by", "a{99999999999999999999}"],
+    ["--groups", "huge.csv"],
+    ["--groups", "~nosuchuser/groups.csv"],
+    ["--valid", "~nosuchuser/valid"],
+)
+
+
+@pytest.mark.parametrize("words", OPTIONS_OF_EVALUATE, ids=lambda words: " ".join(words)[:30])
+def test_options_of_evaluate(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("truth", "guess"):
+        save_png(tmp_path / folder / "a.png", np.eye(4, dtype=np.uint8))
+    monkeypatch.chdir(tmp_path)
+    Path("huge.csv").write_text(f'image,group\na,"{"x" * 200_000}"\n')
+    code = main(
+        ["evaluate", "guess", "truth", "--classes", "2", "--out", "out", "--no-report", "--workers", "1", *words]
+    )
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert words[0] == "--classes" or len(said) < 1000
+
+
+def test_names_of_classes_may_be_longer_than_the_name_of_a_file(tmp_path: Path) -> None:
+    for folder in ("truth", "guess"):
+        save_png(tmp_path / folder / "a.png", np.eye(4, dtype=np.uint8))
+    names = ",".join(f"a class of the name {index}" for index in range(200))
+    words = ["evaluate", str(tmp_path / "guess"), str(tmp_path / "truth"), "--classes", names]
+    assert main([*words, "--out", str(tmp_path / "out"), "--no-report", "--workers", "1"]) == 0
+
+
+@pytest.mark.parametrize("text", [f"{DIGITS} road\n", f"road:{DIGITS},0,0::\n", f"index,name\n{DIGITS},road\n"])
+def test_numbers_of_thousands_of_digits_in_lists_of_classes(text: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text(text)
+    with contextlib.suppress(SegcritError):
+        read_class_names(tmp_path / "classes.txt")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import DataError
 from segcrit.core.json_files import read_json
 
@@ -39,7 +39,7 @@ def load(path: str | os.PathLike[str]) -> Outcome | Results | Report:
     """
     from segcrit.apps.evaluate.folders import load_evaluation
 
-    place = Path(path).expanduser()
+    place = user_path(path)
     file = place / _RESULTS if place.is_dir() else place
     if not file.exists():
         if (place / "counts.npz").is_file() or any(place.glob("shard-*.npz")):

@@ -17,6 +17,7 @@ from segcrit.cli import _console
 from segcrit.cli._evaluation_text import print_outcome, print_problems
 from segcrit.cli._parser import add_file_memory
 from segcrit.core import atomic
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -142,12 +143,12 @@ def check_output(arguments: argparse.Namespace, folder: Path) -> None:
     if arguments.resamples is not None:
         check_resamples(arguments.resamples)
     photographs = arguments.images
-    if photographs is not None and not Path(photographs).expanduser().is_dir():
+    if photographs is not None and not user_path(photographs).is_dir():
         raise ParameterError(
             "a folder with the photographs", f"{photographs}, which does not exist", "Correct --images."
         )
     groups = arguments.groups
-    if groups is not None and os.path.realpath(Path(groups).expanduser()) == os.path.realpath(folder / _GROUPS):
+    if groups is not None and os.path.realpath(user_path(groups)) == os.path.realpath(folder / _GROUPS):
         raise ParameterError(
             f"--groups of another name than {_GROUPS} in --out, where the figures of the groups are written",
             str(groups),

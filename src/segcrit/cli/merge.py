@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segcrit.cli.evaluate import add_output_options, check_output, finish, report_unusable
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import ParameterError
 
 __all__ = ["add_parser", "run"]
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from segcrit.apps.evaluate.counting.run import AuditError, merge_files
     from segcrit.apps.evaluate.output_folder import AUDIT, COUNTS, new_folder, require_own
 
-    paths = [Path(name).expanduser() for name in arguments.files]
+    paths = [user_path(name) for name in arguments.files]
     folder = Path(arguments.out) if arguments.out is not None else new_folder()
     check_output(arguments, folder)
     try:

@@ -7,6 +7,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import ParameterError
 from segcrit.core.numbers import MISSING, percent
 
@@ -183,6 +184,5 @@ def _print(result: WeakLabels, arguments: argparse.Namespace) -> None:
 
 
 def _parent_of(masks: str) -> str:
-    from pathlib import Path
 
-    return str(Path(masks).expanduser().resolve().parent)
+    return str(user_path(masks).resolve().parent)

@@ -23,6 +23,7 @@ __all__ = [
     "open_regular",
     "read_text",
     "text_name_problem",
+    "user_path",
 ]
 
 
@@ -229,3 +230,15 @@ def text_name_problem(name: str) -> str:
     if any("\ud800" <= letter <= "\udfff" for letter in name):
         return "it is not UTF-8"
     return "it holds a line break" if "\n" in name or "\r" in name else ""
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as people write it, ``~`` for the home folder; the name of no user stays as it is written.
+
+    ``Path.expanduser`` raises a RuntimeError there.
+
+    Example:
+        >>> user_path("~no such user/masks").as_posix()
+        '~no such user/masks'
+    """
+    return Path(os.path.expanduser(path))

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from segcrit.core.atomic import atomic_write_text
+from segcrit.core.atomic import atomic_write_text, user_path
 from segcrit.core.constants import VERSION
 from segcrit.core.json_files import read_json
 
@@ -33,7 +33,7 @@ def cache_folder() -> Path:
     """
     named = os.environ.get("SEGCRIT_CACHE")
     if named:
-        return Path(named).expanduser().absolute()
+        return user_path(named).absolute()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
         return (Path(base) if base else Path.home() / "AppData" / "Local") / "segcrit" / "cache"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import DataError
 from segcrit.core.optional import require
 from segcrit.core.progress import progress_bar
@@ -79,7 +80,7 @@ def land_cover(cache: str | Path | None = None, progress: bool | None = None) ->
         >>> data.class_names[:3], len(data.ids)  # doctest: +SKIP
         (('water', 'forest', 'shrub/savanna'), 82)
     """
-    root = Path(cache).expanduser().absolute() if cache is not None else cache_folder() / _NAME
+    root = user_path(cache).absolute() if cache is not None else cache_folder() / _NAME
     if not _is_complete(root):
         image, labels = _find_sources()
         _build(root, image, labels, progress)

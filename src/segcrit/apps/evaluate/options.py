@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import ParameterError
 from segcrit.core.names import nearest
 from segcrit.metrics.measure_table import MeasureOptions, measure_from_dict
@@ -97,7 +98,7 @@ class Options:
     @property
     def valid_area(self) -> Path | None:
         """The folder or file of valid pixels."""
-        return None if self.valid is None else Path(self.valid).expanduser()
+        return None if self.valid is None else user_path(self.valid)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

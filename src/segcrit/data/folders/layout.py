@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import DataError
 from segcrit.core.names import near_names
 from segcrit.data.files.formats import stem
@@ -57,7 +58,7 @@ def check_root(path: str | Path) -> Path:
     Raises:
         DataError: there is no such folder.
     """
-    root = Path(path).expanduser()
+    root = user_path(path)
     if root.is_dir():
         return root.absolute()
     if root.is_file():
@@ -323,7 +324,7 @@ def folder_beside(root: Path, wanted: str, what: str) -> Path:
     Raises:
         DataError: there is no such folder.
     """
-    folder = next((place for place in (root / wanted, Path(wanted).expanduser()) if place.is_dir()), None)
+    folder = next((place for place in (root / wanted, user_path(wanted)) if place.is_dir()), None)
     if folder is None:
         others = sorted(
             entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in ("images", "splits")

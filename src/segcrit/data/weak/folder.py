@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrit.core.atomic import atomic_write_text
+from segcrit.core.atomic import atomic_write_text, user_path
 from segcrit.core.errors import DataError, ParameterError
 from segcrit.core.progress import progress_bar
 from segcrit.data.coding.classes import ClassTable, build_table, read_classes_file
@@ -128,7 +128,7 @@ def write_weak_labels(
         [0, 1, 255]
     """
     options = options or WeakLabelOptions()
-    folder, target = Path(masks).expanduser(), Path(out).expanduser()
+    folder, target = user_path(masks), user_path(out)
     photos = _images_of(folder, images)
     files, notes = _mask_files(folder, photos, pair)
     _check_target(folder, target, overwrite)
@@ -291,7 +291,7 @@ def _classes(
     """The classes, and what is doubtful about the values of the masks."""
     given = [folder / "classes.json", folder.parent / "classes.json"]
     if classes_file is not None:
-        given = [Path(classes_file).expanduser()]
+        given = [user_path(classes_file)]
         if not given[0].is_file():
             raise DataError("a classes.json", f"no file {given[0]}", "Check the path.")
     table = next((build_table(read_classes_file(file), file) for file in given if file.is_file()), None)
@@ -333,7 +333,7 @@ def _images_of(masks: Path, images: str | Path | None) -> Path | None:
     if images is None:
         beside = masks.parent / "images"
         return beside if beside.is_dir() else None
-    folder = Path(images).expanduser()
+    folder = user_path(images)
     if not folder.is_dir():
         raise DataError("a folder of images", f"no folder {folder}", "Check the path.")
     return folder

@@ -22,6 +22,7 @@ from segcrit.apps.evaluate.reading.labels import Labels, describe, read_labels
 from segcrit.apps.evaluate.reading.matching import Matched, Pair, match, name_models, read_groups, shard_of
 from segcrit.apps.evaluate.reading.orientation import with_axes
 from segcrit.core import atomic
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import DataError, ParameterError, SegcritError
 from segcrit.core.progress import progress_bar
 from segcrit.data.problems import Problem, named
@@ -94,8 +95,8 @@ def prepare(job: Job) -> Prepared:
         DataError, ParameterError: the job cannot be done.
     """
     models = name_models(job.predictions)
-    target = Path(job.target).expanduser()
-    only = None if job.options.only is None else Path(job.options.only).expanduser()
+    target = user_path(job.target)
+    only = None if job.options.only is None else user_path(job.options.only)
     matched = match(models, target, only, pair=job.options.pair, valid=job.options.valid_area)
     if matched.preferred and job.options.map is not None:
         raise ParameterError(
@@ -363,9 +364,9 @@ class Parts:
         job = prepared.job
         sources = {
             "digest": self.digest,
-            "target": str(Path(job.target).expanduser().absolute()),
+            "target": str(user_path(job.target).absolute()),
             "predictions": {name: str(path.absolute()) for name, path in prepared.models.items()},
-            "images": None if job.images is None else str(Path(job.images).expanduser().absolute()),
+            "images": None if job.images is None else str(user_path(job.images).absolute()),
             "options": job.options.to_dict(),
             "assumed": list(prepared.labels.target.assumed),
             "declared": prepared.labels.declared,

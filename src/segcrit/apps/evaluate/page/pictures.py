@@ -22,6 +22,7 @@ from segcrit.apps.evaluate.reading.matching import Pair, match
 from segcrit.apps.evaluate.reading.thinning import labels_of, step_of, thin, thinned_image, thinned_maps
 from segcrit.apps.evaluate.reading.windows import size_of
 from segcrit.core import optional
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import SegcritError
 from segcrit.data.files.formats import probe
 from segcrit.data.files.reading import read_image
@@ -94,7 +95,7 @@ class Gallery:
         self._settings = tally.settings
         self._target, self._predictions = codings_of(tally.about)
         self._colors = np.array([*tally.about["colors"]], dtype=np.uint8).reshape(-1, 3)
-        self._images = None if images is None else Path(images).expanduser()
+        self._images = None if images is None else user_path(images)
         self._pairs: dict[str, Pair] | None = None
         self._photos: dict[str, Path] | None = None
 

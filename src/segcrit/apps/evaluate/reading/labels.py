@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any, Final
 from segcrit.apps.evaluate.options import Options, parse_measure
 from segcrit.apps.evaluate.reading.mapping import identity_coding, is_identity, parse_map, reduced_coding
 from segcrit.apps.evaluate.reading.matching import Pair
+from segcrit.core.atomic import user_path
 from segcrit.core.constants import DEFAULT_IGNORE_INDEX
 from segcrit.core.errors import DataError, ParameterError
 from segcrit.data.audit.survey import damaged
@@ -133,7 +135,7 @@ def _declared(pairs: Sequence[Pair], coding: LabelCoding, options: Options, orig
     )
     classes = set(coding.classes) - {0, coding.ignore_index}
     counted = next((text for text in declared_values(headers.values()) if float(text) in classes), None)
-    by_number = origin == "--classes" and options.map is None and not Path(str(options.classes)).is_file()
+    by_number = origin == "--classes" and options.map is None and not os.path.isfile(str(options.classes))
     if counted is not None and by_number:
         raise ParameterError(
             f"--ignore-index or --map beside label maps that declare {counted} as missing (nodata)",
@@ -169,8 +171,8 @@ def _table(
 def _given_table(given: str, task: str) -> ClassTable:
     if re.fullmatch(r"\s*\d{1,20}\s*", given):
         return _numbered(int(given), task)
-    if given.lower().endswith((".json", *TEXT_SUFFIXES)) or Path(given).expanduser().is_file():
-        file = Path(given).expanduser()
+    if given.lower().endswith((".json", *TEXT_SUFFIXES)) or os.path.isfile(user_path(given)):
+        file = user_path(given)
         return build_table(read_classes_file(file), file)
     names = [name.strip() for name in given.split(",")]
     if len(names) < 2 and task == "multiclass":

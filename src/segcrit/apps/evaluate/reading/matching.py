@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segcrit.core.atomic import user_path
 from segcrit.core.errors import DataError, ParameterError
 from segcrit.data.files.formats import stem
 from segcrit.data.folders.pairing import pair_beside, pair_names
@@ -72,9 +73,9 @@ def name_models(predictions: Sequence[str]) -> dict[str, Path]:
         name, sign, rest = text.partition("=")
         # A folder whose own name holds the sign is no pair of name and path.
         if sign and name and "/" not in name and not os.path.exists(text):
-            given.append((name, Path(rest).expanduser()))
+            given.append((name, user_path(rest)))
         else:
-            given.append((None, Path(text).expanduser()))
+            given.append((None, user_path(text)))
     places = [os.path.realpath(path) for _, path in given]  # a link is no other folder
     if twice := next((place for place in places if places.count(place) > 1), None):
         raise ParameterError("different predictions", f"{twice} twice", "Name each folder once.")
@@ -252,5 +253,5 @@ def read_groups(ids: Sequence[str], groups: str | None, group_by: str | None) ->
     if group_by is not None:
         return groups_by_pattern(ids, group_by)
     if groups is not None:
-        return read_groups_file(Path(groups).expanduser(), name_index(ids))
+        return read_groups_file(user_path(groups), name_index(ids))
     return None
