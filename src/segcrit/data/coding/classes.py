@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -112,8 +113,8 @@ def read_classes_file(path: Path) -> ClassesFile:
             "Number the background 0, or write null where class 0 is a class like the others.",
         )
     void = content.get("ignore_index", VOID)
-    if void is not None and (isinstance(void, bool) or not isinstance(void, int)):
-        raise DataError(f"an integer or null as ignore_index in {path}", repr(void), "Correct it.")
+    if void is not None and not _can_be_stored(void):
+        raise DataError(f"an integer or null as ignore_index in {path}", reprlib.repr(void), "Correct it.")
     repeated = [index for index, times in Counter(entry.index for entry in entries).items() if times > 1]
     if repeated:
         raise DataError(f"every index once in {path}", f"index {repeated[0]} twice", "Number the classes anew.")
@@ -138,9 +139,14 @@ def _stored_values(item: Any, index: int, path: Path) -> tuple[int, ...]:
         return (index,)
     values = item.get("values", item.get("value", index))
     values = values if isinstance(values, list) else [values]
-    if not values or not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        raise DataError(f"integers as values of class {index} in {path}", repr(values), "Correct them.")
+    if not values or not all(map(_can_be_stored, values)):
+        raise DataError(f"integers as values of class {index} in {path}", reprlib.repr(values), "Correct them.")
     return tuple(values)
+
+
+def _can_be_stored(value: Any) -> bool:
+    """Whether a value is an integer that label maps can hold: of 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
 
 
 def build_table(file: ClassesFile, path: Path) -> ClassTable:

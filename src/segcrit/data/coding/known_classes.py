@@ -120,7 +120,7 @@ def _machine_colors(path: Path) -> ClassesFile:
     shown = _meta_colors(path.parent / "meta.json")
     try:
         values = {str(name): int(color[0]) for name, color in content.items()}
-    except (AttributeError, TypeError, ValueError, LookupError):
+    except (AttributeError, TypeError, ValueError, LookupError, OverflowError):
         raise DataError(
             f'{{"name": [1, 1, 1], ...}} in {path}', "something else", "Export the project again."
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,14 @@ def read_nnunet(root: Path, pattern: str | None = None) -> NnUnetFolder:
     return NnUnetFolder(layout, classes, str(content.get("name") or root.name), " · ".join(parts))
 
 
+def _label(number: Any, name: str, file: Path) -> int:
+    try:
+        return int(number)
+    except (TypeError, ValueError, OverflowError):
+        shown = f"{name!r}: {reprlib.repr(number)}"
+        raise DataError(f"numbers for the labels in {file}", shown, "Correct it.") from None
+
+
 def _classes(labels: Any, file: Path, layout: Layout) -> ClassesFile:
     if not isinstance(labels, dict) or not labels:
         raise DataError(f'"labels" in {file}', "none", 'Write {"labels": {"background": 0, "tumour": 1}}.')
@@ -81,14 +90,11 @@ def _classes(labels: Any, file: Path, layout: Layout) -> ClassesFile:
     for key, value in labels.items():
         if isinstance(value, list):
             for number in value:
-                names.setdefault(int(number), f"label {number}")
+                names.setdefault(_label(number, key, file), f"label {number}")
             continue
         # Version 2 writes name -> number, version 1 and the Decathlon number -> name.
         name, number = (str(value), key) if isinstance(value, str) and not value.isdigit() else (str(key), value)
-        try:
-            index = int(number)
-        except (TypeError, ValueError):
-            raise DataError(f"numbers for the labels in {file}", f"{key!r}: {value!r}", "Correct it.") from None
+        index = _label(number, key, file)
         if name.lower() == "ignore":
             ignored = (index,)
         else:
