@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segcrit.apps.compare import runner
 from segcrit.apps.compare.predictions import file_stem
+from segcrit.apps.compare.prepare import Prepared
 from segcrit.apps.compare.settings import Settings
 from segcrit.apps.compare.training.module import _schedule
 from segcrit.cli import main
@@ -61,6 +63,26 @@ def test_schedules_of_every_length(steps: int) -> None:
         optimizer.step()
         schedule.step()
     assert all(0 < rate <= 0.1 + 1e-9 for rate in rates)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_run_that_wrote_nothing_cannot_be_continued(
+    written: bool, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped:
+        def __init__(self, prepared: Prepared, begin: float) -> None:
+            self.directory = prepared.context.directory
+
+        def run(self) -> None:
+            if written:
+                self.directory.path.mkdir()
+                self.directory.run_file.touch()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "Session", Stopped)
+    words = ["compare", str(finished / "data"), "--losses", "ce", "--steps", "2", "--crop", "16", "--quiet"]
+    assert main([*words, "--num-workers", "0", "--out", str(tmp_path / "run")]) == 130
+    assert ("--resume" in capsys.readouterr().err) == written
 
 
 def test_names_that_differ_in_forbidden_characters_stay_apart() -> None:

@@ -96,6 +96,9 @@ def test_a_second_interruption_waits_for_the_write(folder: Path, monkeypatch: py
     assert main(words(folder, "--overwrite", "--workers", "1")) == 130
     (part,) = (folder / "out" / ".counts").glob("part-*.npz")
     assert len(read_tally(part).ids) == 1
+    part.with_name("part-000001 (copy).npz").write_bytes(b"somebody's")
+    monkeypatch.undo()
+    assert main(words(folder, "--resume")) == 0
 
 
 def test_other_threads_are_never_interrupted() -> None:

@@ -306,7 +306,10 @@ class Parts:
             if read_job_file(file).digest != self.digest:
                 raise _others(self._folder)
             for path in sorted(self._folder.glob("part-*.npz")):
-                self._number = max(self._number, int(path.stem.rpartition("-")[2]))
+                number = path.stem.removeprefix("part-")
+                if not number.isdecimal():
+                    continue  # somebody's copy
+                self._number = max(self._number, int(number))
                 part = read_tally(path)
                 if self.outdated(part):
                     path.unlink()  # written again since: these images are counted again
