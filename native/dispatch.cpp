@@ -72,19 +72,6 @@ bool are_moderate(const double* values, int64_t number) {
   return true;
 }
 
-// Whether the backward pass may read the maxima of interpolated logits, which it interpolates in other blocks: its logits lie
-// above them by a rounding, and that of 1e5 is what an exponential still bears.
-bool are_recalled(const segcrit_job& job) {
-  if (!job.upsample || !job.normalizers) return true;
-  const float* maximum = static_cast<const float*>(job.normalizers);
-  float most = 0;
-  for (int64_t i = 0; i < job.images * job.pixels; ++i) {
-    const float size = maximum[i] < 0 ? -maximum[i] : maximum[i];
-    most = size > most ? size : most;
-  }
-  return most <= 1e5f;
-}
-
 }  // namespace
 
 // A result other than 0 hands the batch to the reference engine, which computes in float64 what float32 cannot hold.
@@ -95,7 +82,7 @@ SEGCRIT_EXPORT int32_t segcrit_forward(const segcrit_job* job) {
   const int64_t cells = job->pixel_weight && job->errors ? 2 * job->bins * job->classes : 0;
   const bool good = are_finite(job->pixel, job->losses) && are_finite(job->tables, (SEGCRIT_FIELDS + job->operands) * sum_rows(*job)) &&
                     are_finite(job->counts, cells) && are_finite(job->moments, cells);
-  return good && are_recalled(*job) ? 0 : 1;
+  return good ? 0 : 1;
 }
 SEGCRIT_EXPORT int32_t segcrit_backward(const segcrit_job* job) {
   if (job->logits_type != SEGCRIT_F64) {

@@ -154,6 +154,22 @@ class SoftmaxBlock {
     for (int b = 0; b < span.count; ++b) { maximum[b] = first[b]; total[b] = second[b]; }
     for (int b = span.count; b < BLOCK; ++b) { maximum[b] = 0; total[b] = 1; }
     for (int b = 0; b < BLOCK; ++b) inverse[b] = T(1) / total[b];
+    if (job.upsample) cap();
+  }
+
+  // Another block, or another engine, may have interpolated the logits of the maxima: these here lie above them by a rounding,
+  // and from 1e5 on that is more than an exponential bears.
+  void cap() {
+    T most = 0;
+    for (int b = 0; b < BLOCK; ++b) {
+      const T size = maximum[b] < T(0) ? -maximum[b] : maximum[b];
+      most = size > most ? size : most;
+    }
+    if (!(most > T(1e5))) return;
+    for (int c = 0; c < classes; ++c) {
+      T* z = row(c);
+      for (int b = 0; b < BLOCK; ++b) z[b] = z[b] > maximum[b] ? maximum[b] : z[b];
+    }
   }
 
   void compute_again() {

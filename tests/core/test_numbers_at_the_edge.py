@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import segcrit
+from segcrit.engines import reference
 from tests.laws.cases import criterion
 
 Z = torch.randn(2, 3, 17, 16, generator=torch.Generator().manual_seed(0))
@@ -85,6 +86,14 @@ def test_two_classes_soft_targets_and_upsampling(name: str) -> None:
     if name != "logits of 1e38":  # their gradient is at the edge of its own
         check("ce + dice", EDGES[name], Z, torch.softmax(Z.flip(1), 1))
     check("ce + dice", EDGES[name], Z[:, :, ::4, ::4].contiguous(), Y, upsample="linear")
+
+
+def test_large_upsampled_logits_stay_on_their_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = Edge(lambda z: (z * 100).round() * 1e4)
+    for expression in ("ce", "ce + dice", "lovasz"):
+        with monkeypatch.context() as patch, segcrit.use_backend("cpu"):
+            patch.setattr(reference, "backward", lambda *_: pytest.fail("left to the reference engine"))
+            check(expression, logits, Z[:, :, ::4, ::4].contiguous(), Y, upsample="linear")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
