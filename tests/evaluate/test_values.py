@@ -13,6 +13,7 @@ from segcrit import cli
 from segcrit.apps.evaluate.counting.run import AuditError, Job, count_files
 from segcrit.apps.evaluate.options import Options
 from segcrit.apps.evaluate.results import Outcome
+from tests.data.making import blocks, write_png
 from tests.evaluate.making import Array, folders, maps, save_png, slow_confusion
 
 LEVELS = np.array([0, 128, 255], np.uint8)
@@ -150,3 +151,15 @@ def test_grey_probabilities_as_colour_and_labels_among_them(tmp_path: Path) -> N
     assert _codes(tmp_path, task="binary", values="probabilities")["prediction-labels"] == "warning"
     folders(tmp_path, content)  # all of them are labels
     assert _codes(tmp_path, task="binary", values="probabilities")["prediction-labels"] == "warning"
+
+
+def test_palettes_that_number_one_colour_differently(tmp_path: Path) -> None:
+    truth = blocks([0, 1, 2])
+    other = np.array([2, 0, 1], dtype=np.uint8)[truth]
+    for index in range(4):
+        write_png(tmp_path / "truth" / f"{index}.png", truth)
+        palette = [255, 0, 0, 0, 255, 0, 0, 0, 0] if index % 2 else [0, 0, 0, 255, 0, 0, 0, 255, 0]
+        write_png(tmp_path / "guess" / f"{index}.png", other if index % 2 else truth, palette=palette)
+    job = Job((str(tmp_path / "guess"),), str(tmp_path / "truth"), Options("3"))
+    problems = count_files(job, tmp_path / "out", progress=False)[1]
+    assert "palettes-differ" in [problem.code for problem in problems]

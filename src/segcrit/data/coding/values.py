@@ -24,6 +24,7 @@ __all__ = [
     "Wording",
     "check_values",
     "classes_json",
+    "differing_palettes",
     "grey_counts",
     "mixed_coding",
     "real_values",
@@ -211,7 +212,30 @@ def check_values(found: Mapping[str, MaskValues], coding: LabelCoding, wording: 
     counts: Counter[int] = Counter()
     for own in numbers.values():
         counts.update(own)
-    return [*_unasked(numbers, counts, coding, wording), *_moved(found, coding, wording), *_thresholded(found, wording)]
+    return [
+        *_unasked(numbers, counts, coding, wording),
+        *_moved(found, coding, wording),
+        *_thresholded(found, wording),
+        *differing_palettes(found, coding, wording),
+    ]
+
+
+def differing_palettes(found: Mapping[str, MaskValues], coding: LabelCoding, wording: Wording) -> list[Problem]:
+    """A warning where one colour has several numbers in palette files that are read by their numbers."""
+    numbers: dict[tuple[int, ...], dict[int, str]] = {}
+    for name, mask in found.items():
+        if mask.palette is not None and not _read_by_color(mask, coding):
+            for value in mask.counts:
+                if value < len(mask.palette):
+                    numbers.setdefault(tuple(mask.palette[value].tolist()), {}).setdefault(value, name)
+    several = {color: own for color, own in numbers.items() if len(own) > 1 and len(set(own.values())) > 1}
+    if not several:
+        return []
+    color, own = next(iter(several.items()))
+    shown = [f"{value} in {name}" for value, name in own.items()]
+    got = f"The palettes of the {wording.what} differ: the colour {color} has the numbers {named(shown, 3)}"
+    advice = "They are read by their numbers. If the colours tell the classes, list these in classes.json."
+    return [Problem.warning("palettes-differ", got, advice, list(dict.fromkeys(own.values())))]
 
 
 def _thresholded(found: Mapping[str, MaskValues], wording: Wording) -> list[Problem]:

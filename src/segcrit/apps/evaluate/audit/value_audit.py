@@ -16,16 +16,26 @@ from segcrit.apps.evaluate.reading.labels import codings_of
 from segcrit.apps.evaluate.reading.matching import Pair
 from segcrit.core.errors import DataError
 from segcrit.data.coding.mask_coding import LabelCoding
-from segcrit.data.coding.values import ELEMENTS, check_values, with_option
-from segcrit.data.files.formats import probe
+from segcrit.data.coding.values import ELEMENTS, check_values, differing_palettes, with_option
+from segcrit.data.files.formats import file_format, probe
 from segcrit.data.problems import Problem
 from segcrit.data.scanning import MaskValues, Scanner
 from segcrit.metrics.ratios import Integers
 from segcrit.metrics.tables import CountTable
 
-__all__ = ["advice_for_values", "audit_coding", "audit_values", "classes_of", "expected_values", "rules_from_1"]
+__all__ = [
+    "advice_for_values",
+    "audit_coding",
+    "audit_palettes",
+    "audit_values",
+    "classes_of",
+    "expected_values",
+    "rules_from_1",
+]
 
 _VOID: Final = 255
+# Palette files of each folder that are looked at.
+_LOOKED_AT: Final = 32
 # Larger label maps, which are counted by windows, are not read as a whole.
 _MOST_PIXELS: Final = 1 << 26
 # More classes than this lie fewer than eight grey levels apart.
@@ -101,6 +111,27 @@ def audit_values(
         found = {name: scan.found[path] for name, path in paths.items() if path in scan.found}
         told = {"mixed-coding", "values-moved"} if role else {"values-moved"}  # the rest is told from the counts
         problems += [entry for entry in check_values(found, coding, wording) if everything or entry.code in told]
+    return problems
+
+
+def audit_palettes(
+    pairs: Sequence[Pair], models: Sequence[str], target: LabelCoding, predictions: Sequence[LabelCoding]
+) -> list[Problem]:
+    """Palette files of one folder whose colours have different numbers, from some of the files."""
+    problems = []
+    some = pairs[:: max(1, len(pairs) // _LOOKED_AT)]
+    for place, (role, coding) in enumerate(zip(("", *models), (target, *predictions), strict=True)):
+        paths = {pair.id: pair.target if not role else pair.predictions[place - 1] for pair in some}
+        paths = {name: path for name, path in paths.items() if file_format(path) == "raster"}
+        if not paths:
+            continue
+        scanner = Scanner(next(iter(paths.values())).parent)
+        headers = scanner.headers(list(paths.values())).found
+        paths = {name: path for name, path in paths.items() if path in headers and headers[path].mode == "palette"}
+        values = scanner.mask_values(list(paths.values())).found
+        found = {name: values[path] for name, path in paths.items() if path in values}
+        what = f"predictions of {role!r}" if role else "label maps"
+        problems += differing_palettes(found, coding, with_option("--map", what))
     return problems
 
 

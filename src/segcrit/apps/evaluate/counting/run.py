@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segcrit.apps.evaluate.audit.auditing import audit_names, audit_tally, look_at_headers, problems_of
-from segcrit.apps.evaluate.audit.value_audit import audit_values
+from segcrit.apps.evaluate.audit.value_audit import audit_palettes, audit_values
 from segcrit.apps.evaluate.counting.job import COUNTS, JOB_FILE, Job, read_job, read_job_file
 from segcrit.apps.evaluate.counting.one_image import Plan
 from segcrit.apps.evaluate.counting.stamps import stamp_of
@@ -121,6 +121,7 @@ def prepare(job: Job) -> Prepared:
         about["valid"] = True  # shards with it and without it are no parts of one evaluation
     if plan.turned:
         about["turned"] = list(plan.turned)
+    problems += audit_palettes(pairs, names, labels.target, labels.predictions)
     problems += audit_values(pairs, names, labels.target, labels.predictions, declared=labels.declared)
     step = max(1, len(pairs) // _FIRST_LOOK)
     if not quick and job.options.upsample is None and look_at_headers(pairs[::step], names):
