@@ -34,9 +34,9 @@ def test_the_pairs_of_three_models(tmp_path: Path, capsys: pytest.CaptureFixture
     assert len(pairs) == 3
     for pair in pairs:
         (row,) = [row for row in rows if row[:3] == [pair["second"], "−", pair["first"]]]
-        assert row[3] == f"{pair['difference']:+.4f}"
-        assert row[-1] == f"{pair['p_value']:.4f}"
-    assert "miou of all pairs over 8 images" in text
+        assert row[3] == f"{pair['difference']:+.4f}".replace("-", "−")
+        assert row[-1] == (f"{pair['p_value']:.3f}" if pair["p_value"] >= 0.001 else "0.001")
+    assert "mIoU of all pairs over 8 images" in text
 
 
 def test_figures_of_the_foreground_where_there_is_a_background(
@@ -108,10 +108,13 @@ def test_the_verdict_on_three_models(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert set(top) == {"even", "alike"}
     assert ties(outcome, "miou") == [top, ("worst",)]
     assert ranking(outcome, "miou") == [*top, "worst"]
+    assert outcome.title == "Evaluation of worst, even and alike"
+    assert len(repr(outcome)) < 200
+    assert f"worst {outcome.reports['worst'].miou:.4f}" in repr(outcome)
     sentences = verdict(outcome)
     assert "even" in sentences[0]
     assert "alike" in sentences[0]
-    assert sentences[1].startswith("Behind the best: worst by ")
+    assert sentences[1].startswith(f"Behind {top[0]}: worst by ")
     rows, text = _printed(capsys, tmp_path / "out", *words, "--classes", "3")
     assert " ".join(sentences) in text
     (shown,) = [row[1:] for row in rows if row[:1] == ["miou"] and len(row) == 4]

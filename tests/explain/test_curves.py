@@ -66,6 +66,9 @@ def test_panels_follow_the_losses() -> None:
     assert [panel.title for panel in curves(["ce", "bce"])][:2] == ["Cost of a pixel", "Pull on the logit of a pixel"]
     titles = [panel.title for panel in curves(["ce + dice"])]
     assert titles == ["A small object: the loss", "A small object: the pull on it"]
+    # Tversky of 1/2 and 1/2 is Dice: one line with both names, where the second would hide the first.
+    both = curves(["dice", "tversky", "focal"])[-1]
+    assert [curve.name for curve in both.curves] == ["dice = tversky", "focal"]
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

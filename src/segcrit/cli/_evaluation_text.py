@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from segcrit.cli import _console
-from segcrit.core.numbers import counted, number, percent
+from segcrit.core.numbers import counted, number, p_value, percent
 
 if TYPE_CHECKING:
     from segcrit.apps.evaluate.results import Outcome
@@ -30,7 +30,7 @@ def print_problems(problems: Sequence[Problem]) -> None:
 
 def print_outcome(outcome: Outcome) -> None:
     """The figures, what is known about differences, and the classes."""
-    from segcrit.apps.evaluate.standings import verdict
+    from segcrit.apps.evaluate.standings import label_of, verdict
     from segcrit.core.quantities import worded
     from segcrit.metrics.named import figures_of
 
@@ -60,7 +60,7 @@ def print_outcome(outcome: Outcome) -> None:
         _console.text(f"Lower is better: {', '.join(lower)}.")
     pairs = outcome.comparisons.get(outcome.headline, [])
     if len(pairs) > 1:
-        _console.text(f"{outcome.headline} of all pairs over {units}; intervals and p (Holm) hold for all together:")
+        _console.text(f"{label_of(outcome, outcome.headline)} of all pairs over {units}; intervals and p (Holm) hold for all together:")
         rows = [[f"{pair.b} − {pair.a}", *_change_cells(pair)] for pair in pairs]
         _console.table(["pair", "change", "95 % interval", "p"], rows)
     if outcome.caution:
@@ -120,4 +120,7 @@ def _summary_rows(outcome: Outcome) -> list[list[str]]:
 def _change_cells(pair: PairedComparison) -> list[str]:
     """The second against the first, as on the page."""
     change = pair.reversed()
-    return [f"{change.difference:+.4f}", f"[{change.low:+.4f}, {change.high:+.4f}]", f"{change.p_value:.4f}"]
+    difference, low, high = (
+        f"{'+' if value > 0 else ''}{number(value, _DIGITS)}" for value in (change.difference, change.low, change.high)
+    )
+    return [difference, f"[{low}, {high}]", p_value(change.p_value)]

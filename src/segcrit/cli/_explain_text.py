@@ -89,20 +89,23 @@ def _print_block(block: Block, layout: Layout) -> None:
 def print_maps(maps: ImageMaps) -> None:
     """The figures of an image's maps."""
     from segcrit.apps.explain.steps import format_number
+    from segcrit.core.numbers import percent
 
     console.heading(f"{maps.expression} on {maps.name}: {format_number(maps.loss)}")
     if len(maps.terms) > 1:
         console.table(["term", "value"], [[name, format_number(value)] for name, value in maps.terms.items()])
     for item in maps.concentrations:
-        parts = " and ".join(f"the top {pixels:.0%} of the pixels hold {share:.0%}" for pixels, share in item.top)
+        parts = " and ".join(
+            f"the top {100 * pixels:g} % of the pixels hold {percent(share)}" for pixels, share in item.top
+        )
         console.text(f"{item.name}: {parts}", indent=2)
     console.heading("Classes")
     rows = [
         [
             row["name"],
-            f"{row['pixels']:.1%}",
-            "" if row["loss"] is None else f"{row['loss']:.1%}",
-            f"{row['gradient']:.1%}",
+            percent(row["pixels"], 1),
+            "" if row["loss"] is None else percent(row["loss"], 1),
+            percent(row["gradient"], 1),
             f"{row['probability']:.3f}",
         ]
         for row in maps.class_shares()
@@ -115,7 +118,7 @@ def print_maps(maps: ImageMaps) -> None:
             *map(str, pixel.place),
             maps.class_names[pixel.truth],
             maps.class_names[pixel.prediction],
-            f"{pixel.probability:.2g}",
+            f"{pixel.probability:#.2g}",
             f"{pixel.times_average:.1f}",
         ]
         for pixel in maps.dominant[:10]

@@ -214,13 +214,12 @@ def finish(
 
     if not tally.ids:
         raise ParameterError("at least one image", "none", "Check what the folders hold.")
-    models = " and ".join(tally.models)
     outcome = Outcome(
         tally,
         tuple(problems),
         read_groups(tally.ids, groups, group_by),
         arguments.resamples,
-        arguments.title or f"Evaluation of {models}",
+        arguments.title or "",
     )
     print_outcome(outcome)
     written = write_outcome(outcome, folder, images=arguments.images, report=not arguments.no_report)

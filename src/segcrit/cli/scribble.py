@@ -161,10 +161,10 @@ def _print(result: WeakLabels, arguments: argparse.Namespace) -> None:
             [
                 entry.name,
                 percent(entry.pixels / max(result.pixels, 1)),
-                f"{entry.labelled}",
+                f"{entry.labelled:,}",
                 percent(entry.labelled / entry.pixels) if entry.pixels else MISSING,
-                f"{entry.labelled_images}",
-                f"{entry.images}",
+                f"{entry.labelled_images:,}",
+                f"{entry.images:,}",
             ]
         )
     titles = ["class", "share of pixels", "labelled pixels", "of the class", "labelled in images", "of images"]

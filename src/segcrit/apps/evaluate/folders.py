@@ -101,8 +101,7 @@ def evaluate(
         )
         (place / AUDIT).unlink(missing_ok=True)  # what an earlier attempt found
     groups = read_groups(tally.ids, settings.groups, settings.group_by)
-    heading = title or f"Evaluation of {' and '.join(tally.models)}"
-    outcome = Outcome(tally, tuple(problems), groups, resamples, heading)
+    outcome = Outcome(tally, tuple(problems), groups, resamples, title or "")
     if out is not None:
         write_outcome(outcome, Path(out), images=photographs, report=report)
     return outcome
@@ -155,7 +154,7 @@ def load_evaluation(folder: Path) -> Outcome:
         raise DataError("the results of segcrit evaluate", f"{results} of something else", "Give the folder of --out.")
     groups = content.get("image_groups")
     problems = tuple(Problem.from_dict(entry) for entry in content.get("audit", ()))
-    title = content.get("title", "Evaluation")
+    title = content.get("title", "")
     if groups is not None and set(groups) != set(tally.ids):
         raise DataError(f"the groups of the images of {counts}", f"other images in {results}", "Evaluate anew.")
     return Outcome(tally, problems, groups, content.get("resamples"), title)

@@ -17,6 +17,7 @@ from segcrit.apps.evaluate.measured import KINDS, Table, image_columns, measured
 from segcrit.core import atomic
 from segcrit.core.csv_tables import csv_text
 from segcrit.core.json_files import encode
+from segcrit.core.numbers import counted, listed, number
 from segcrit.data.problems import Problem
 from segcrit.metrics.measure_table import MeasureTable
 from segcrit.metrics.named import get_figure
@@ -58,7 +59,7 @@ _MEASURED: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What was found: everything that tables and the page show.
 
@@ -67,14 +68,25 @@ class Outcome:
         problems: of the audit.
         groups: group of each image, or None.
         resamples: of the bootstrap, None: by the number of images.
+        title: heading of the report; by default it names the models.
     """
 
     tally: Tally
     problems: tuple[Problem, ...] = ()
     groups: Mapping[str, str] | None = None
     resamples: int | None = None
-    title: str = "Evaluation"
+    title: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.title:
+            object.__setattr__(self, "title", f"Evaluation of {listed(self.tally.models)}")
+
+    def __repr__(self) -> str:
+        """One line: the counts of thousands of images are of no use on a screen."""
+        figures = [f"{model} {number(report.figures[self.headline], 4)}" for model, report in self.reports.items()]
+        images = counted(self.first.num_images, "image")
+        return f"<Outcome {self.title!r}: {images}, {self.headline} {', '.join(figures)}>"
 
     @cached_property
     def reports(self) -> dict[str, Report]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from segcrit.apps.evaluate.results import Outcome
-from segcrit.core.numbers import listed
+from segcrit.core.numbers import listed, number
 from segcrit.core.quantities import worded
 from segcrit.metrics.named import figures_of
 from segcrit.metrics.statistics import PairedComparison
@@ -114,7 +114,7 @@ def verdict(outcome: Outcome) -> list[str]:
         if any(_contradicted(pairs[frozenset((first, model))]) for model in top[1:]):
             sentences.append("An interval that leaves out 0 is not enough: the test of the same images must agree.")
     if behind:
-        sentences.append(_behind(behind, of_first, digits, first if len(top) == 1 else "the best"))
+        sentences.append(_behind(behind, of_first, digits, first))
     groups = [group for group in ties(outcome, name) if len(group) > 1]
     if len(order) > 2 and groups and groups != [top]:
         sentences.append(f"Not told apart from each other: {'; '.join(listed(group) for group in groups)}.")
@@ -136,7 +136,8 @@ def _contradicted(pair: PairedComparison) -> bool:
 
 def _behind(models: Sequence[str], gaps: Mapping[str, tuple[float, float, float]], digits: int, best: str) -> str:
     def one(model: str) -> str:
-        return f"{model} by {gaps[model][0]:.{digits}f}"
+        gap, low, high = gaps[model]
+        return f"{model} by {number(gap, digits)} ({number(low, digits)} to {number(high, digits)})"
 
     if len(models) > _MOST_NAMED:
         return f"{len(models)} others are behind {best}, from {one(models[0])} to {one(models[-1])}."

@@ -49,7 +49,7 @@ class Panel:
         caption: what to see, in plain words.
         x_label: axis.
         y_label: axis.
-        curves: at least one.
+        curves: at least one; each is another line.
         y_limits: None to fit.
         x_limits: ends of the axis.
     """
@@ -61,6 +61,18 @@ class Panel:
     curves: tuple[Curve, ...]
     y_limits: tuple[float, float] | None = None
     x_limits: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Curves that coincide are one line with all their names: the last drawn would hide the others."""
+        distinct: list[Curve] = []
+        for curve in self.curves:
+            for place, other in enumerate(distinct):
+                if np.allclose(curve.y, other.y, rtol=1e-6, atol=1e-9):
+                    distinct[place] = Curve(f"{other.name} = {curve.name}", other.x, other.y)
+                    break
+            else:
+                distinct.append(curve)
+        object.__setattr__(self, "curves", tuple(distinct))
 
 
 def curves(losses: Sequence[str] | None = None) -> tuple[Panel, ...]:

@@ -52,9 +52,9 @@ def image_page(maps: ImageMaps, *, colours: Sequence[tuple[int, int, int]] | Non
     if loss is not None:
         main.append(_scaled("Loss map: what each pixel adds", loss, LOSS_COLOURS, average=_mean(maps.loss_map)))
     main.append(
-        _scaled("Gradient map: how hard each pixel pulls", gradient, GRADIENT_COLOURS, average=_mean(maps.gradient_map))
+        _scaled("Gradient map: how each pixel pulls", gradient, GRADIENT_COLOURS, average=_mean(maps.gradient_map))
     )
-    main.append(_plain("The 1 % of the pixels that dominate, in red", _marked(shown, first)))
+    main.append(_plain("The dominant 1 % of the pixels, in red", _marked(shown, first)))
     probabilities = [
         _scaled(f"p({name})", _nearest(maps.probability[index][place], factor), PROBABILITY_COLOURS, top=1.0)
         for index, name in enumerate(maps.class_names)

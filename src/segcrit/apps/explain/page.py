@@ -23,6 +23,7 @@ from segcrit.apps.explain.steps import (
 )
 from segcrit.core import optional
 from segcrit.core.constants import VERSION
+from segcrit.core.numbers import percent
 
 __all__ = ["curves_page", "numbers_page", "picture_source", "render"]
 
@@ -43,7 +44,9 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["mathematics"] = _mathematics
-    text: str = environment.get_template(template).render(version=VERSION, number=format_number, **values)
+    text: str = environment.get_template(template).render(
+        version=VERSION, number=format_number, percent=percent, **values
+    )
     return text
 
 

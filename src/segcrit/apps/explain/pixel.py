@@ -235,9 +235,12 @@ def _mean_step(view: View, values: Array, weight: Array, total: float, below: fl
         return Step(
             "Mean", "loss = 0", "Nothing counts, so the loss is 0 and so is its gradient.", results=(("loss", 0.0),)
         )
+    fraction = f"{format_number(total)} / {text}"
+    if counted.size > 1:
+        fraction = f"({summands}) / {text} = {fraction}"
     return Step(
         "Mean",
-        f"loss = ({summands}) / {text} = {format_number(total)} / {text}",
+        f"loss = {fraction}",
         f"The sum is divided by {what}.",
         results=(("loss", value),),
     )

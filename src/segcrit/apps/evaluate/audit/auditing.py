@@ -290,7 +290,7 @@ def _truth(tally: Tally) -> list[Problem]:
             Problem.warning(
                 "class-absent",
                 f"No label map holds {named(absent, 6)}",
-                "Such a class is in a mean only where it was predicted, as 0.",
+                "Means count such a class as 0 where a model predicts it, and leave it out where no model does.",
             )
         )
     return problems
