@@ -127,7 +127,7 @@ class _Sheet:
 
 
 def _with_subscripts(words: str) -> str:
-    """Formulas with their indices below the line, as mathtext writes them: ``p_c`` is p with a small c.
+    r"""Formulas with their indices below the line, as mathtext writes them: ``p_c`` is p with a small c.
 
     Example:
         >>> _with_subscripts("Σ_k p_k, class_weight"), _with_subscripts("50 $ a class")
