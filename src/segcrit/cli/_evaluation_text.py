@@ -60,7 +60,9 @@ def print_outcome(outcome: Outcome) -> None:
         _console.text(f"Lower is better: {', '.join(lower)}.")
     pairs = outcome.comparisons.get(outcome.headline, [])
     if len(pairs) > 1:
-        _console.text(f"{label_of(outcome, outcome.headline)} of all pairs over {units}; intervals and p (Holm) hold for all together:")
+        _console.text(
+            f"{label_of(outcome, outcome.headline)} of all pairs over {units}; intervals and p (Holm) hold for all together:"
+        )
         rows = [[f"{pair.b} − {pair.a}", *_change_cells(pair)] for pair in pairs]
         _console.table(["pair", "change", "95 % interval", "p"], rows)
     if outcome.caution:
