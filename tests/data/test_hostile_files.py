@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 
 from segcrit.apps.evaluate.reading.arrays import load_array
 from segcrit.apps.evaluate.reading.windows import open_source
@@ -192,3 +192,21 @@ def test_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     told = capsys.readouterr()
     assert "1.png" in told.out + told.err
     assert "0.png" not in told.out + told.err
+
+
+@pytest.mark.parametrize("name", ["a.pgm", "a.bmp", "a.png"])
+def test_a_header_that_claims_more_than_the_file_can_hold(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the budget would allow it, no memory is taken."""
+    monkeypatch.setenv(BUDGET, "1000")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded"))
+    path = tmp_path / name
+    if name == "a.png":
+        _png_claiming(path)
+    elif name == "a.pgm":
+        path.write_bytes(b"P5\n%d %d\n255\n" % (SIDE, SIDE))
+    else:
+        path.write_bytes(b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, SIDE, SIDE, 1, 24, 0, 0, 0, 0, 0, 0))
+    with pytest.raises(DataError):
+        load(path)

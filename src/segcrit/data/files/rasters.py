@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ Result = TypeVar("Result")
 
 # Not every format that Pillow knows: some start other programs (EPS), and none of the others holds masks.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "PPM", "TIFF")
+# The most that a byte can hold, by Pillow's name of the decoder: 8 pixels of one bit; PNG packs them 1032 : 1 at best.
+_PIXELS_OF_A_BYTE = {"raw": 8, "zip": 8 * 1032}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXT = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 
@@ -53,6 +56,7 @@ def _load(stream: BinaryIO) -> Stored:
     with open_raster(stream) as image:
         header = _header(image, stream)
         scale = _netpbm_scale(image)
+        _require_content(image, stream)
         image.load()
         palette = None
         if image.mode in ("P", "PA"):
@@ -94,6 +98,16 @@ def _header(image: Any, stream: BinaryIO) -> Header:
         doubt = f"{image.n_frames} frames"
     axes = "YX" if bands == 1 else "YXS"
     return Header(shape, axes, _DTYPES.get(image.mode, "uint8"), mode, lossy, orientation, doubt=doubt)
+
+
+def _require_content(image: Any, stream: BinaryIO) -> None:
+    """Refuse a header that claims more than the file can hold, before Pillow takes memory for it."""
+    most = max((_PIXELS_OF_A_BYTE.get(tile[0], math.inf) for tile in image.tile), default=math.inf)
+    position = stream.tell()
+    length = stream.seek(0, io.SEEK_END)
+    stream.seek(position)
+    if image.width * image.height > most * length:
+        raise ValueError(f"{length} bytes for {image.width} x {image.height} pixels")
 
 
 def _start(stream: BinaryIO, length: int) -> bytes:
