@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from segcrit.core.errors import DataError, ParameterError
-from segcrit.core.json_files import damaged as damaged_file
 from segcrit.core.json_files import decode, encode
 from segcrit.data.audit.survey import damaged
 from segcrit.data.intensity import LOWER, UPPER, ChannelFigures, image_figures, is_missing
@@ -132,7 +131,8 @@ class Normalisation:
         """
         found = decode(cls, dict(content), "normalisation", advice="Make the results again.")
         if len(found.mean) != len(found.std):
-            raise damaged_file("as many means as deviations", repr(dict(content)), "Make the results again.")
+            advice = "Make the results again."
+            raise DataError("as many means as deviations", repr(dict(content)), advice, code="damaged-file")
         return found
 
 
