@@ -214,7 +214,8 @@ class Criterion(ClassBuffers):
             return self._measure_levels(*given, statistics=self.statistics, looks=False)
         except SegcritError:
             advice = f"{error.advice} The other ranks of the process group wait for this one until their time limit."
-            raise type(error)(error.expected, error.got, advice, code=error.code) from None
+            told = type(error)(error.expected, error.got, advice, code=error.code)
+            raise told from None
 
     @property
     def needs(self) -> tuple[str, ...]:
