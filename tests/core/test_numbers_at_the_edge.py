@@ -144,3 +144,16 @@ def test_a_pooled_loss_of_nothing_is_nan_without_reduction() -> None:
     values[1].backward()
     assert values.isnan().tolist() == [True, False]
     assert torch.as_tensor(leaf.grad).isfinite().all()
+
+
+@pytest.mark.parametrize("expression", ["ce(keep=0.5)", "ce(ohem=0.7, min_kept=20)"])
+def test_what_a_reducer_keeps_is_finite_or_nan_with_its_gradient(expression: str) -> None:
+    for weight in (1e-45, 1e-35, 1.0, 1e38, 1e300):
+        leaf = Z.clone().requires_grad_()
+        value = criterion(expression, class_weight=[weight] * 3)(leaf, Y)
+        value.backward()
+        gradient = torch.as_tensor(leaf.grad)
+        assert bool(value.isfinite()) == bool(gradient.isfinite().all())
+        assert not gradient.isinf().any()
+        if 1e-37 < weight < 1e30:
+            torch.testing.assert_close(value, criterion(expression)(Z, Y), rtol=1e-5, atol=0.0)

@@ -230,7 +230,10 @@ def _keep(
         weight = swept.maps[group.places[term.index]].detach() if term.index in group.places else counted
         result[position] = select(share, maps[position])
         dtype = table_dtype(share.device)
-        kept[term.index] = result[position].sum(dtype=dtype), select(share, weight).sum(dtype=dtype)
+        of_kept = select(share, weight).sum(dtype=dtype)
+        # Below the normal numbers the maps have lost their digits, and cannot hold the gradient, which is the reciprocal.
+        lost = (of_kept > 0) & (of_kept < torch.finfo(share.dtype).tiny)
+        kept[term.index] = result[position].sum(dtype=dtype), torch.where(lost, float("nan"), of_kept)
     return tuple(result), kept
 
 
