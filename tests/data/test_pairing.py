@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -156,3 +157,15 @@ def test_names_that_are_no_text(tmp_path: Path, name: bytes) -> None:
         pass
     with pytest.raises(DataError, match="text on one line"):
         find_images(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("{:04d}", "{}"), ("case_{:03d}_0000", "case_{:03d}"), ("aa-{}x", "bb-{}x"), ("n{}", "N{}Mask")],
+)
+def test_the_pattern_that_is_advised_pairs_the_names_when_it_is_pasted(first: str, second: str) -> None:
+    sides = [[text.format(number) for number in range(1, 9)] for text in (first, second)]
+    assert not pair_names(*sides).common
+    advice = pair_names(*sides).listing()
+    words = shlex.split(advice[advice.rindex("--pair ") :].removesuffix("."))
+    assert len(pair_names(*sides, words[1]).common) == 8

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,8 @@ _ROLE = re.compile(rf"(?<![^\W_])({_ROLES})(?:[_\-. ]+|(?=\d)|$|(?=/))", re.IGNO
 _DERIVED = re.compile(r"(?i)[_\-.](color|colour|colors|instanceIds|instanceTrainIds|instances|polygons|panoptic|vis)$")
 # Of Cityscapes' two numberings, the one that is made for training.
 _PREFERRED = "labeltrainids"
+# Expressions that are tried where nothing pairs: one number, its zeros left out, or all but a last number.
+_HINTS = (r"(\d+)", r"0*(\d+)", r"^(.+?)(?:_\d+)?$", r"^(.+)_\d+$")
 _SPLIT_WORDS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
     "testing": "test",
@@ -87,8 +90,14 @@ class Pairing:
         if any(starts) and rests[0] & rests[1]:
             parts = [start for start in dict.fromkeys(starts) if start]
             pattern = "|".join(f"^{re.escape(start)}(.+)" for start in parts)
-            return f"If they belong together without {' and '.join(map(repr, parts))}, pass --pair {pattern!r}."
-        return r"Pass --pair and an expression whose bracket finds what both names share, such as --pair '(\d+)'."
+            return (
+                f"If they belong together without {' and '.join(map(repr, parts))}, pass --pair {shlex.quote(pattern)}."
+            )
+        for pattern in _HINTS:
+            one, two = ({match[1] for name in listed if (match := re.search(pattern, name))} for listed in names)
+            if one & two and [len(one), len(two)] == [len(listed) for listed in names]:
+                return f"If names in which it finds the same belong together, pass --pair {shlex.quote(pattern)}."
+        return "Pass --pair and an expression whose bracket finds in each name what both share."
 
 
 @dataclass(frozen=True)
@@ -259,9 +268,6 @@ def pair_beside(
     return best
 
 
-# ------------------------------------------------------------------------------------------------------------- endings
-
-
 def _by_ending(first: Mapping[str, str], second: Mapping[str, str], what: tuple[str, str]) -> _Way | None:
     """The endings of both folders that pair most names, the shortest of these.
 
@@ -315,7 +321,7 @@ def _one_kind(
         side = 0 if len({pair[0] for pair in plain}) > 1 else 1
         options = [pair[side] for pair in plain]
         names = [min(name for name in (first, second)[side] if name.endswith(ending)) for ending in options]
-        choices = " or ".join(f"--pair {_pattern_of(pair)!r}" for pair in plain[:3])
+        choices = " or ".join(f"--pair {shlex.quote(_pattern_of(pair))}" for pair in plain[:3])
         raise DataError(
             f"one file for each image among the {what[side]}, or --pair to choose",
             f"{len(options)} kinds of them: {named(names, 4)}",
@@ -366,9 +372,6 @@ def _other_split(one: str, two: str) -> bool:
     return bool(splits[0]) and bool(splits[1]) and splits[0] != splits[1]
 
 
-# --------------------------------------------------------------------------------------------------------------- words
-
-
 def _without_roles(names: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
     """Names without the words of :data:`_ROLES`, and these words; names that would become equal stay as they are."""
     found: dict[str, str] = {}
@@ -397,9 +400,6 @@ def _in_own_case(way: _Way) -> _Way:
     return replace(way, first=next(sides), second=next(sides))
 
 
-# ------------------------------------------------------------------------------------------------------------- folders
-
-
 def _flat(names: Collection[str]) -> dict[str, str]:
     """Names without their folders, or as they are where two would be equal."""
     found = {name.rpartition("/")[2]: name for name in names}
@@ -413,9 +413,6 @@ def _contradict(way: _Way) -> bool:
         if splits[0] and splits[1] and not splits[0] & splits[1]:
             return True
     return False
-
-
-# ---------------------------------------------------------------------------------------------------------- expression
 
 
 def _by_pattern(first: Collection[str], second: Collection[str], pattern: str, what: tuple[str, str]) -> Pairing:
