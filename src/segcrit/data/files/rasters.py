@@ -107,7 +107,9 @@ def _require_content(image: Any, stream: BinaryIO) -> None:
     length = stream.seek(0, io.SEEK_END)
     stream.seek(position)
     if image.width * image.height > most * length:
-        raise ValueError(f"{length} bytes for {image.width} x {image.height} pixels")
+        # As from a decoder: formats.explained makes the error of it that names the file.
+        damaged = ValueError(f"{length} bytes for {image.width} x {image.height} pixels")
+        raise damaged
 
 
 def _start(stream: BinaryIO, length: int) -> bytes:
