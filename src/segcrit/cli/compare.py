@@ -193,10 +193,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         results, folder = runner.run(request, progress)
     except runner.Interrupted as interruption:
-        print(
-            f"\nsegcrit: interrupted. Continue with: segcrit compare --out {shlex.quote(str(interruption.folder))} --resume",
-            file=sys.stderr,
-        )
+        # A network of the user's own is named at each call, because no file may name code.
+        model = f" --model {shlex.quote(arguments.model)}" if arguments.model else ""
+        folder = shlex.quote(str(interruption.folder))
+        print(f"\nsegcrit: interrupted. Continue with: segcrit compare --out {folder} --resume{model}", file=sys.stderr)
         return 130
     if is_first_process():
         _print_results(results, folder)
