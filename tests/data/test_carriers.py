@@ -17,7 +17,7 @@ from PIL import Image
 
 from segcrit.core.errors import DataError
 from segcrit.data.files.formats import probe
-from segcrit.data.files.reading import read_mask
+from segcrit.data.reading import read_mask
 from tests.data.making import blocks, write_png
 
 Array = Any

@@ -22,7 +22,7 @@ from segcrit.cli import main
 from segcrit.core.errors import DataError, ParameterError
 from segcrit.data.files.budget import BUDGET, memory_budget
 from segcrit.data.files.formats import SUFFIXES, load, probe
-from segcrit.data.files.reading import read_image
+from segcrit.data.reading import read_image
 from tests.data.making import blocks, photo, write_png
 
 SIDE = 60000

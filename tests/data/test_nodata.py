@@ -14,9 +14,9 @@ from segcrit.apps.evaluate.options import Options
 from segcrit.apps.evaluate.results import Outcome
 from segcrit.cli import main
 from segcrit.core.errors import DataError, ParameterError
-from segcrit.data.files.reading import read_stored_mask
 from segcrit.data.folders.folder import load_folder
 from segcrit.data.normalise import normalisation
+from segcrit.data.reading import read_stored_mask
 from tests.data.making import blocks, photo
 
 FLOAT_MINIMUM = "-3.4028234663852886e+38"

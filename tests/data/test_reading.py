@@ -15,7 +15,7 @@ from PIL import Image
 from segcrit.core.errors import DataError
 from segcrit.data.coding.class_info import ClassInfo
 from segcrit.data.files.formats import load, oriented, probe
-from segcrit.data.files.reading import read_image, read_mask, read_stored_mask, read_weight
+from segcrit.data.reading import read_image, read_mask, read_stored_mask, read_weight
 from tests.data.making import blocks, photo, write_png
 
 COLORS = [

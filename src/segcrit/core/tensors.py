@@ -79,7 +79,11 @@ def signed(labels: Tensor) -> Tensor:
 
 def not_a_tensor(name: str, value: Any) -> DtypeError:
     """The error for something that is no tensor, with the way to the tensor where a model's output holds one."""
-    got, advice, code = describe_value(value), "Convert it with torch.as_tensor(...).", "dtype"
+    got, advice, code = (
+        f"{type(value).__name__} {describe_value(value)}",
+        "Convert it with torch.as_tensor(...).",
+        "dtype",
+    )
     place = _place_of_tensor(value)
     if place:
         got, code = f"a model's output of type {type(value).__name__}", "model-output"
@@ -127,6 +131,8 @@ def explain_missing_axis(
         fits: whether two shapes fit together.
     """
     shapes = tuple(first[1].shape), tuple(second[1].shape)
+    if fits(*shapes):  # something else is wrong
+        return error
     for added in _ADDED_AXES:
         tried = [list(shape) for shape in shapes]
         calls = [first[0], second[0]]

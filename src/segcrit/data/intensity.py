@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segcrit.data.files.reading import mask_shape, match_channels, read_image
 from segcrit.data.files.stored import equals_nodata
 from segcrit.data.model import FloatArray, SegmentationData
+from segcrit.data.reading import mask_shape, match_channels, read_image
 from segcrit.data.scanning import Scan, Scanner
 
 __all__ = ["LOWER", "UPPER", "ChannelFigures", "ImageFigures", "image_figures", "is_missing"]

@@ -144,8 +144,8 @@ class SegmentationData:
         Raises:
             DataError: the file is damaged, or holds a value that is neither a class nor ignored.
         """
-        from segcrit.data.files.reading import read_stored_mask
         from segcrit.data.folders.valid_area import read_valid, without_invalid
+        from segcrit.data.reading import read_stored_mask
 
         case = self.case(id)
         if labels == "train" and self.train_coding is not None:
@@ -163,7 +163,7 @@ class SegmentationData:
 
     def read_image(self, id: str, shape: tuple[int, ...] | None = None) -> FloatArray:
         """Image of ``id`` as ``float32 (channels, *S)``; ``shape`` is the mask's size where it is known already."""
-        from segcrit.data.files.reading import mask_shape, match_channels, probe, read_image
+        from segcrit.data.reading import mask_shape, match_channels, probe, read_image
 
         case = self.case(id)
         size = shape if shape is not None else mask_shape(probe(case.mask), self.spatial_dims)
@@ -182,7 +182,7 @@ class SegmentationData:
         Raises:
             DataError: a file is missing, damaged, of another size, or holds an unknown label.
         """
-        from segcrit.data.files.reading import read_weight
+        from segcrit.data.reading import read_weight
 
         label = self.read_label(id, labels)
         image = self.read_image(id, label.shape)

@@ -18,7 +18,7 @@ from segcrit.core.machine import usable_cores
 from segcrit.core.progress import progress_bar
 from segcrit.data.cache import FileMemory
 from segcrit.data.files.formats import Header, probe
-from segcrit.data.files.reading import read_stored_mask
+from segcrit.data.reading import read_stored_mask
 
 __all__ = ["MaskValues", "Scan", "Scanner"]
 

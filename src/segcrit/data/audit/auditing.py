@@ -281,7 +281,7 @@ def _groups(data: SegmentationData) -> dict[str, int] | None:
 
 
 def _sizes(data: SegmentationData, scanner: Scanner) -> tuple[tuple[tuple[int, ...], int], ...]:
-    from segcrit.data.files.reading import mask_shape
+    from segcrit.data.reading import mask_shape
 
     headers = scanner.headers([data.case(name).mask for name in data.ids]).found
     sizes = Counter(mask_shape(header, data.spatial_dims) for header in headers.values())

@@ -11,11 +11,11 @@ from pathlib import Path
 from segcrit.core.errors import DataError
 from segcrit.data.files.axes import fits, may_be_reversed
 from segcrit.data.files.formats import Header
-from segcrit.data.files.reading import header_channels, image_layout, mask_shape, read_stored_mask, shown_size
 from segcrit.data.files.stored_labels import require_plain, short_axis
 from segcrit.data.folders.layout import most_common
 from segcrit.data.model import Case
 from segcrit.data.problems import Problem, named, several
+from segcrit.data.reading import header_channels, image_layout, mask_shape, read_stored_mask, shown_size
 from segcrit.data.scanning import Scanner
 
 __all__ = ["Survey", "survey_files"]

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from segcrit.core.errors import DataError
 from segcrit.data.files.formats import file_format, load
-from segcrit.data.files.reading import mask_shape, shown_size
 from segcrit.data.files.stored import equals_nodata
 from segcrit.data.files.stored_labels import require_plain, without_alpha
+from segcrit.data.reading import mask_shape, shown_size
 
 __all__ = ["counted", "read_valid", "require_valid_size", "without_invalid"]
 

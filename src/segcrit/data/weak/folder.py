@@ -23,11 +23,11 @@ from segcrit.data.coding.inference import infer_table
 from segcrit.data.coding.mask_coding import StoredMask
 from segcrit.data.coding.values import IN_FILE, check_values
 from segcrit.data.files.formats import file_format
-from segcrit.data.files.reading import read_stored_mask
 from segcrit.data.folders.layout import Layout, images_in
 from segcrit.data.folders.pairing import pair_names
 from segcrit.data.folders.walking import walk
 from segcrit.data.problems import FolderError, named
+from segcrit.data.reading import read_stored_mask
 from segcrit.data.scanning import Scanner
 from segcrit.data.weak.files import output_name, save_like
 from segcrit.data.weak.preview import PREVIEW, draw_preview

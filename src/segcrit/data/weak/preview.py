@@ -16,9 +16,9 @@ from segcrit.core.errors import DataError
 from segcrit.core.optional import require
 from segcrit.data.coding.class_info import ClassInfo
 from segcrit.data.files.formats import stem
-from segcrit.data.files.reading import read_image
 from segcrit.data.folders.pairing import pair_names
 from segcrit.data.folders.walking import find_images
+from segcrit.data.reading import read_image
 from segcrit.data.weak.weak import WeakLabelOptions
 
 __all__ = ["PREVIEW", "draw_preview"]

@@ -22,8 +22,8 @@ from segcrit.core.constants import Task
 from segcrit.core.errors import DataError, ParameterError
 from segcrit.core.machine import free_memory, usable_cores
 from segcrit.core.quantities import worded
-from segcrit.data.files.reading import mask_shape, probe
 from segcrit.data.model import LabelSource, SegmentationData, Split
+from segcrit.data.reading import mask_shape, probe
 from segcrit.labels.weights.frequencies import ClassFrequencies, class_frequencies
 
 __all__ = ["FolderSource", "default_crop", "imagenet_normalised"]

@@ -21,9 +21,9 @@ from segcrit.apps.evaluate.reading.arrays import ONES, SHARES, holds_numbers
 from segcrit.apps.evaluate.reading.matching import Matched, Pair
 from segcrit.core.errors import DataError
 from segcrit.data.files.formats import probe
-from segcrit.data.files.reading import mask_shape, shown_size
 from segcrit.data.folders.layout import most_common
 from segcrit.data.problems import Problem, named, several
+from segcrit.data.reading import mask_shape, shown_size
 from segcrit.metrics.ratios import Integers
 from segcrit.metrics.tables import CountTable
 

@@ -22,8 +22,8 @@ from segcrit.core.errors import DataError, LabelError, SegcritError, ShapeError
 from segcrit.data.coding.mask_coding import LabelCoding, StoredMask
 from segcrit.data.files.axes import may_be_reversed, order_of
 from segcrit.data.files.formats import Header, file_format, probe
-from segcrit.data.files.reading import shown_size
 from segcrit.data.folders.valid_area import read_valid, without_invalid
+from segcrit.data.reading import shown_size
 from segcrit.labels.mask import is_labelled
 from segcrit.metrics.counts import count_batch, predict_labels
 from segcrit.metrics.inputs import read_batch

@@ -25,10 +25,10 @@ from segcrit.core import optional
 from segcrit.core.atomic import user_path
 from segcrit.core.errors import SegcritError
 from segcrit.data.files.formats import probe
-from segcrit.data.files.reading import read_image
 from segcrit.data.folders.pairing import pair_names
 from segcrit.data.folders.valid_area import read_valid, without_invalid
 from segcrit.data.folders.walking import find_images
+from segcrit.data.reading import read_image
 from segcrit.labels.mask import is_label, is_labelled
 from segcrit.reports.error_colors import RIGHT, UNJUDGED, WRONG, stripes
 

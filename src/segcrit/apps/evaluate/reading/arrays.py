@@ -20,9 +20,9 @@ from segcrit.data.files.axes import order_of
 from segcrit.data.files.budget import require_memory
 from segcrit.data.files.formats import Header, file_format, load, probe
 from segcrit.data.files.npy import npy_header, read_layout
-from segcrit.data.files.reading import read_stored_mask, shown_size
 from segcrit.data.files.stored import equals_nodata
 from segcrit.data.files.stored_labels import NO_DATA, are_whole, folded, require_plain, whole_labels
+from segcrit.data.reading import read_stored_mask, shown_size
 from segcrit.labels.mask import is_labelled
 from segcrit.metrics.settings import Settings
 

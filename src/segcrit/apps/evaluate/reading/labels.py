@@ -25,8 +25,8 @@ from segcrit.data.coding.known_classes import known_classes
 from segcrit.data.coding.mask_coding import LabelCoding, value_ranges
 from segcrit.data.files.formats import file_format
 from segcrit.data.files.nodata import declared_values, nodata_sentences
-from segcrit.data.files.reading import read_stored_mask
 from segcrit.data.problems import FolderError
+from segcrit.data.reading import read_stored_mask
 from segcrit.data.scanning import Scanner
 from segcrit.labels.class_list import Entry
 from segcrit.labels.palette import Palette
