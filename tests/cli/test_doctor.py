@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+import types
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 
 import segcrit
 from segcrit.cli import doctor, main
+from segcrit.core import optional
 from segcrit.core.errors import MissingExtraError
 from segcrit.core.optional import repair, require
 
@@ -59,6 +62,16 @@ def test_a_package_that_does_not_import_is_one_error(site: Path) -> None:
     assert "'torchvision'" in caught.value.expected
     assert repair("torchvision") in caught.value.advice
     assert "pip uninstall torchvision" in caught.value.advice
+
+
+def test_remains_of_torchvision_do_not_stop_what_works_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("torchvision") is not None:
+        pytest.skip("torchvision is installed")
+    remains = types.ModuleType("torchvision")  # without a spec, importlib.util.find_spec raises
+    monkeypatch.setitem(sys.modules, "torchvision", remains)
+    with optional._hidden_companions():
+        assert importlib.util.find_spec("torchvision") is None
+    assert sys.modules["torchvision"] is remains
 
 
 @pytest.mark.parametrize(

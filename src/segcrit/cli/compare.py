@@ -195,8 +195,8 @@ def run(arguments: argparse.Namespace) -> int:
     except runner.Interrupted as interruption:
         # A network of the user's own is named at each call, because no file may name code.
         model = f" --model {shlex.quote(arguments.model)}" if arguments.model else ""
-        folder = shlex.quote(str(interruption.folder))
-        print(f"\nsegcrit: interrupted. Continue with: segcrit compare --out {folder} --resume{model}", file=sys.stderr)
+        out = shlex.quote(str(interruption.folder))
+        print(f"\nsegcrit: interrupted. Continue with: segcrit compare --out {out} --resume{model}", file=sys.stderr)
         return 130
     if is_first_process():
         _print_results(results, folder)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from importlib import metadata
 from types import ModuleType, TracebackType
+from typing import Any
 
 from segcrit.core.errors import MissingExtraError, ParameterError
 
@@ -13,6 +18,8 @@ __all__ = ["culprit", "import_own", "repair", "require"]
 
 # Packages that hold compiled code for one release of torch. Each 2.N of torch has its torchvision 0.(N + 15).
 _COMPANIONS = ("torchvision", "torchaudio")
+# Packages that use a companion of torch where there is one, and work without it.
+_LOOK_IN_PASSING = ("lightning", "monai", "torchmetrics")
 
 
 def require(module: str, *, extra: str | None = None, package: str | None = None) -> ModuleType:
@@ -30,10 +37,11 @@ def require(module: str, *, extra: str | None = None, package: str | None = None
         >>> require("math", extra="data").sqrt(4.0)
         2.0
     """
+    top = module.split(".")[0]
     try:
-        return importlib.import_module(module)
+        with _hidden_companions() if top in _LOOK_IN_PASSING else nullcontext():
+            return importlib.import_module(module)
     except Exception as error:
-        top = module.split(".")[0]
         absent = isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == top
         if absent:
             name = package or top
@@ -50,6 +58,42 @@ def require(module: str, *, extra: str | None = None, package: str | None = None
             f"Repair it with: {repair(broken)}"
             + (f" (or remove it: pip uninstall {broken}; segcrit does not use it)." if broken in _COMPANIONS else ""),
         ) from error
+
+
+@contextmanager
+def _hidden_companions() -> Iterator[None]:
+    """What is left of a companion of torch that was removed counts as not installed.
+
+    One that is installed and does not import cannot be hidden: these packages ask its metadata, too.
+    """
+    broken = [name for name in _COMPANIONS if not _is_installed(name) and not _is_sound(name)]
+    hidden = {word: sys.modules.pop(word) for word in list(sys.modules) if word.split(".")[0] in broken}
+    blocked: dict[str, Any] = dict.fromkeys(broken)
+    sys.modules.update(blocked)
+    try:
+        yield
+    finally:
+        for name in broken:
+            del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _is_sound(name: str) -> bool:
+    """Whether there is no package of this name, or it imports."""
+    try:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+    except Exception:  # compiled for another torch, it may raise anything
+        return False
+    return True
 
 
 def import_own(name: str) -> ModuleType:
@@ -108,8 +152,6 @@ def repair(name: str) -> str:
     """
     if name not in _COMPANIONS:
         return f"pip install --force-reinstall {name}"
-    from importlib import metadata
-
     try:
         release, _, build = metadata.version("torch").partition("+")
     except metadata.PackageNotFoundError:
