@@ -131,7 +131,7 @@ def explain_missing_axis(
         fits: whether two shapes fit together.
     """
     shapes = tuple(first[1].shape), tuple(second[1].shape)
-    if fits(*shapes):  # something else is wrong
+    if len(shapes[0]) > 2 and fits(*shapes):  # something else is wrong
         return error
     for added in _ADDED_AXES:
         tried = [list(shape) for shape in shapes]
