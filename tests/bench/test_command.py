@@ -100,6 +100,8 @@ def test_several_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     [
         (["--shape", "2,21,x"], "expected --shape as whole numbers and commas, got '2,21,x'. Example: 2,21,512,512."),
         (["--shape", "2"], "expected a shape N,C and up to 3 spatial sizes"),
+        (["--shape", "1,2,1000000000000000"], "expected a shape of at most"),
+        (["--shape", "1,100000,8,8"], "expected a shape of at most"),
         (["--shape", "2,1,8,8"], "expected at least 2 classes for task multiclass, got shape 2×1×8×8."),
         (["--shape", "2,3", "--upsample", "2"], "expected a whole factor of 1 or more, and spatial dimensions"),
         (["--only", "dcie"], "Did you mean 'dice'?"),

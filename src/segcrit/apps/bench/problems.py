@@ -22,6 +22,8 @@ DTYPES: Final = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
+_MOST_LOGITS: Final = 1 << 40
+_MOST_CHANNELS: Final = 10_000
 # Real masks are regions, not noise; side of a region in pixels.
 _REGION: Final = 16
 # The lead of the true class, drawn for each region: some regions are sure, some wrong, as after training.
@@ -194,6 +196,13 @@ def _check(problem: Problem) -> None:
     if not 0 <= spatial <= 3 or min(shape, default=0) < 1:
         raise ParameterError(
             "a shape N,C and up to 3 spatial sizes, all at least 1", ",".join(map(str, shape)), "Example: 2,21,512,512."
+        )
+    # Memory is estimated from small images with as many channels: what no machine holds must not be tried.
+    if math.prod(shape) > _MOST_LOGITS or shape[1] > _MOST_CHANNELS:
+        raise ParameterError(
+            f"a shape of at most {_MOST_LOGITS:,} logits and {_MOST_CHANNELS:,} channels",
+            f"shape {_times(shape)}",
+            "Give the shape of a batch; its logits lie in memory.",
         )
     if problem.task not in TASKS:
         raise ParameterError(f"a task of {', '.join(TASKS)}", repr(problem.task), "Name one of them.")
