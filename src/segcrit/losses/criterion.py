@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segcrit.core.constants import DEFAULT_IGNORE_INDEX, Task
-from segcrit.core.constraints import describe_value
+from segcrit.core.constraints import describe_value, one_of
 from segcrit.core.distributed import check_process_group, resolve_group, world_size
 from segcrit.core.dtypes import compute_dtype
 from segcrit.core.errors import ExpressionError, ParameterError, SegcritError
@@ -131,7 +131,7 @@ class Criterion(ClassBuffers):
         self.align_corners = bool(align_corners)
         self.process_group = check_process_group(process_group)
         self.statistics = bool(statistics)
-        self.validate = gate.one_of("validate", validate, ("auto", "always", "never"))
+        self.validate = one_of("validate", validate, ("auto", "always", "never"))
         self.backend = check_name(backend)
         self.level_weights = check_level_weights(level_weights)
         self._shared = {"class_weight": class_weight, "pos_weight": pos_weight}

@@ -23,7 +23,7 @@ from segcrit.core.notice import warn
 from segcrit.core.tensors import as_plain, explain_missing_axis, signed
 from segcrit.labels.mask import TargetKind, without_ignored_class
 
-__all__ = ["Batch", "as_batch", "check_task", "one_of", "warn_if_probabilities"]
+__all__ = ["Batch", "as_batch", "check_task", "warn_if_probabilities"]
 
 
 @dataclass(frozen=True)
